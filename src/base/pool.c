@@ -1,0 +1,101 @@
+#include "base/pool.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include "base/mem.h"
+
+struct task {
+        void (*fn)(void *);
+        void *arg;
+};
+
+struct pool {
+        pthread_mutex_t lock;
+        pthread_cond_t wake;
+        struct task *tasks; /* circular, `cap` long */
+        size_t cap, head, queued;
+        bool stopping;
+        int threads;
+        pthread_t thread[];
+};
+
+static void *worker_main(void *arg)
+{
+        struct pool *p = arg;
+        pthread_mutex_lock(&p->lock);
+        for (;;) {
+                while (!p->queued && !p->stopping)
+                        pthread_cond_wait(&p->wake, &p->lock);
+                if (!p->queued)
+                        break;
+                struct task task = p->tasks[p->head];
+                p->head = (p->head + 1) % p->cap;
+                p->queued--;
+                pthread_mutex_unlock(&p->lock);
+                task.fn(task.arg);
+                pthread_mutex_lock(&p->lock);
+        }
+        pthread_mutex_unlock(&p->lock);
+        return NULL;
+}
+
+struct pool *pool_new(const char *name, int threads, size_t max_queued)
+{
+        struct pool *p = mem_calloc(1, sizeof(*p) + (size_t)threads * sizeof(pthread_t));
+        if (!p)
+                return NULL;
+        pthread_mutex_init(&p->lock, NULL);
+        pthread_cond_init(&p->wake, NULL);
+        p->cap = max_queued;
+        p->tasks = mem_calloc(max_queued, sizeof(*p->tasks));
+        for (; p->tasks && p->threads < threads; p->threads++) {
+                if (pthread_create(&p->thread[p->threads], NULL, worker_main, p))
+                        break;
+                char label[16];
+                snprintf(label, sizeof(label), "%.10s-%d", name, p->threads);
+                pthread_setname_np(p->thread[p->threads], label);
+        }
+        if (p->threads == threads && p->tasks)
+                return p;
+        pool_free(p);
+        return NULL;
+}
+
+int pool_submit(struct pool *p, void (*fn)(void *), void *arg)
+{
+        int rc = -EAGAIN;
+        pthread_mutex_lock(&p->lock);
+        if (!p->stopping && p->queued < p->cap) {
+                p->tasks[(p->head + p->queued++) % p->cap] = (struct task){ fn, arg };
+                pthread_cond_signal(&p->wake);
+                rc = 0;
+        }
+        pthread_mutex_unlock(&p->lock);
+        return rc;
+}
+
+size_t pool_queued(struct pool *p)
+{
+        pthread_mutex_lock(&p->lock);
+        size_t n = p->queued;
+        pthread_mutex_unlock(&p->lock);
+        return n;
+}
+
+void pool_free(struct pool *p)
+{
+        if (!p)
+                return;
+        pthread_mutex_lock(&p->lock);
+        p->stopping = true;
+        pthread_cond_broadcast(&p->wake);
+        pthread_mutex_unlock(&p->lock);
+        for (int i = 0; i < p->threads; i++)
+                pthread_join(p->thread[i], NULL);
+        pthread_cond_destroy(&p->wake);
+        pthread_mutex_destroy(&p->lock);
+        mem_free(p->tasks);
+        mem_free(p);
+}
