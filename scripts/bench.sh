@@ -1,0 +1,14 @@
+#!/bin/sh
+# Every benchmark, one after the other: each prints its own table of ratios. A ratio is taken inside
+# one run on one machine; do not compare the absolute figures of two runs.
+set -eu
+cd "$(dirname "$0")/.."
+status=0
+python3 tests/bench/bench_http.py || status=1
+for name in store kernels engine; do
+        program=build/release/bench_$name
+        [ -x "$program" ] || continue
+        echo
+        "$program" || status=1
+done
+exit $status
