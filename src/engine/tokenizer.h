@@ -29,8 +29,8 @@ struct tok_spec {
         const struct str *tokens; /* n_vocab spellings; ordinary ones in GPT-2's byte alphabet */
         const int32_t *types;     /* n_vocab of enum tok_type, or NULL: all TOK_NORMAL */
         size_t n_merges;
-        const struct str *merges; /* "left right", best first */
-        struct str pre;           /* name of the pattern: "gpt-2", "llama-bpe", "qwen2", ... */
+        const struct str *merges;   /* "left right", best first */
+        struct str pre;             /* name of the pattern: "gpt-2", "llama-bpe", "qwen2", ... */
         int32_t bos, eos, eot, unk; /* ids, -1 when there is none */
         bool add_bos;               /* TOK_ENCODE_BOS puts bos first only when this is set */
 };
