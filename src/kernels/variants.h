@@ -1,0 +1,30 @@
+/* Private to this folder: what each instruction set's files define. */
+#ifndef CAIRN_KERNELS_VARIANTS_H
+#define CAIRN_KERNELS_VARIANTS_H
+
+#include "kernels/kernels.h"
+
+extern const struct kern kern_ref;
+kern_gemm_fn kern_gemm_f32_ref, kern_gemm_f16_ref, kern_gemm_bf16_ref, kern_gemm_q8_0_ref;
+void kern_dequant_f32(const void *src, float *dst, size_t n);
+void kern_dequant_f16(const void *src, float *dst, size_t n);
+void kern_dequant_bf16(const void *src, float *dst, size_t n);
+void kern_dequant_q8_0(const void *src, float *dst, size_t n);
+
+#if defined(__x86_64__)
+#define KERN_X86 1
+extern const struct kern kern_avx2, kern_avx512;
+kern_gemm_fn kern_gemm_f32_avx2, kern_gemm_f16_avx2, kern_gemm_bf16_avx2, kern_gemm_q8_0_avx2;
+kern_gemm_fn kern_gemm_f32_avx512, kern_gemm_f16_avx512, kern_gemm_bf16_avx512, kern_gemm_q8_0_avx512;
+#else
+#define KERN_X86 0
+#endif
+
+/* How many tokens of n values to run through all rows before the next: their activations stay in L2 while
+ * the weights stream by. A multiple of 12, which all tile widths divide. */
+static inline size_t kern_token_block(size_t bytes_per_token)
+{
+        size_t n = (256u << 10) / (bytes_per_token + 1) / 12 * 12;
+        return n < 12 ? 12 : n;
+}
+#endif

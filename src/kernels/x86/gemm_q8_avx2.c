@@ -1,0 +1,77 @@
+/* Q8_0 weights by 8-bit activations. Products of two signed bytes go through vpmaddubsw by moving the sign
+ * of the weight to the activation: |w| <= 128 and |q| <= 127, so a pair stays below 2^15. */
+#include "kernels/variants.h"
+#include "kernels/x86/vec_avx2.h"
+
+#define BLOCK 32
+#define BLOCK_BYTES 34
+#define TILE_R 2
+#define TILE_T 4
+
+static inline float block_scale(const uint8_t *w)
+{
+        uint16_t d;
+        memcpy(&d, w, sizeof(d));
+        return _cvtsh_ss(d);
+}
+
+static inline __attribute__((always_inline)) void tile(const uint8_t *w, size_t row_bytes,
+                                                       const struct kern_act *x, size_t t0, float *y,
+                                                       size_t ldy, const int R, const int T)
+{
+        const __m256i ones = _mm256_set1_epi16(1);
+        vf acc[TILE_R][TILE_T];
+        for (int r = 0; r < R; r++)
+                for (int t = 0; t < T; t++)
+                        acc[r][t] = vset1(0);
+        const uint8_t *q = x->q + t0 * x->ldq;
+        const float *d = x->d + t0 * x->ldd;
+        for (size_t b = 0; b < x->n / BLOCK; b++) {
+                for (int r = 0; r < R; r++) {
+                        const uint8_t *wb = w + (size_t)r * row_bytes + b * BLOCK_BYTES;
+                        __m256i wv = _mm256_loadu_si256((const void *)(wb + 2)), mag = _mm256_abs_epi8(wv);
+                        float scale = block_scale(wb);
+                        for (int t = 0; t < T; t++) {
+                                __m256i xv = _mm256_loadu_si256(
+                                        (const void *)(q + (size_t)t * x->ldq + b * BLOCK));
+                                __m256i pairs = _mm256_maddubs_epi16(mag, _mm256_sign_epi8(xv, wv));
+                                vf sum = _mm256_cvtepi32_ps(_mm256_madd_epi16(pairs, ones));
+                                acc[r][t] = vfma(sum, vset1(scale * d[(size_t)t * x->ldd + b]), acc[r][t]);
+                        }
+                }
+        }
+        for (int r = 0; r < R; r++)
+                for (int t = 0; t < T; t++)
+                        y[(t0 + (size_t)t) * ldy + (size_t)r] = vsum(acc[r][t]);
+}
+
+static void rows_by_tokens(const uint8_t *w, size_t row_bytes, const struct kern_act *x, float *y, size_t ldy,
+                           size_t rows, size_t t0, size_t t1)
+{
+        for (size_t r = 0; r < rows;) {
+                bool wide = r + TILE_R <= rows;
+                const uint8_t *row = w + r * row_bytes;
+                size_t t = t0;
+                for (; t + TILE_T <= t1; t += TILE_T) {
+                        if (wide)
+                                tile(row, row_bytes, x, t, y + r, ldy, TILE_R, TILE_T);
+                        else
+                                tile(row, row_bytes, x, t, y + r, ldy, 1, TILE_T);
+                }
+                for (; t < t1; t++) {
+                        if (wide)
+                                tile(row, row_bytes, x, t, y + r, ldy, TILE_R, 1);
+                        else
+                                tile(row, row_bytes, x, t, y + r, ldy, 1, 1);
+                }
+                r += wide ? TILE_R : 1;
+        }
+}
+
+void kern_gemm_q8_0_avx2(const void *w, size_t row_bytes, const struct kern_act *x, float *y, size_t ldy,
+                         size_t rows, size_t nt)
+{
+        size_t block = kern_token_block(x->ldq + x->ldd * sizeof(float));
+        for (size_t t = 0; t < nt; t += block)
+                rows_by_tokens(w, row_bytes, x, y, ldy, rows, t, nt - t < block ? nt : t + block);
+}
