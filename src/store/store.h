@@ -90,7 +90,7 @@ struct store_query {
         bool descending;              /* newest first */
         int limit;                    /* 1..STORE_PAGE_MAX */
         const char *f[STORE_FILTERS]; /* NULL: any; else the column must equal it */
-        const struct store_pair *metadata; /* all pairs must match */
+        const struct store_pair *metadata; /* all pairs must match; needs a project */
         size_t nmetadata;
 };
 
@@ -157,7 +157,7 @@ int store_delete(struct store *s, const char *kind, const char *id, const char *
 /* ---- upkeep ---- */
 
 /* Removes the rows that expired, with all that descends from them, in small transactions between the other
- * writes. *ret_removed (may be NULL) counts the expired rows. Meant to be called every few minutes. */
+ * writes. *ret_removed (may be NULL) counts all of them. Meant to be called every few minutes. */
 int store_sweep(struct store *s, size_t *ret_removed, struct store_fault *fault);
 
 /* 0 when a reading and a writing of nothing both succeed now: for /readyz. */

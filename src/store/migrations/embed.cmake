@@ -1,0 +1,18 @@
+# cmake -DOUT=file.inc "-DSQL=001_a.sql;002_b.sql" -P embed.cmake: a C initialiser a migration, {number, name, sql}.
+# The numbers must be 001, 002, ... without a gap.
+list(SORT SQL)
+set(text "/* Generated from src/store/migrations; not to be edited. */\n")
+set(expected 0)
+foreach(file ${SQL})
+  math(EXPR expected "${expected} + 1")
+  get_filename_component(name ${file} NAME_WE)
+  if(NOT name MATCHES "^0*([1-9][0-9]*)_" OR NOT CMAKE_MATCH_1 EQUAL expected)
+    message(FATAL_ERROR "${file}: migration number ${expected} was expected")
+  endif()
+  file(READ ${file} sql)
+  string(REPLACE "\\" "\\\\" sql "${sql}")
+  string(REPLACE "\"" "\\\"" sql "${sql}")
+  string(REPLACE "\n" "\\n\"\n        \"" sql "${sql}")
+  string(APPEND text "{ ${expected}, \"${name}\",\n        \"${sql}\" },\n")
+endforeach()
+file(WRITE ${OUT} "${text}")
