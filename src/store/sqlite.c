@@ -1,0 +1,168 @@
+#include "store/sqlite_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+#include "base/mem.h"
+#include "store/datadir.h"
+
+#define DATABASE_NAME "cairn.db"
+
+static int io_errno(sqlite3 *db)
+{
+        switch (db ? sqlite3_system_errno(db) : 0) {
+        case ENOSPC:
+        case EDQUOT:
+        case EFBIG:
+                return -ENOSPC;
+        case EROFS:
+                return -EROFS;
+        default:
+                return -EIO;
+        }
+}
+
+static int code_errno(sqlite3 *db, int code)
+{
+        switch (code & 0xff) {
+        case SQLITE_OK:
+        case SQLITE_ROW:
+        case SQLITE_DONE:
+                return 0;
+        case SQLITE_FULL:
+                return -ENOSPC;
+        case SQLITE_READONLY:
+        case SQLITE_PERM:
+                return -EROFS;
+        case SQLITE_BUSY:
+        case SQLITE_LOCKED:
+                return -EBUSY;
+        case SQLITE_NOMEM:
+                return -ENOMEM;
+        case SQLITE_TOOBIG:
+                return -EFBIG;
+        case SQLITE_CONSTRAINT:
+                return -EEXIST;
+        case SQLITE_AUTH:
+                return -EACCES;
+        default:
+                return io_errno(db);
+        }
+}
+
+int sqlite_fault(sqlite3 *db, int code, struct store_fault *fault, const char *what)
+{
+        int rc = code_errno(db, code);
+        if (!rc)
+                return 0;
+        if (rc == -EBUSY)
+                return store_fail(fault, rc, "%s: another process keeps the database locked", what);
+        if (rc == -ENOSPC)
+                return store_fail(fault, rc, "%s: the disk is full", what);
+        return store_fail(fault, rc, "%s: %s", what, db ? sqlite3_errmsg(db) : sqlite3_errstr(code));
+}
+
+static void sqlite_stats(struct store *store, struct store_stats *ret)
+{
+        struct sqlite_store *s = (struct sqlite_store *)store;
+        ret->writes = s->n_writes;
+        ret->failed = s->n_failed;
+        ret->commits = s->n_commits;
+        ret->reads = s->n_reads;
+        pthread_mutex_lock(&s->queue_lock);
+        ret->queued = s->n_queued;
+        pthread_mutex_unlock(&s->queue_lock);
+}
+
+static void sqlite_close_store(struct store *store)
+{
+        struct sqlite_store *s = (struct sqlite_store *)store;
+        sqlite_writer_stop(s);
+        sqlite_readers_close(s);
+        if (s->lock_fd >= 0)
+                close(s->lock_fd);
+        pthread_mutex_destroy(&s->readers_lock);
+        pthread_cond_destroy(&s->reader_back);
+        pthread_mutex_destroy(&s->queue_lock);
+        pthread_cond_destroy(&s->queue_filled);
+        mem_free(s->path);
+        mem_free(s);
+}
+
+static const struct store_backend sqlite_backend = {
+        .name = "sqlite",
+        .get = sqlite_get,
+        .list = sqlite_list,
+        .submit = sqlite_submit,
+        .stats = sqlite_stats,
+        .close = sqlite_close_store,
+};
+
+static struct sqlite_store *sqlite_new(const char *dir, const struct store_options *options)
+{
+        struct sqlite_store *s = mem_calloc(1, sizeof(*s));
+        if (!s)
+                return NULL;
+        s->store.backend = &sqlite_backend;
+        s->lock_fd = -1;
+        s->tail = &s->head;
+        s->max_queued = options->max_queued ? options->max_queued : 65536;
+        s->max_readers = options->readers > 0 ? options->readers : 8;
+        if (s->max_readers > READERS_MAX)
+                s->max_readers = READERS_MAX;
+        pthread_mutex_init(&s->readers_lock, NULL);
+        pthread_cond_init(&s->reader_back, NULL);
+        pthread_mutex_init(&s->queue_lock, NULL);
+        pthread_cond_init(&s->queue_filled, NULL);
+        size_t size = strlen(dir) + sizeof("/" DATABASE_NAME);
+        s->path = mem_alloc(size);
+        if (!s->path) {
+                sqlite_close_store(&s->store);
+                return NULL;
+        }
+        snprintf(s->path, size, "%s/%s", dir, DATABASE_NAME);
+        return s;
+}
+
+/* SQLite gives its log and index files the mode of the database file, which it would make world-readable. */
+static int make_private(const char *path, struct store_fault *fault)
+{
+        int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+        if (fd < 0) {
+                int rc = errno == EACCES ? -EROFS : -errno;
+                return store_fail(fault, rc, "%s: %s", path, strerror(errno));
+        }
+        close(fd);
+        return 0;
+}
+
+int sqlite_store_open(const char *dir, const struct store_options *options, struct store **ret,
+                      struct store_fault *fault)
+{
+        char err[sizeof(fault->msg)] = "";
+        struct sqlite_store *s = NULL;
+        int rc = datadir_make(dir, err, sizeof(err));
+        if (!rc)
+                rc = datadir_check_local(dir, err, sizeof(err));
+        if (rc)
+                return store_fail(fault, rc, "%s", err);
+        s = sqlite_new(dir, options);
+        if (!s)
+                return store_fail(fault, -ENOMEM, "memory is out");
+        if (options->exclusive)
+                rc = datadir_lock(dir, &s->lock_fd, err, sizeof(err));
+        if (rc)
+                store_fail(fault, rc, "%s", err);
+        if (!rc)
+                rc = make_private(s->path, fault);
+        if (!rc)
+                rc = sqlite_writer_start(s, fault);
+        if (rc) {
+                sqlite_close_store(&s->store);
+                return rc;
+        }
+        *ret = &s->store;
+        return 0;
+}
