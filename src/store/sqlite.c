@@ -10,9 +10,24 @@
 
 #define DATABASE_NAME "cairn.db"
 
+/* What the system last said about the database's file (SQLITE_FCNTL_FILE_POINTER) or its log
+ * (SQLITE_FCNTL_JOURNAL_POINTER). SQLite itself tells only a plainly full disk from other failures. */
+static int file_errno(sqlite3 *db, int which)
+{
+        sqlite3_file *file = NULL;
+        int last = 0;
+        sqlite3_file_control(db, "main", which, &file);
+        if (file && file->pMethods)
+                file->pMethods->xFileControl(file, SQLITE_FCNTL_LAST_ERRNO, &last);
+        return last;
+}
+
 static int io_errno(sqlite3 *db)
 {
-        switch (db ? sqlite3_system_errno(db) : 0) {
+        int last = db ? file_errno(db, SQLITE_FCNTL_JOURNAL_POINTER) : 0;
+        if (db && !last)
+                last = file_errno(db, SQLITE_FCNTL_FILE_POINTER);
+        switch (last) {
         case ENOSPC:
         case EDQUOT:
         case EFBIG:
