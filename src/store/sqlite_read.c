@@ -241,7 +241,7 @@ static int plan_page(struct page_plan *p, struct reader *r, struct store_fault *
 static void page_sql(struct buf *sql, const struct page_plan *p)
 {
         const struct store_query *q = p->q;
-        const char *place = q->nmetadata ? "(m.created, m.object)" : "(o.created, o.seq)";
+        const char *place = q->nmetadata ? "(m.created, m.object)" : "(o.created, o.place)";
         buf_adds(sql, "SELECT " COLUMNS " FROM ");
         if (q->nmetadata)
                 buf_adds(
@@ -267,7 +267,7 @@ static void page_sql(struct buf *sql, const struct page_plan *p)
         if (q->nmetadata)
                 buf_addf(sql, " ORDER BY m.created%s, m.object%s LIMIT ?", way, way);
         else
-                buf_addf(sql, " ORDER BY o.created%s, o.seq%s LIMIT ?", way, way);
+                buf_addf(sql, " ORDER BY o.created%s, o.place%s LIMIT ?", way, way);
 }
 
 static void page_bind(sqlite3_stmt *stmt, const struct page_plan *p)
