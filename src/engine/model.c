@@ -1,0 +1,236 @@
+/* From a GGUF file to a model: shape, weights, vocabulary. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include "base/mem.h"
+#include "engine/model.h"
+
+#define MAX_VOCAB (1 << 22)
+
+static int bad(char *err, size_t errn, const char *msg)
+{
+        snprintf(err, errn, "%s", msg);
+        return -EINVAL;
+}
+
+/* ---- vocabulary --------------------------------------------------------------------------------- */
+
+/* A token id of the metadata, -1 when the file gives none. */
+static int token_id(const struct gguf *g, const char *key, size_t n_vocab, int32_t *ret, char *err, size_t errn)
+{
+        uint64_t v;
+        int rc = gguf_get_u64(g, key, &v);
+        *ret = rc ? -1 : (int32_t)v;
+        if (rc == -ENOENT || (!rc && v < n_vocab))
+                return 0;
+        snprintf(err, errn, "the key %s is not a token of the vocabulary", key);
+        return -EINVAL;
+}
+
+static int special_ids(const struct gguf *g, struct tok_spec *spec, char *err, size_t errn)
+{
+        int rc;
+        if ((rc = token_id(g, "tokenizer.ggml.bos_token_id", spec->n_vocab, &spec->bos, err, errn)) ||
+            (rc = token_id(g, "tokenizer.ggml.eos_token_id", spec->n_vocab, &spec->eos, err, errn)) ||
+            (rc = token_id(g, "tokenizer.ggml.eot_token_id", spec->n_vocab, &spec->eot, err, errn)) ||
+            (rc = token_id(g, "tokenizer.ggml.unknown_token_id", spec->n_vocab, &spec->unk, err, errn)))
+                return rc;
+        rc = gguf_get_bool(g, "tokenizer.ggml.add_bos_token", &spec->add_bos);
+        return rc && rc != -ENOENT ? bad(err, errn, "tokenizer.ggml.add_bos_token is not a boolean") : 0;
+}
+
+/* The parts of the spec that are arrays; the caller frees them. */
+static int vocabulary_arrays(const struct gguf *g, struct str **tokens, struct str **merges, int32_t **types,
+                             struct tok_spec *spec, char *err, size_t errn)
+{
+        struct str kind = { 0 };
+        size_t n_types = 0;
+        if (gguf_get_str(g, "tokenizer.ggml.model", &kind) || !str_eqc(kind, "gpt2"))
+                return bad(err, errn, "tokenizer.ggml.model is not gpt2 (byte-level BPE), the one supported");
+        if (gguf_get_strs(g, "tokenizer.ggml.tokens", tokens, &spec->n_vocab))
+                return bad(err, errn, "tokenizer.ggml.tokens is not an array of strings");
+        if (!spec->n_vocab || spec->n_vocab > MAX_VOCAB)
+                return bad(err, errn, "tokenizer.ggml.tokens is empty or too large");
+        int rc = gguf_get_strs(g, "tokenizer.ggml.merges", merges, &spec->n_merges);
+        if (rc && rc != -ENOENT)
+                return bad(err, errn, "tokenizer.ggml.merges is not an array of strings");
+        rc = gguf_get_i32s(g, "tokenizer.ggml.token_type", types, &n_types);
+        if ((rc && rc != -ENOENT) || (!rc && n_types != spec->n_vocab))
+                return bad(err, errn, "tokenizer.ggml.token_type does not have one integer per token");
+        spec->pre = STR("gpt-2");
+        rc = gguf_get_str(g, "tokenizer.ggml.pre", &spec->pre);
+        if (rc && rc != -ENOENT)
+                return bad(err, errn, "tokenizer.ggml.pre is not a string");
+        return 0;
+}
+
+static int load_tokenizer(struct engine_model *m, char *err, size_t errn)
+{
+        struct str *tokens = NULL, *merges = NULL;
+        int32_t *types = NULL;
+        struct tok_spec spec = { 0 };
+        int rc = vocabulary_arrays(m->file, &tokens, &merges, &types, &spec, err, errn);
+        if (!rc)
+                rc = special_ids(m->file, &spec, err, errn);
+        spec.tokens = tokens;
+        spec.merges = merges;
+        spec.types = types;
+        if (!rc)
+                rc = tokenizer_new(&spec, &m->tok, err, errn);
+        mem_free(tokens);
+        mem_free(merges);
+        mem_free(types);
+        return rc;
+}
+
+static int32_t control_token(const struct engine_model *m, const char *spelling)
+{
+        int32_t id = tokenizer_find(m->tok, str_c(spelling));
+        return id >= 0 && tokenizer_is_control(m->tok, id) ? id : -1;
+}
+
+/* Which tokens end a turn: those the file names, and the usual spellings. */
+static int find_ends(struct engine_model *m)
+{
+        static const char *const spellings[] = { "<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end_of_text|>",
+                                                 "</s>" };
+        m->is_end = mem_calloc((size_t)m->hp.n_vocab, 1);
+        if (!m->is_end)
+                return -ENOMEM;
+        for (size_t i = 0; i < sizeof(spellings) / sizeof(spellings[0]); i++) {
+                int32_t id = control_token(m, spellings[i]);
+                if (id >= 0)
+                        m->is_end[id] = 1;
+        }
+        if (tokenizer_eos(m->tok) >= 0)
+                m->is_end[tokenizer_eos(m->tok)] = 1;
+        if (tokenizer_eot(m->tok) >= 0)
+                m->is_end[tokenizer_eot(m->tok)] = 1;
+        m->chat.start = control_token(m, "<|im_start|>");
+        m->chat.end = control_token(m, "<|im_end|>");
+        return 0;
+}
+
+struct str model_piece(const struct engine_model *m, int32_t id)
+{
+        return tokenizer_is_control(m->tok, id) ? STR("") : tokenizer_piece(m->tok, id);
+}
+
+/* ---- facts -------------------------------------------------------------------------------------- */
+
+/* The type that most bytes of the weights have. */
+static const char *main_type(const struct gguf *g)
+{
+        const char *best = "F32";
+        uint64_t most = 0;
+        const struct kern_type *type;
+        for (size_t i = 0; (type = kern_type_at(i)); i++) {
+                uint64_t bytes = 0;
+                for (size_t j = 0; j < gguf_tensor_count(g); j++)
+                        bytes += gguf_tensor_at(g, j)->type == type ? gguf_tensor_at(g, j)->bytes : 0;
+                if (bytes > most) {
+                        most = bytes;
+                        best = type->name;
+                }
+        }
+        return best;
+}
+
+static uint64_t count_params(const struct gguf *g)
+{
+        uint64_t n = 0;
+        for (size_t i = 0; i < gguf_tensor_count(g); i++) {
+                const struct gguf_tensor *t = gguf_tensor_at(g, i);
+                n += t->ne[0] * t->ne[1] * t->ne[2] * t->ne[3];
+        }
+        return n;
+}
+
+/* general.name, or the file's name without its directory and .gguf. */
+static char *model_name(const struct gguf *g, const char *path)
+{
+        struct str s;
+        if (!gguf_get_str(g, "general.name", &s) && s.n && str_is_utf8(s))
+                return mem_strndup(s.p, s.n);
+        const char *slash = strrchr(path, '/');
+        s = str_c(slash ? slash + 1 : path);
+        if (s.n > 5 && !memcmp(s.p + s.n - 5, ".gguf", 5))
+                s.n -= 5;
+        return mem_strndup(s.p, s.n);
+}
+
+static int fill_info(struct engine_model *m, const char *path)
+{
+        struct str template;
+        m->name = model_name(m->file, path);
+        if (!gguf_get_str(m->file, "tokenizer.chat_template", &template))
+                m->template = mem_strndup(template.p, template.n);
+        m->info = (struct engine_info){
+                .name = m->name,
+                .arch = m->arch->name,
+                .quantization = main_type(m->file),
+                .n_params = count_params(m->file),
+                .file_bytes = gguf_file_bytes(m->file),
+                .n_ctx = m->hp.n_ctx_train,
+                .n_ctx_train = m->hp.n_ctx_train,
+                .n_embd = m->hp.n_embd,
+                .n_layer = m->hp.n_layer,
+                .n_vocab = m->hp.n_vocab,
+                .bos = tokenizer_bos(m->tok),
+                .eos = tokenizer_eos(m->tok),
+                .add_bos = tokenizer_adds_bos(m->tok),
+                .has_chat = m->chat.start >= 0 && m->chat.end >= 0,
+                .template = m->template,
+        };
+        return m->name ? 0 : -ENOMEM;
+}
+
+/* ---- loading ------------------------------------------------------------------------------------ */
+
+static int load_weights(struct engine_model *m, char *err, size_t errn)
+{
+        struct str name = { 0 };
+        if (gguf_get_str(m->file, "general.architecture", &name))
+                return bad(err, errn, "general.architecture is missing: not a model");
+        m->arch = arch_find(name.p, name.n);
+        if (!m->arch) {
+                snprintf(err, errn, "the architecture %.*s is not supported", name.n < 40 ? (int)name.n : 40,
+                         str_is_utf8(name) ? name.p : "?");
+                return -EINVAL;
+        }
+        int rc = m->arch->read_hparams(m->file, &m->hp, err, errn);
+        if (rc)
+                return rc;
+        m->hp.n_vocab = (int)tokenizer_size(m->tok);
+        m->layers = mem_calloc((size_t)m->hp.n_layer, sizeof(*m->layers));
+        if (!m->layers)
+                return -ENOMEM;
+        return arch_bind(m->arch, m->file, &m->hp, &m->global, m->layers, err, errn);
+}
+
+int model_load(struct engine_model *m, const char *path, const struct kern *k, char *err, size_t errn)
+{
+        m->k = k;
+        int rc = gguf_open(path, &m->file, err, errn);
+        if (!rc)
+                rc = load_tokenizer(m, err, errn);
+        if (!rc)
+                rc = load_weights(m, err, errn);
+        if (!rc)
+                rc = find_ends(m);
+        if (!rc)
+                rc = fill_info(m, path);
+        if (rc == -ENOMEM)
+                snprintf(err, errn, "out of memory");
+        return rc;
+}
+
+void model_release(struct engine_model *m)
+{
+        tokenizer_free(m->tok);
+        gguf_close(m->file);
+        mem_free(m->layers);
+        mem_free(m->is_end);
+        mem_free(m->name);
+        mem_free(m->template);
+}

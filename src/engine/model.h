@@ -1,0 +1,38 @@
+/* Inside of a model: what is read from the file, and the engine thread's scheduler. */
+#ifndef CAIRN_ENGINE_MODEL_H
+#define CAIRN_ENGINE_MODEL_H
+
+#include "engine/arch.h"
+#include "engine/engine.h"
+#include "engine/gguf.h"
+#include "engine/tokenizer.h"
+#include "kernels/kernels.h"
+
+struct sched;
+struct team;
+
+/* Ids of the ChatML markers, -1 when the vocabulary has none. */
+struct chat_ids {
+        int32_t start, end;
+};
+
+struct engine_model {
+        struct gguf *file;
+        const struct arch *arch;
+        struct hparams hp;
+        struct layer global, *layers;
+        struct tokenizer *tok;
+        struct chat_ids chat;
+        uint8_t *is_end; /* per token: ends a turn */
+        const struct kern *k;
+        struct sched *sched;
+        struct engine_info info;
+        char *name, *template;
+};
+
+/* Fills everything but the scheduler. 0 or negative errno with a message; the caller releases in any case. */
+int model_load(struct engine_model *m, const char *path, const struct kern *k, char *err, size_t errn);
+void model_release(struct engine_model *m);
+/* Bytes that a token stands for in text: nothing for control tokens and ids out of range. */
+struct str model_piece(const struct engine_model *m, int32_t id);
+#endif
