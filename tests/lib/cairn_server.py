@@ -11,6 +11,7 @@ import re
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import tempfile
 import time
@@ -107,7 +108,7 @@ class Server:
                         return
             except OSError:
                 pass
-            time.sleep(0.02)
+            time.sleep(0.003)
         raise AssertionError(f"cairn was not ready after {READY_TIMEOUT} s:\n{self.log_tail()}")
 
     def log_tail(self, size=8000):
@@ -193,7 +194,6 @@ class _GGUF:
             self.metadata[key] = self._value(self._scalar("I"))
 
     def _scalar(self, code):
-        import struct
         value, = struct.unpack_from("<" + code, self.data, self.at)
         self.at += struct.calcsize("<" + code)
         return value
