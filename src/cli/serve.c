@@ -1,0 +1,273 @@
+/* cairn serve: puts the parts together, says when it is ready, and takes them apart on a signal. */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include "account/account.h"
+#include "api/api.h"
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "cli/cli.h"
+#include "cli/config.h"
+#include "cli/lineup.h"
+#include "http/server.h"
+#include "models/registry.h"
+#include "store/store.h"
+
+#define HOST_MAX 256
+#define SWEEP_INTERVAL_S 300
+#define CORS_MAX 65536
+
+/* All that runs; a NULL part has not been started. */
+struct server {
+        struct config config;
+        struct lineup lineup;
+        struct store *store;
+        struct account *account;
+        struct api api;
+        bool serving;
+        char host[HOST_MAX];
+        int port; /* the one asked for, then the one that was bound */
+};
+
+/* ---- the environment of the process ---- */
+
+/* SIGHUP comes when the terminal closes: an end like the others, unless it is ignored (nohup). */
+static void stop_signals(sigset_t *ret)
+{
+        sigemptyset(ret);
+        sigaddset(ret, SIGINT);
+        sigaddset(ret, SIGTERM);
+        sigaddset(ret, SIGHUP);
+}
+
+/* Before any thread is made: signals wait for wait_for_stop(), files are private, every descriptor that the
+ * system allows may be used. */
+static void prepare_process(void)
+{
+        sigset_t stop;
+        struct rlimit files;
+        signal(SIGPIPE, SIG_IGN);
+        stop_signals(&stop);
+        pthread_sigmask(SIG_BLOCK, &stop, NULL);
+        umask(077);
+        if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
+                files.rlim_cur = files.rlim_max;
+                setrlimit(RLIMIT_NOFILE, &files);
+        }
+}
+
+static int wait_for_stop(void)
+{
+        sigset_t stop;
+        int signal_number = 0;
+        stop_signals(&stop);
+        while (sigwait(&stop, &signal_number) != 0)
+                ;
+        return signal_number;
+}
+
+/* From now on a signal ends the process at once: what was answered is on the disk. */
+static void allow_hard_stop(void)
+{
+        sigset_t stop;
+        stop_signals(&stop);
+        pthread_sigmask(SIG_UNBLOCK, &stop, NULL);
+}
+
+/* ---- start ---- */
+
+static int open_state(struct server *s, struct account_minted *ret_minted, char *err, size_t errn)
+{
+        struct store_options exclusive = { .exclusive = true };
+        struct store_fault fault;
+        int rc = store_open(s->config.data, &exclusive, &s->store, &fault);
+        if (rc) {
+                snprintf(err, errn, "%s", fault.msg);
+                return rc;
+        }
+        rc = account_open(s->store, s->config.data, &s->account, err, errn);
+        if (rc == 0)
+                rc = account_ensure_keys(s->account, s->config.api_key, s->config.admin_key, ret_minted, err,
+                                         errn);
+        return rc;
+}
+
+/* "a,b" of the configured origins. */
+static int join_origins(const struct config_list *origins, struct buf *ret, char *err, size_t errn)
+{
+        for (size_t i = 0; i < origins->n; i++)
+                buf_addf(ret, "%s%s", i ? "," : "", origins->items[i]);
+        if (buf_error(ret))
+                snprintf(err, errn, "cors_origins: longer than %d bytes together", CORS_MAX);
+        return buf_error(ret);
+}
+
+static struct http_config http_config_of(const struct server *s, const char *origins)
+{
+        const struct config *c = &s->config;
+        struct http_config http = HTTP_CONFIG_DEFAULTS;
+        http.host = s->host;
+        http.port = s->port;
+        http.threads = (int)c->threads.http;
+        http.tls_cert = c->tls.cert;
+        http.tls_key = c->tls.key;
+        http.tls_client_ca = c->tls.client_ca;
+        http.max_body_bytes = (size_t)c->limits.max_body;
+        http.max_connections = (int)c->limits.max_connections;
+        http.header_timeout_s = (int)c->limits.header_timeout;
+        http.body_timeout_s = (int)c->limits.body_timeout;
+        http.idle_timeout_s = (int)c->limits.idle_timeout;
+        http.write_timeout_s = (int)c->limits.write_timeout;
+        http.cors_origins = origins;
+        return http;
+}
+
+static int start_api(struct server *s, char *err, size_t errn)
+{
+        const struct config *c = &s->config;
+        const char *check = getenv("CAIRN_CHECK");
+        struct buf origins;
+        buf_init(&origins, CORS_MAX);
+        int rc = join_origins(&c->cors_origins, &origins, err, errn);
+        if (rc)
+                goto out;
+        struct http_config http = http_config_of(s, origins.n ? origins.p : NULL);
+        s->api.models = s->lineup.registry;
+        s->api.store = s->store;
+        s->api.account = s->account;
+        s->api.options =
+                (struct api_options){ .workers = (int)c->threads.workers,
+                                      .max_body = (size_t)c->limits.max_body,
+                                      .ignore_unknown = c->unknown_parameters == CONFIG_UNKNOWN_IGNORE,
+                                      .check = check && strcmp(check, "1") == 0,
+                                      .retention_s = c->response_retention,
+                                      .sweep_interval_s = SWEEP_INTERVAL_S };
+        rc = api_start(&s->api, &http, err, errn);
+        if (rc == 0) {
+                s->serving = true;
+                s->port = http_server_port(s->api.http);
+        }
+out:
+        buf_release(&origins);
+        return rc;
+}
+
+/* ---- what people see ---- */
+
+/* The URL for a client on this machine. */
+static void base_url(const struct server *s, char *ret, size_t n)
+{
+        const char *host = s->host;
+        bool any = !*host || !strcmp(host, "*") || !strcmp(host, "0.0.0.0") || !strcmp(host, "::");
+        bool v6 = !any && strchr(host, ':');
+        snprintf(ret, n, "%s://%s%s%s:%d/v1", s->config.tls.cert ? "https" : "http", v6 ? "[" : "",
+                 any ? "127.0.0.1" : host, v6 ? "]" : "", s->port);
+}
+
+/* The only time that the values of keys leave the process. */
+static void show_keys(const struct account_minted *minted, const char *url)
+{
+        if (!*minted->project_key && !*minted->admin_key)
+                return;
+        puts("\nNew keys, shown only this once. Paste this into the shell of your client:\n");
+        printf("  export OPENAI_BASE_URL=%s\n", url);
+        if (*minted->project_key)
+                printf("  export OPENAI_API_KEY=%s\n", minted->project_key);
+        if (*minted->admin_key)
+                printf("  export OPENAI_ADMIN_KEY=%s\n", minted->admin_key);
+        puts("\n`cairn keys create` makes another one.\n");
+}
+
+static void show_ready(const struct server *s, const char *url, int64_t start_us)
+{
+        const char *name = "";
+        const struct model *m;
+        size_t it = 0, models = 0;
+        while (registry_next(s->lineup.registry, &it, &name, &m) && strcmp(name, m->id) == 0)
+                models++;
+        double ms = (double)(clock_mono_us() - start_us) / 1000.0;
+        it = 0;
+        registry_next(s->lineup.registry, &it, &name, &m);
+        printf("Cairn " CAIRN_VERSION " serves %s", name);
+        if (models > 1)
+                printf(" and %zu more", models - 1);
+        printf(" at %s (ready in %.0f ms; Ctrl-C stops)\n", url, ms);
+        fflush(stdout);
+        log_info("ready", "ready at %s in %.1f ms", url, ms);
+}
+
+/* ---- the command ---- */
+
+static int start(struct server *s, int64_t start_us, char *err, size_t errn)
+{
+        struct account_minted minted = { 0 };
+        char url[HOST_MAX + 32];
+        log_setup((enum log_level)s->config.log.level, s->config.log.format == CONFIG_LOG_JSON);
+        int rc = http_listen_parse(s->config.listen, s->host, sizeof(s->host), &s->port);
+        if (rc) {
+                snprintf(err, errn, "listen: '%s' is not HOST:PORT", s->config.listen);
+                return rc;
+        }
+        rc = lineup_open(&s->config, &s->lineup, err, errn);
+        if (rc == 0)
+                rc = open_state(s, &minted, err, errn);
+        if (rc == 0)
+                rc = start_api(s, err, errn);
+        base_url(s, url, sizeof(url));
+        show_keys(&minted, url); /* also when the start failed: they exist now */
+        if (rc == 0)
+                show_ready(s, url, start_us);
+        explicit_bzero(&minted, sizeof(minted));
+        return rc;
+}
+
+static void stop(struct server *s)
+{
+        if (s->serving)
+                api_stop(&s->api, (int)(s->config.shutdown_grace * 1000));
+        account_close(s->account);
+        store_close(s->store);
+        lineup_release(&s->lineup);
+        config_release(&s->config);
+}
+
+static int run(int argc, char **argv)
+{
+        static struct server s; /* the API keeps pointers into it */
+        char err[CLI_ERR] = "";
+        int64_t start_us = clock_mono_us();
+        if (config_load(&s.config, argc, argv, err, sizeof(err)))
+                return cli_fail("%s", err);
+        prepare_process();
+        int rc = start(&s, start_us, err, sizeof(err));
+        if (rc == 0) {
+                int signal_number = wait_for_stop();
+                log_info("stopping", "%s: waiting up to %lld s for requests; a second signal stops at once",
+                         strsignal(signal_number), (long long)s.config.shutdown_grace);
+                allow_hard_stop();
+        }
+        stop(&s);
+        if (rc)
+                return cli_fail("%s", *err ? err : strerror(-rc));
+        log_info("stopped", "stopped");
+        return 0;
+}
+
+static void help(FILE *out)
+{
+        fputs("usage: cairn serve [OPTION]...\n\n"
+              "Serves the OpenAI API. Without options: the built-in model on 127.0.0.1:8080, state in the "
+              "XDG data\n"
+              "directory. The first start prints an API key and an admin key. Precedence: options, then the\n"
+              "environment, then the configuration file, then defaults.\n\n",
+              out);
+        config_help(out);
+}
+
+const struct command command_serve = { "serve", run, "serve the API", help };
