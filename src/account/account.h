@@ -59,7 +59,7 @@ struct principal {
  * with it. Below a microsecond, no store access, safe on an I/O thread. */
 int account_authenticate(struct account *a, struct str presented, struct principal *ret);
 
-/* Hides a key value for logs and messages: "sk-pr***wjh3"; all stars when it is short. out has 24 bytes. */
+/* Hides a key value for logs and messages: "sk-VKM***wjh3"; "***" when it is short. out has 24 bytes. */
 char *account_redact(char *out, struct str key);
 
 /* ---- what exists ---- */
