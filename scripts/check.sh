@@ -23,13 +23,11 @@ format() {
 }
 
 python_lint() {
-        find contract models scripts src tests tools -name node_modules -prune -o -name '*.py' -print0 |
-                xargs -0 pyflakes3
+        find contract models scripts src tests tools -name '*.py' -print0 | xargs -0 pyflakes3
 }
 
 shell_lint() {
-        find .ci/run models scripts tests tools -name node_modules -prune -o \
-                \( -name '*.sh' -o -path .ci/run \) -print0 | xargs -0 shellcheck
+        find .ci/run models scripts tests tools \( -name '*.sh' -o -path .ci/run \) -print0 | xargs -0 shellcheck
 }
 
 # Generated includes, and warnings as errors: the build is a check of its own.

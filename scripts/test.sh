@@ -53,11 +53,14 @@ venv() {
         return 77
 }
 
-node_modules() {
-        local folder=tests/clients/node
-        cmp -s "$folder/package-lock.json" build/node-installed.lock && [ -d "$folder/node_modules" ] && return 0
-        (cd "$folder" && npm ci --no-audit --no-fund --loglevel=error) &&
-                cp "$folder/package-lock.json" build/node-installed.lock && return 0
+# The npm packages of the Node suite, in build/node.
+node_packages() {
+        local from=tests/clients/node to=build/node
+        cmp -s "$from/package-lock.json" "$to/installed.json" && return 0
+        mkdir -p "$to"
+        cp "$from/package.json" "$from/package-lock.json" "$from/.npmrc" "$to" &&
+                (cd "$to" && npm ci --no-audit --no-fund --loglevel=error) &&
+                cp "$from/package-lock.json" "$to/installed.json" && return 0
         echo "*** the npm packages of the client suite could not be installed" >&2
         return 77
 }
@@ -71,8 +74,8 @@ python_suite() {
 # The suite's own Node 22 from npm where there is one for this machine, else the system's.
 node_suite() {
         local package=$1 node
-        node_modules || return
-        node=$(find tests/clients/node/node_modules -path '*/node-linux-*/bin/node' | head -n 1)
+        node_packages || return
+        node=$(find build/node/node_modules -path '*/node-linux-*/bin/node' | head -n 1)
         CAIRN_BIN=${SUITES_BIN:-build/dev/cairn} OPENAI_PACKAGE=$package \
                 "${node:-node}" --test --test-reporter=spec tests/clients/node/*.test.mjs
 }

@@ -7,7 +7,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), '../../..');
@@ -16,8 +16,10 @@ export const API_KEY = 'sk-proj-tests-0123456789abcdefghijklmnopqrstuvwxyzABCD';
 export const ADMIN_KEY = 'sk-admin-tests-0123456789abcdefghijklmnopqrstuvwxyzABC';
 export const MODEL = 'cairn-tiny';
 
-/** The OpenAI class of the package under test: `openai` (newest) or `openai6` (newest for Node 20). */
-export const { default: OpenAI } = await import(process.env.OPENAI_PACKAGE ?? 'openai');
+/** The OpenAI class of the package under test: `openai` (newest) or `openai6` (newest for Node 20).
+ *  scripts/test.sh installs both into build/node. */
+const installed = join(ROOT, 'build/node/node_modules', process.env.OPENAI_PACKAGE ?? 'openai', 'index.mjs');
+export const { default: OpenAI } = await import(pathToFileURL(installed));
 
 function freePort() {
     return new Promise((done) => {
