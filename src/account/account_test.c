@@ -473,8 +473,9 @@ static void first_starts_at_once_make_one_account(void **state)
                 assert_string_equal(account_org(views[i].account), account_org(views[0].account));
                 assert_int_equal(account_reload(views[i].account, NULL), 0);
                 assert_int_equal(try_key(views[i].account, value), 0);
-                view_close(&views[i]);
         }
+        for (int i = 0; i < 4; i++)
+                view_close(&views[i]);
         *(struct view *)*state = view_open();
 }
 
