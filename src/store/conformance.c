@@ -451,7 +451,7 @@ static void lists_filter_by_columns(void **state)
         static const char *const models[] = { "a", "b", NULL };
         struct store_query q = { .kind = "thing", .project = "proj_a", .limit = 2 };
         for (int i = 0; i < 9; i++) {
-                char id[8];
+                char id[16];
                 snprintf(id, sizeof(id), "t%d", i);
                 struct store_op op = thing(id, 1);
                 op.f[0] = models[i % 3];
@@ -477,7 +477,7 @@ static void lists_filter_by_metadata(void **state)
         struct store_query q = { .kind = "thing", .project = "proj_a", .limit = 2 };
         struct store_pair want[2] = { { "user", "ann" }, { "odd", "yes" } };
         for (int i = 0; i < 12; i++) {
-                char id[8];
+                char id[16];
                 struct store_pair have[2] = { { "user", i % 3 ? "ann" : "bob" },
                                               { "odd", i % 2 ? "yes" : "no" } };
                 snprintf(id, sizeof(id), "t%02d", i);
