@@ -466,6 +466,7 @@ static void waiting_writes_share_a_commit(void **state)
                 op.id = id;
                 assert_int_equal(store_write_async(s, &op, 1, count_done, counts), 0);
         }
+        op.id = "one-too-many";
         assert_int_equal(store_write_async(s, &op, 1, count_done, counts), -EAGAIN);
         assert_int_equal(put_row(s, "late", STR("x"), NULL), -EAGAIN);
         pthread_mutex_unlock(&gate);
