@@ -1,8 +1,8 @@
 """Every request field of every served operation, made wrong one at a time.
 
-The cases are derived from the contract by build/<preset>/contract_cases, which prints one JSON object a
-line: {operation, method, path, body, expect: {status, code, param}}. All go over one keep-alive
-connection, so a case that left it unusable shows in the next one.
+The cases are derived from the contract by build/<preset>/contract_cases and the valid examples of
+tests/contract_negative: one JSON object a line, {operation, method, path, query, body, what, expect: {status,
+param, code}}. All go over one keep-alive connection, so a case that left it unusable shows in the next one.
 """
 import json
 import os
@@ -11,36 +11,19 @@ from pathlib import Path
 
 import pytest
 
-from cairn_server import binary
+from cairn_server import ROOT, binary
 from support import check_error
-
-# A case may name a served operation on an object that must exist first; these make one.
-MAKERS = {
-    "{response_id}": ("/v1/responses", {"model": "cairn-tiny", "input": "Hello!"}),
-    "{completion_id}": ("/v1/chat/completions", {"model": "cairn-tiny", "store": True,
-                                                 "messages": [{"role": "user", "content": "Hello!"}]}),
-}
-
 
 def generated_cases():
     program = Path(os.environ.get("CAIRN_CASES", Path(binary()).parent / "contract_cases"))
     if not program.exists():
         return None
-    out = subprocess.run([str(program)], capture_output=True, check=True, text=True).stdout
+    examples = ROOT / "tests" / "contract_negative" / "examples.json"
+    out = subprocess.run([str(program), str(examples)], capture_output=True, check=True, text=True).stdout
     return [json.loads(line) for line in out.splitlines() if line.strip()]
 
 
 CASES = generated_cases()
-
-
-@pytest.fixture(scope="module")
-def objects(wire):
-    made = {}
-    for name, (path, body) in MAKERS.items():
-        reply = wire.post(path, json=body)
-        assert reply.status_code == 200, reply.text
-        made[name] = reply.json()["id"]
-    return made
 
 
 def test_there_are_cases():
@@ -50,24 +33,22 @@ def test_there_are_cases():
 
 
 @pytest.mark.parametrize("operation", sorted({case["operation"] for case in CASES or []}))
-def test_wrong_fields(wire, objects, operation):
+def test_wrong_fields(wire, operation):
     failures, served = [], True
     for case in CASES:
         if case["operation"] != operation:
             continue
         path = case["path"]
-        for name, value in objects.items():
-            path = path.replace(name, value)
-        path = path if path.startswith("/v1") else "/v1" + path
-        reply = wire.request(case["method"], path, json=case["body"])
+        query = f"?{case['query']}" if case.get("query") else ""
+        reply = wire.request(case["method"], path + query, json=case["body"])
         if reply.status_code == 501:
             served = False
             break
         expect = case["expect"]
         try:
-            check_error(reply, expect["status"], param=expect.get("param"), code=expect.get("code"))
+            check_error(reply, expect["status"], param=expect["param"] or None, code=expect["code"])
         except AssertionError as error:
-            failures.append(f"{case['method']} {path} {json.dumps(case['body'])[:300]}\n"
+            failures.append(f"{case['what']}: {case['method']} {path}{query} {json.dumps(case['body'])[:300]}\n"
                             f"  expected {expect}\n  got {reply.status_code} {reply.text[:300]}\n  {error}"[:1200])
     if not served:
         pytest.skip(f"{operation} is not served yet")
