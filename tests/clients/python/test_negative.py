@@ -14,6 +14,7 @@ import pytest
 from cairn_server import ROOT, binary
 from support import check_error
 
+
 def generated_cases():
     program = Path(os.environ.get("CAIRN_CASES", Path(binary()).parent / "contract_cases"))
     if not program.exists():
