@@ -1,6 +1,6 @@
 /* ChatML: "<|im_start|>role\ncontent<|im_end|>\n" for each message. */
 #include <errno.h>
-#include "base/mem.h"
+#include "base/buf.h"
 #include "engine/model.h"
 
 static const struct {
@@ -20,22 +20,23 @@ static const char *header_of(struct str role)
         return NULL;
 }
 
-/* Encodes plain text: no control token can come of it. */
-static int add_text(const struct engine_model *m, struct str text, struct tok_ids *ids)
-{
-        return str_is_utf8(text) ? tokenizer_encode(m->tok, text, 0, ids) : -EINVAL;
-}
-
+/* The text between two markers is encoded in one piece, without recognising control tokens in it: whatever a
+ * message says, no marker can come of it. */
 static int add_message(const struct engine_model *m, const struct engine_message *msg, struct tok_ids *ids)
 {
-        int rc;
         const char *header = header_of(msg->role);
-        if (!header)
+        if (!header || !str_is_utf8(msg->content))
                 return -EINVAL;
-        if ((rc = tok_ids_push(ids, m->chat.start)) || (rc = add_text(m, str_c(header), ids)) ||
-            (rc = add_text(m, msg->content, ids)) || (rc = tok_ids_push(ids, m->chat.end)))
-                return rc;
-        return add_text(m, STR("\n"), ids);
+        struct buf text;
+        buf_init(&text, msg->content.n + 64);
+        buf_adds(&text, header);
+        buf_add(&text, msg->content.p, msg->content.n);
+        int rc = buf_error(&text);
+        if (!rc && !(rc = tok_ids_push(ids, m->chat.start)) &&
+            !(rc = tokenizer_encode(m->tok, buf_str(&text), 0, ids)) && !(rc = tok_ids_push(ids, m->chat.end)))
+                rc = tokenizer_encode(m->tok, STR("\n"), 0, ids);
+        buf_release(&text);
+        return rc;
 }
 
 int engine_chat_tokenize(const struct engine_model *m, const struct engine_message *msgs, size_t n,
@@ -48,7 +49,7 @@ int engine_chat_tokenize(const struct engine_model *m, const struct engine_messa
         for (size_t i = 0; !rc && i < n; i++)
                 rc = add_message(m, &msgs[i], &ids);
         if (!rc && generate && !(rc = tok_ids_push(&ids, m->chat.start)))
-                rc = add_text(m, STR("assistant\n"), &ids);
+                rc = tokenizer_encode(m->tok, STR("assistant\n"), 0, &ids);
         *out = (struct engine_tokens){ ids.p, ids.n, ids.cap };
         return rc;
 }

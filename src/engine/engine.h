@@ -65,14 +65,15 @@ struct engine_tokens {
 };
 void engine_tokens_release(struct engine_tokens *t);
 
-#define ENGINE_TOK_BOS 1u     /* start with bos when the model wants it */
-#define ENGINE_TOK_SPECIAL 2u /* let control tokens written in the text ("<|im_end|>") be matched: never for
-                                 what a user wrote in a message */
+#define ENGINE_TOK_BOS 1u /* start with bos when the model wants it */
+#define ENGINE_TOK_SPECIAL                                                                \
+        2u /* let control tokens written in the text ("<|im_end|>") be matched: never for \
+              what a user wrote in a message */
 
 /* Appends the tokens of `text` to *out. -ENOMEM, -EINVAL (not UTF-8). */
 int engine_tokenize(const struct engine_model *m, struct str text, unsigned flags, struct engine_tokens *out);
-/* The bytes of one token, owned by the model: possibly part of a UTF-8 character, empty for control tokens and
- * for ids outside the vocabulary. */
+/* The bytes of one token, owned by the model: possibly part of a UTF-8 character, empty for control tokens
+ * and for ids outside the vocabulary. */
 struct str engine_token_piece(const struct engine_model *m, int32_t id);
 /* The text of n tokens as valid UTF-8 (broken sequences become U+FFFD), NUL-terminated, freed with
  * mem_free(). NULL when memory is out. */
@@ -109,14 +110,15 @@ struct engine_sampling {
         const struct engine_bias *bias;
         size_t n_bias;
 };
-#define ENGINE_SAMPLING_DEFAULT                                                                               \
-        {                                                                                                     \
-                .temperature = 1.0f, .top_p = 1.0f, .repetition = 1.0f                                        \
+#define ENGINE_SAMPLING_DEFAULT                                        \
+        {                                                              \
+                .temperature = 1.0f, .top_p = 1.0f, .repetition = 1.0f \
         }
 
 #define ENGINE_STOP_MAX 16    /* stop strings a request may have */
 #define ENGINE_STOP_BYTES 512 /* length of each */
 #define ENGINE_TOP_MAX 20     /* alternatives reported per token */
+#define ENGINE_LOGPROB_MIN (-9999.0f) /* reported for what is impossible */
 
 /* Copied by engine_submit; nothing needs to outlive the call. */
 struct engine_req {
@@ -138,8 +140,8 @@ struct engine_top {
 
 struct engine_token {
         int32_t id;
-        struct str piece; /* bytes, owned by the model; see engine_token_piece */
-        float logprob;    /* NAN when not asked for, and for the first token of a prompt */
+        struct str piece;             /* bytes, owned by the model; see engine_token_piece */
+        float logprob;                /* NAN when not asked for, and for the first token of a prompt */
         const struct engine_top *top; /* n_top alternatives, most likely first */
         int n_top;
 };
@@ -168,7 +170,7 @@ struct engine_event {
         enum engine_finish finish;
         struct str stop; /* the stop string that ended it, or empty */
         struct engine_usage usage;
-        int error;         /* ENGINE_ERROR: negative errno value */
+        int error; /* ENGINE_ERROR: negative errno value */
         const char *error_msg;
 };
 

@@ -137,23 +137,24 @@ static int32_t draw(struct sampler *s, const struct cand *c, size_t n)
         return c[0].id;
 }
 
-int32_t sampler_pick(struct sampler *s, const struct kern *k, float *logits, struct cand *room)
+int32_t sampler_pick(struct sampler *s, const struct kern *k, const float *logits, float *probs,
+                     struct cand *room)
 {
         int32_t best = argmax(logits, s->n_vocab);
         if (s->p.temperature < 1e-5f || !isfinite(logits[best]))
                 return best;
         float max = logits[best], inv = 1.0f / s->p.temperature;
         for (int i = 0; i < s->n_vocab; i++)
-                logits[i] = (logits[i] - max) * inv;
-        k->softmax(logits, (size_t)s->n_vocab);
+                probs[i] = (logits[i] - max) * inv;
+        k->softmax(probs, (size_t)s->n_vocab);
         /* Tokens below min_p and those whose weight has vanished are out. */
-        float floor = s->p.min_p * logits[best];
+        float floor = s->p.min_p * probs[best];
         size_t n = 0;
         double total = 0;
         for (int32_t i = 0; i < s->n_vocab; i++) {
-                if (logits[i] > 0 && logits[i] >= floor) {
-                        room[n++] = (struct cand){ logits[i], i };
-                        total += (double)logits[i];
+                if (probs[i] > 0 && probs[i] >= floor) {
+                        room[n++] = (struct cand){ probs[i], i };
+                        total += (double)probs[i];
                 }
         }
         if (!n)
@@ -198,5 +199,5 @@ void sampler_top(const float *logits, int n_vocab, float logsum, struct engine_t
                 ret[at] = (struct engine_top){ i, logits[i] };
         }
         for (int i = 0; i < have; i++)
-                ret[i].logprob -= logsum;
+                ret[i].logprob = fmaxf(ret[i].logprob - logsum, ENGINE_LOGPROB_MIN);
 }

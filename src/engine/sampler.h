@@ -28,8 +28,9 @@ int sampler_init(struct sampler *s, const struct engine_sampling *p, const int32
 void sampler_release(struct sampler *s);
 /* Applies bias and penalties to the logits, in place. */
 void sampler_adjust(const struct sampler *s, float *logits);
-/* Chooses a token from adjusted logits, which are overwritten. */
-int32_t sampler_pick(struct sampler *s, const struct kern *k, float *logits, struct cand *room);
+/* Chooses a token from adjusted logits. probs and room have n_vocab elements for it to work in. */
+int32_t sampler_pick(struct sampler *s, const struct kern *k, const float *logits, float *probs,
+                     struct cand *room);
 /* Counts a token of the output. */
 void sampler_accept(struct sampler *s, int32_t id);
 

@@ -1,0 +1,122 @@
+/* Embeddings: every input is a sequence of its own, a window of them at a time. */
+#include <errno.h>
+#include <pthread.h>
+#include <time.h>
+#include "base/mem.h"
+#include "engine/model.h"
+#include "engine/sched.h"
+
+#define WINDOW 16       /* inputs under way at one time */
+#define POLL_MS 50      /* how often cancel is asked */
+
+struct gather {
+        pthread_mutex_t lock;
+        pthread_cond_t done;
+        int under_way;
+        int error;
+};
+
+static bool on_event(void *ctx, const struct engine_event *ev)
+{
+        struct gather *g = ctx;
+        pthread_mutex_lock(&g->lock);
+        if (ev->kind == ENGINE_EV_DONE) {
+                g->under_way--;
+                if (ev->finish != ENGINE_STOP && !g->error)
+                        g->error = ev->finish == ENGINE_ERROR ? ev->error : -ECANCELED;
+                pthread_cond_signal(&g->done);
+        }
+        pthread_mutex_unlock(&g->lock);
+        return true;
+}
+
+static int under_way(struct gather *g)
+{
+        pthread_mutex_lock(&g->lock);
+        int n = g->under_way;
+        pthread_mutex_unlock(&g->lock);
+        return n;
+}
+
+/* Waits until at most `most` inputs are under way, one failed, or `cancel` (may be NULL) says so. */
+static int wait_for(struct gather *g, int most, bool (*cancel)(void *ctx), void *ctx)
+{
+        int rc = 0;
+        pthread_mutex_lock(&g->lock);
+        while (!rc && !g->error && g->under_way > most) {
+                struct timespec until;
+                clock_gettime(CLOCK_REALTIME, &until);
+                until.tv_nsec += POLL_MS * 1000000L;
+                until.tv_sec += until.tv_nsec / 1000000000L;
+                until.tv_nsec %= 1000000000L;
+                pthread_cond_timedwait(&g->done, &g->lock, &until);
+                if (cancel && cancel(ctx))
+                        rc = -ECANCELED;
+        }
+        rc = rc ? rc : g->error;
+        pthread_mutex_unlock(&g->lock);
+        return rc;
+}
+
+/* Waits for every input, however it ends: until then the engine writes to what the caller owns. */
+static void drain(struct gather *g)
+{
+        pthread_mutex_lock(&g->lock);
+        while (g->under_way)
+                pthread_cond_wait(&g->done, &g->lock);
+        pthread_mutex_unlock(&g->lock);
+}
+
+/* Starts one input; -EAGAIN when the engine's queue is full. */
+static int start(struct engine_model *m, struct gather *g, const struct engine_input *in, float *ret,
+                 struct engine_seq **ret_seq)
+{
+        struct engine_sink sink = { on_event, g };
+        struct engine_seq *s;
+        int rc = seq_new_embedding(m, in, ret, &sink, &s);
+        if (rc)
+                return rc;
+        pthread_mutex_lock(&g->lock);
+        g->under_way++;
+        pthread_mutex_unlock(&g->lock);
+        rc = sched_submit(m->sched, s);
+        if (!rc) {
+                *ret_seq = s;
+                return 0;
+        }
+        pthread_mutex_lock(&g->lock);
+        g->under_way--;
+        pthread_mutex_unlock(&g->lock);
+        engine_seq_unref(s);
+        engine_seq_unref(s);
+        return rc;
+}
+
+int engine_embed(struct engine_model *m, const struct engine_input *in, size_t n, float *ret,
+                 bool (*cancel)(void *ctx), void *ctx)
+{
+        struct gather g = { .lock = PTHREAD_MUTEX_INITIALIZER, .done = PTHREAD_COND_INITIALIZER };
+        struct engine_seq **seqs = mem_calloc(n ? n : 1, sizeof(*seqs));
+        size_t i = 0;
+        int rc = seqs ? 0 : -ENOMEM, busy;
+        while (!rc && i < n) {
+                rc = wait_for(&g, WINDOW - 1, cancel, ctx);
+                if (rc)
+                        break;
+                rc = start(m, &g, &in[i], ret + i * (size_t)m->info.n_embd, &seqs[i]);
+                if (!rc) {
+                        i++;
+                } else if (rc == -EAGAIN && (busy = under_way(&g)) > 0) { /* our own fill the queue */
+                        rc = wait_for(&g, busy - 1, cancel, ctx);
+                }
+        }
+        if (!rc)
+                rc = wait_for(&g, 0, cancel, ctx);
+        for (size_t k = 0; rc && k < i; k++)
+                engine_seq_cancel(seqs[k]);
+        drain(&g);
+        for (size_t k = 0; k < i; k++)
+                engine_seq_unref(seqs[k]);
+        mem_free(seqs);
+        return rc;
+}
