@@ -58,6 +58,7 @@ static struct conn *conn_new(struct http_server *s, struct MHD_Connection *mhd)
                 return NULL;
         c->server = s;
         c->fd = info->connect_fd;
+        c->fresh = true;
         peer_name(mhd, c->peer);
         conn_advance(c, PHASE_IDLE, (int64_t)s->config.header_timeout_s * 1000);
         atomic_fetch_add(&s->connections, 1);
@@ -65,12 +66,29 @@ static struct conn *conn_new(struct http_server *s, struct MHD_Connection *mhd)
         return c;
 }
 
+/* MHD closes a connection without a word when it sees no request line in the first line. */
+static bool conn_spoke_nonsense(struct conn *c)
+{
+        char byte;
+        if (!c->fresh || atomic_load(&c->phase) != PHASE_IDLE || atomic_load(&c->server->cancelled))
+                return false;
+        ssize_t n = recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+        return n > 0 || (n < 0 && errno == EAGAIN); /* else the client closed it */
+}
+
+/* MHD is done with the connection and closes the descriptor next. */
 static void conn_free(struct conn *c)
 {
         watch_conn_remove(c);
-        int fd = c->linger ? dup(c->fd) : -1;
-        if (fd >= 0)
+        if (conn_spoke_nonsense(c)) {
+                refuse_raw(c->server, NULL, c->fd, 400, "The request is not well-formed HTTP.");
+                c->linger = true;
+        }
+        if (c->linger) {
+                int fd = dup(c->fd);
+                shutdown(c->fd, SHUT_WR);
                 watch_linger(c->server, fd);
+        }
         atomic_fetch_sub(&c->server->connections, 1);
         req_free_spare(c->spare);
         mem_free(c);
@@ -96,6 +114,7 @@ struct http_req *conn_refused(struct conn *c, int status)
                 return NULL;
         pthread_mutex_lock(&r->lock);
         r->replied = true;
+        r->cut = true;
         r->status = status;
         pthread_mutex_unlock(&r->lock);
         return r->method.p ? r : NULL;
@@ -109,6 +128,7 @@ void *conn_uri(void *cls, const char *uri, struct MHD_Connection *mhd)
         struct conn *c = conn_of(mhd);
         if (!c || !conn_advance(c, PHASE_HEADERS, (int64_t)s->config.header_timeout_s * 1000))
                 return NULL;
+        c->fresh = false;
         c->req = req_new(c, mhd, uri ? uri : "");
         return c->req;
 }

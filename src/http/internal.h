@@ -48,6 +48,7 @@ struct conn {
         struct http_req *req;     /* I/O thread: the current one, NULL between requests */
         struct http_req *spare;   /* I/O thread: the last request's memory, to be used again */
         int fd;
+        bool fresh;  /* I/O thread: no request line was understood yet */
         bool linger; /* I/O thread: read on after the close, so that the reply survives */
         _Atomic enum phase phase;
         atomic_llong deadline_ms; /* for the phases before BUSY; clock_mono_ms */
@@ -108,6 +109,7 @@ struct http_req {
         bool attached;  /* MHD has not completed the request: mhd and conn->fd are valid */
         bool suspended; /* MHD sleeps and must be resumed by whoever clears this */
         bool replied, owed, gone, wake, ping_due;
+        bool cut; /* the reply was written past MHD: a close by MHD is then no abort */
         bool completed_ok;
 
         long slot; /* in the watcher, -1 when none; I/O thread */
@@ -154,14 +156,12 @@ void reply_cut(struct http_req *r);
 void reply_release(struct http_req *r);
 
 /* refuse.c */
-/* Lets the application word the error; `r` may be NULL. *head gets header lines, *body the body. */
-void refuse_word(struct http_server *s, struct http_req *r, int status, const char *message, struct buf *head,
-                 struct buf *body);
-/* The server's own reply to r. I/O thread. */
+/* The server's own reply to r, in the application's words. I/O thread. */
 void refuse(struct http_req *r, int status, const char *message);
-/* 408 on a socket nobody else writes to now; best effort. */
-void refuse_timeout(struct http_server *s, int fd);
-const char *status_text(int status);
+/* The same, written past MHD to a socket nobody else writes to now; r may be NULL. The caller closes it. */
+void refuse_raw(struct http_server *s, struct http_req *r, int fd, int status, const char *message);
+void raw_start(struct buf *raw, int status); /* status line and our headers */
+bool raw_send(int fd, const struct buf *raw);
 /* libmicrohttpd's own MHD_queue_response, past our replacement. */
 enum MHD_Result mhd_queue(struct MHD_Connection *mhd, unsigned int status, struct MHD_Response *response);
 
@@ -177,7 +177,7 @@ void watch_conn_add(struct conn *c);
 void watch_conn_remove(struct conn *c); /* when it returns the watcher does not use c->fd */
 void watch_req_add(struct http_req *r); /* from now on a disconnect calls req_abort; I/O thread */
 void watch_req_remove(struct http_req *r);
-void watch_linger(struct http_server *s, int fd); /* takes fd */
+void watch_linger(struct http_server *s, int fd); /* takes fd; a negative one is ignored */
 void watch_abort_all(struct http_server *s);
 
 /* tls.c: terminates TLS and hands plain socket-pair ends to `deliver`, which owns them. */

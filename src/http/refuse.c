@@ -3,16 +3,13 @@
 #include <dlfcn.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include "base/clock.h"
 
 #define REFUSAL_MAX (64 * 1024)
 
-const char *status_text(int status)
-{
-        return MHD_get_reason_phrase_for((unsigned)status);
-}
-
-void refuse_word(struct http_server *s, struct http_req *r, int status, const char *message, struct buf *head,
-                 struct buf *body)
+static void refuse_word(struct http_server *s, struct http_req *r, int status, const char *message,
+                        struct buf *head, struct buf *body)
 {
         buf_init(head, REFUSAL_MAX);
         buf_init(body, REFUSAL_MAX);
@@ -65,17 +62,33 @@ void refuse(struct http_req *r, int status, const char *message)
         buf_release(&head);
 }
 
-void refuse_timeout(struct http_server *s, int fd)
+void raw_start(struct buf *raw, int status)
+{
+        char date[64];
+        struct tm tm;
+        time_t now = (time_t)clock_unix();
+        strftime(date, sizeof(date), "%a, %d %b %Y %H:%M:%S GMT", gmtime_r(&now, &tm));
+        buf_addf(raw, "HTTP/1.1 %d %s\r\nDate: %s\r\nConnection: close\r\n", status,
+                 MHD_get_reason_phrase_for((unsigned)status), date);
+}
+
+bool raw_send(int fd, const struct buf *raw)
+{
+        /* Nothing was written for this request yet, so the socket's buffer takes it whole, or the client
+         * reads nothing and would not see it anyway. */
+        return !buf_error(raw) && send(fd, raw->p, raw->n, MSG_NOSIGNAL | MSG_DONTWAIT) > 0;
+}
+
+void refuse_raw(struct http_server *s, struct http_req *r, int fd, int status, const char *message)
 {
         struct buf head, body, raw;
-        refuse_word(s, NULL, 408, "The request was not complete in time.", &head, &body);
+        refuse_word(s, r, status, message, &head, &body);
         buf_init(&raw, 4 * REFUSAL_MAX);
-        buf_addf(&raw, "HTTP/1.1 408 %s\r\n", status_text(408));
+        raw_start(&raw, status);
         buf_add(&raw, head.p, head.n);
-        buf_addf(&raw, "Connection: close\r\nContent-Length: %zu\r\n\r\n", body.n);
+        buf_addf(&raw, "Content-Length: %zu\r\n\r\n", body.n);
         buf_add(&raw, body.p, body.n);
-        if (!buf_error(&raw))
-                (void)!send(fd, raw.p, raw.n, MSG_NOSIGNAL | MSG_DONTWAIT);
+        raw_send(fd, &raw);
         buf_release(&raw);
         buf_release(&head);
         buf_release(&body);
@@ -84,9 +97,11 @@ void refuse_timeout(struct http_server *s, int fd)
 /* ---- What libmicrohttpd refuses by itself ----
  * A request that it cannot parse (headers, chunk sizes, limits) never reaches the access handler: the library
  * queues an HTML page of its own, and has no option to change that. It does so through its exported
- * MHD_queue_response, which the dynamic linker resolves to the definition below; there the page is replaced
- * by the application's words. Our own replies go straight to the library's function. Were the call ever bound
- * inside the library (or were it linked statically), clients would get the HTML page with the same status. */
+ * MHD_queue_response, which the dynamic linker resolves to the definition below. It writes the application's
+ * words to the socket and answers MHD_NO, upon which MHD closes the connection. (Queueing another response
+ * would not do: for some errors 0.9.75 then sends the header twice.) Our own replies go straight to the
+ * library's function. Were the call ever bound inside the library (or were it linked statically), clients
+ * would get the HTML page with the same status. */
 
 enum MHD_Result mhd_queue(struct MHD_Connection *mhd, unsigned int status, struct MHD_Response *response)
 {
@@ -118,39 +133,12 @@ static const char *parse_error(unsigned int status)
         }
 }
 
-static void response_add(void *ctx, struct str name, struct str value)
-{
-        char line[1024];
-        if (name.n + value.n + 2 > sizeof(line))
-                return;
-        memcpy(line, name.p, name.n);
-        line[name.n] = '\0';
-        memcpy(line + name.n + 1, value.p, value.n);
-        line[name.n + 1 + value.n] = '\0';
-        MHD_add_response_header(ctx, line, line + name.n + 1);
-}
-
-/* The application's error in place of `page`; NULL when memory is out. */
-static struct MHD_Response *reworded(struct conn *c, struct http_req *r, unsigned int status)
-{
-        struct buf head, body;
-        refuse_word(c->server, r, (int)status, parse_error(status), &head, &body);
-        struct MHD_Response *response =
-                buf_error(&body) ? NULL
-                                 : MHD_create_response_from_buffer(body.n, body.p, MHD_RESPMEM_MUST_COPY);
-        if (response)
-                each_line(&head, response_add, response);
-        buf_release(&head);
-        buf_release(&body);
-        return response;
-}
-
 enum MHD_Result MHD_queue_response(struct MHD_Connection *mhd, unsigned int status, struct MHD_Response *page)
 {
         struct conn *c = conn_of(mhd);
-        struct MHD_Response *response = c ? reworded(c, conn_refused(c, (int)status), status) : NULL;
-        enum MHD_Result rc = mhd_queue(mhd, status, response ? response : page);
-        if (response)
-                MHD_destroy_response(response);
-        return rc;
+        if (!c)
+                return mhd_queue(mhd, status, page);
+        struct http_req *r = conn_refused(c, (int)status);
+        refuse_raw(c->server, r, c->fd, (int)status, parse_error(status));
+        return MHD_NO;
 }

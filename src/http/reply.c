@@ -270,7 +270,8 @@ enum MHD_Result reply_queue(struct http_req *r)
 static enum MHD_Result append_line(void *cls, enum MHD_ValueKind kind, const char *name, const char *value)
 {
         (void)kind;
-        buf_addf(cls, "%s: %s\r\n", name, value);
+        if (strcmp(name, "Connection") != 0)
+                buf_addf(cls, "%s: %s\r\n", name, value);
         return MHD_YES;
 }
 
@@ -283,16 +284,11 @@ void reply_cut(struct http_req *r)
         if (!response || r->ring || r->reply_body.n != atomic_load(&r->bytes_out))
                 return;
         buf_init(&raw, 64 * 1024 + r->reply_body.n);
-        buf_addf(&raw, "HTTP/1.1 %d %s\r\n", r->status, status_text(r->status));
+        raw_start(&raw, r->status);
         MHD_get_response_headers(response, append_line, &raw);
-        if (!atomic_load(&r->server->stopping))
-                buf_adds(&raw, "Connection: close\r\n");
         buf_addf(&raw, "Content-Length: %zu\r\n\r\n", r->reply_body.n);
         buf_add(&raw, r->reply_body.p, r->reply_body.n);
-        /* Nothing was written on this request yet, so the socket's buffer takes it whole, or the client reads
-         * nothing and would not see it anyway. */
-        if (!buf_error(&raw) && send(r->conn->fd, raw.p, raw.n, MSG_NOSIGNAL | MSG_DONTWAIT) > 0)
-                r->conn->linger = true;
+        r->cut = r->conn->linger = raw_send(r->conn->fd, &raw);
         buf_release(&raw);
 }
 

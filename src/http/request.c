@@ -154,6 +154,7 @@ void req_complete(struct http_req *r, bool ok)
 {
         struct conn *c = r->conn;
         struct http_server *s = r->server;
+        ok = ok || r->cut;
         if (!ok)
                 lose_client(r, false);
         watch_req_remove(r);
@@ -258,14 +259,12 @@ static void split_target(struct http_req *r, size_t n)
 struct framing {
         int hosts, lengths, codings;
         struct str coding, encoding, expect;
-        bool nul;
 };
 
 static void framing_scan(struct http_req *r, struct framing *f)
 {
         for (size_t i = 0; i < r->n_headers; i++) {
                 struct str name = r->headers[i].name, value = r->headers[i].value;
-                f->nul |= memchr(value.p, '\0', value.n) != NULL;
                 if (str_ieqc(name, "Host")) {
                         f->hosts++;
                 } else if (str_ieqc(name, "Content-Length")) {
@@ -290,9 +289,7 @@ static int framing_check(struct http_req *r, const char *version, const char **r
         r->chunked = f.codings == 1 && str_ieqc(f.coding, "chunked");
         r->expect = f.expect.n > 0;
         int status = 400;
-        if (f.nul)
-                *ret_message = "A header contains a NUL byte.";
-        else if (f.hosts > 1 || (!f.hosts && !http10))
+        if (f.hosts > 1 || (!f.hosts && !http10))
                 *ret_message = "The request must have exactly one Host header.";
         else if (f.lengths > 1)
                 *ret_message = "The request has more than one Content-Length header.";

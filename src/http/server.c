@@ -111,8 +111,12 @@ static void on_mhd_log(void *cls, const char *fmt, va_list ap)
 static int start_daemon(struct http_server *s)
 {
         const struct http_config *config = &s->config;
+        /* TURBO leaves the shutdown of sockets to close(), so that conn.c may have a last word before. */
         unsigned flags = MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_EPOLL | MHD_USE_ITC |
-                         MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
+                         MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG | MHD_USE_TURBO;
+        /* The watcher's deadlines come first; MHD's idle timeout is for transfers that stand still. */
+        int idle = config->idle_timeout_s > config->header_timeout_s ? config->idle_timeout_s
+                                                                     : config->header_timeout_s;
         bool tls = config->tls_cert != NULL;
         if (tls)
                 flags |= MHD_USE_NO_LISTEN_SOCKET;
@@ -125,7 +129,7 @@ static int start_daemon(struct http_server *s)
                 { MHD_OPTION_CONNECTION_MEMORY_LIMIT, (intptr_t)(config->max_header_bytes + POOL_EXTRA),
                   NULL },
                 { MHD_OPTION_CONNECTION_LIMIT, config->max_connections, NULL },
-                { MHD_OPTION_CONNECTION_TIMEOUT, config->idle_timeout_s, NULL },
+                { MHD_OPTION_CONNECTION_TIMEOUT, idle + 2, NULL },
                 { MHD_OPTION_STRICT_FOR_CLIENT, 1, NULL },
                 { MHD_OPTION_THREAD_POOL_SIZE, config->threads > 1 ? config->threads : 0, NULL },
                 { MHD_OPTION_LISTEN_SOCKET, s->listen_fd, NULL },

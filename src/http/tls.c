@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/mem.h"
@@ -19,6 +20,7 @@
 #define MAX_PIECES 64 /* moved for one link before the others get their turn */
 #define SWEEP_MS 250
 #define CLOSING_MS 5000 /* for a client to close after us */
+#define FLUSH_MS 500    /* at the end, for what MHD wrote last */
 #define ACCEPT_BATCH 16
 
 struct link;
@@ -493,6 +495,10 @@ void tls_stop(struct tls_front *t)
 {
         if (!t)
                 return;
+        /* The last bytes of connections that MHD has closed are still on their way. */
+        const struct timespec pause = { .tv_nsec = 2 * 1000 * 1000 };
+        for (int64_t until = clock_mono_ms() + FLUSH_MS; atomic_load(&t->open) && clock_mono_ms() < until;)
+                nanosleep(&pause, NULL);
         atomic_store(&t->stop, true);
         wake_all(t);
         for (int i = 0; i < t->n_pumps; i++) {

@@ -109,7 +109,7 @@ static void sweep_conns(struct watcher *w, int64_t now)
                         continue;
                 atomic_fetch_add(&w->server->timeouts, 1);
                 if (phase != PHASE_IDLE)
-                        refuse_timeout(w->server, c->fd);
+                        refuse_raw(w->server, NULL, c->fd, 408, "The request was not complete in time.");
                 shutdown(c->fd, SHUT_RDWR);
         }
         pthread_mutex_unlock(&w->lock);
@@ -226,6 +226,8 @@ void watch_abort_all(struct http_server *s)
 void watch_linger(struct http_server *s, int fd)
 {
         struct watcher *w = s->watcher;
+        if (fd < 0)
+                return;
         pthread_mutex_lock(&w->lock);
         long i = slot_take(w);
         if (i >= 0 && slot_watch(w, i, fd, EPOLLIN | EPOLLRDHUP) == 0) {
