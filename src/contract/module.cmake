@@ -14,3 +14,9 @@ target_sources(cairn_contract PRIVATE ${contract_made})
 set_source_files_properties(${CMAKE_SOURCE_DIR}/src/contract/openapi.c PROPERTIES
   COMPILE_DEFINITIONS "CONTRACT_OPENAPI=\"${contract_gen}/contract_openapi.json\""
   OBJECT_DEPENDS ${contract_gen}/contract_openapi.json)
+
+# Prints the negative cases of tests/contract_negative as JSON lines, for the driver of the black-box suite.
+if(NOT CAIRN_FUZZ)
+  add_executable(contract_cases ${CMAKE_SOURCE_DIR}/tests/contract_negative/contract_cases.c)
+  target_link_libraries(contract_cases PRIVATE cairn_contract)
+endif()
