@@ -682,7 +682,8 @@ def bound_limit(op, limits):
 
 
 def published(facts):
-    """The document of GET /openapi.json: the merged facts without what only the generator reads."""
+    """The document of GET /openapi.json: the merged facts without what only the generator reads, and with the
+    int64 bounds that the facts have rounded to a double made whole again."""
     hidden = {"x-events", "x-updates", "x-limits", "x-why", "x-request-optional", "x-strict", "x-root"}
 
     def clean(node):
@@ -690,6 +691,8 @@ def published(facts):
             return [clean(v) for v in node]
         if isinstance(node, dict):
             return {k: clean(v) for k, v in node.items() if k not in hidden}
+        if isinstance(node, int) and not isinstance(node, bool):
+            return max(-INT64_MAX - 1, min(INT64_MAX, node))
         return node
     return json.dumps(clean(facts), separators=(",", ":"), ensure_ascii=False)
 

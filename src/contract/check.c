@@ -288,7 +288,7 @@ static bool check_object(struct walk *w, const struct at *at, const struct schem
 
 enum tag_state {
         TAG_NONE,   /* the union is not tagged, or the value is no object */
-        TAG_ABSENT, /* missing or null */
+        TAG_ABSENT, /* missing, or null where a variant can do without */
         TAG_KNOWN,  /* chooses at least one variant */
         TAG_OTHER,  /* chooses none: the variants without tags remain */
         TAG_WRONG,  /* not a string */
@@ -300,26 +300,35 @@ struct choice {
         size_t n;
 };
 
+static bool some_without_tag(const struct schema *s)
+{
+        const struct variant *v = schema_variants(s);
+        for (unsigned i = 0; i < s->n; i++)
+                if (v[i].tag_optional && schema_node(v[i].node)->kind == S_OBJECT)
+                        return true;
+        return false;
+}
+
+static bool some_with_tag(const struct schema *s, const json_t *tag)
+{
+        const struct variant *v = schema_variants(s);
+        for (unsigned i = 0; i < s->n; i++)
+                if (variant_has_tag(&v[i], json_string_value(tag), json_string_length(tag)))
+                        return true;
+        return false;
+}
+
 static struct choice read_tag(const struct schema *s, const json_t *v)
 {
-        struct choice c = { TAG_NONE, NULL, 0 };
         if (!*schema_tag(s) || !json_is_object(v) || json_object_get(v, "$file"))
-                return c;
+                return (struct choice){ TAG_NONE, NULL, 0 };
         const json_t *tag = json_object_get(v, schema_tag(s));
-        if (!tag || json_is_null(tag)) {
-                c.state = TAG_ABSENT;
-                return c;
-        }
-        if (!json_is_string(tag)) {
-                c.state = TAG_WRONG;
-                return c;
-        }
-        c = (struct choice){ TAG_OTHER, json_string_value(tag), json_string_length(tag) };
-        const struct variant *variant = schema_variants(s);
-        for (unsigned i = 0; i < s->n && c.state == TAG_OTHER; i++)
-                if (variant_has_tag(&variant[i], c.tag, c.n))
-                        c.state = TAG_KNOWN;
-        return c;
+        if (!tag || (json_is_null(tag) && some_without_tag(s)))
+                return (struct choice){ TAG_ABSENT, NULL, 0 };
+        if (!json_is_string(tag))
+                return (struct choice){ TAG_WRONG, NULL, 0 };
+        return (struct choice){ some_with_tag(s, tag) ? TAG_KNOWN : TAG_OTHER, json_string_value(tag),
+                                json_string_length(tag) };
 }
 
 static bool kind_fits(const struct schema *s, const json_t *v)

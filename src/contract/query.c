@@ -157,15 +157,16 @@ static int add_value(struct build *b, struct node *root, struct str name, struct
                 rest = (struct str){ bracket, name.n - base.n };
         }
         struct node *at = child(b, root, base);
+        bool ended = false; /* "[]" must be the last piece */
         for (int depth = 0; at && rest.n; depth++) {
-                if (depth == QUERY_MAX_DEPTH || at->listed || !next_piece(&rest, &piece))
+                if (depth == QUERY_MAX_DEPTH || ended || !next_piece(&rest, &piece))
                         return refuse_name(b, name, "the brackets make no sense");
                 if (piece.n && at->leaves)
                         return refuse_name(b, name, "it is given as a value and as an object");
                 if (piece.n)
                         at = child(b, at, piece);
                 else
-                        at->listed = true;
+                        ended = at->listed = true;
         }
         if (at && at->kids)
                 return refuse_name(b, name, "it is given as a value and as an object");
@@ -213,12 +214,17 @@ static bool is_listed_value(const struct schema *s, struct str text)
 
 static json_t *value_of(struct build *b, const struct node *n, const struct schema *s);
 
+static json_t *string_of(struct str s)
+{
+        return json_stringn(s.n ? s.p : "", s.n);
+}
+
 static json_t *file_object(const struct form_field *f)
 {
         json_t *o = json_object();
         if (!o || json_put(o, "$file", json_integer(f->file)) ||
-            json_put(o, "filename", json_strn(f->filename)) ||
-            json_put(o, "content_type", json_strn(f->media_type)) ||
+            json_put(o, "filename", string_of(f->filename)) ||
+            json_put(o, "content_type", string_of(f->media_type)) ||
             json_put(o, "bytes", json_integer((json_int_t)f->size))) {
                 json_decref(o);
                 return NULL;
@@ -254,7 +260,7 @@ static json_t *scalar(const struct build *b, const struct leaf *leaf, const stru
         if (whole)
                 return whole;
         if (takes_text(s) || is_listed_value(s, text))
-                return json_strn(text);
+                return string_of(text);
         if (accepts(s, S_BOOLEAN) && (str_eqc(text, "true") || str_eqc(text, "false")))
                 return json_boolean(text.p[0] == 't');
         if (accepts(s, S_INTEGER) && str_to_i64(text, &i))
@@ -265,7 +271,7 @@ static json_t *scalar(const struct build *b, const struct leaf *leaf, const stru
                 return json_real(d);
         if (s->flags & SN_NULLABLE && str_eqc(text, "null"))
                 return json_null();
-        return json_strn(text);
+        return string_of(text);
 }
 
 static int append(json_t *array, json_t *item)

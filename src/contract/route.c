@@ -67,7 +67,7 @@ static unsigned descend(struct walk *w, const struct segment *node, size_t depth
 static enum route_result split(struct str path, char *text, struct walk *w)
 {
         size_t used = 0;
-        while (path.n) {
+        while (path.p) {
                 struct str piece = str_split(path, '/', &path);
                 size_t n;
                 if (!piece.n || w->n == MAX_SEGMENTS)

@@ -104,18 +104,19 @@ struct listing {
         struct text *t;
         const char *last; /* "and" or "or" */
         unsigned i, n;    /* items so far, items in all */
+        bool full;
 };
 
-/* Appends "'a'", ", 'b'", " and 'b'" (of two) or ", and 'c'"; of more than LISTED_MAX only the number. */
+/* Appends "'a'", ", 'b'", " and 'b'" (of two) or ", and 'c'"; ", and 5 more" for what has no room. */
 static void list_item(struct listing *l, const char *value)
 {
-        unsigned shown = l->n < LISTED_MAX ? l->n : LISTED_MAX;
         unsigned i = l->i++;
-        if (i > shown)
+        char more[48];
+        if (l->full)
                 return;
-        if (i == shown) {
-                char more[48];
-                snprintf(more, sizeof(more), ", %s %u more", l->last, l->n - shown);
+        snprintf(more, sizeof(more), ", %s %u more", l->last, l->n - i);
+        l->full = i && (i >= LISTED_MAX || l->t->n + strlen(value) + sizeof(more) > l->t->cap);
+        if (l->full) {
                 puts_text(l->t, more);
                 return;
         }
