@@ -1,0 +1,249 @@
+#include "agent/items.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include "base/arena.h"
+#include "base/ids.h"
+#include "models/turn.h"
+
+#define ID_HEX_DIGITS 48
+
+static int refuse(struct schema_err *reterr, const char *code, const char *param, const char *fmt, ...)
+        __attribute__((format(printf, 4, 5)));
+
+static int refuse(struct schema_err *reterr, const char *code, const char *param, const char *fmt, ...)
+{
+        va_list ap;
+        va_start(ap, fmt);
+        vsnprintf(reterr->msg, sizeof(reterr->msg), fmt, ap);
+        va_end(ap);
+        snprintf(reterr->param, sizeof(reterr->param), "%s", param);
+        reterr->code = code;
+        return -EINVAL;
+}
+
+static int refuse_part(struct schema_err *reterr, const char *path, const char *type)
+{
+        char param[SCHEMA_PARAM_MAX];
+        snprintf(param, sizeof(param), "%s.type", path);
+        return refuse(reterr, "unsupported_value", param,
+                      "Unsupported value: '%s' does not support '%s' with this model. It reads text only.",
+                      param, type);
+}
+
+static bool is_assistant(const char *role)
+{
+        return strcmp(role, "assistant") == 0;
+}
+
+json_t *item_text_part(struct str text, const json_t *logprobs)
+{
+        json_t *lp = logprobs ? json_deep_copy(logprobs) : json_array();
+        return json_pack("{s:s, s:o, s:[], s:o}", "type", "output_text", "text", json_strn(text),
+                         "annotations", "logprobs", lp);
+}
+
+json_t *item_message(const char *id, const char *status, struct str text, const json_t *logprobs)
+{
+        return json_pack("{s:s, s:s, s:s, s:s, s:[o]}", "id", id, "type", "message", "status", status, "role",
+                         "assistant", "content", item_text_part(text, logprobs));
+}
+
+/* One text part in the form that its role has. */
+static json_t *text_part(const char *role, struct str text)
+{
+        if (is_assistant(role))
+                return item_text_part(text, NULL);
+        return json_pack("{s:s, s:o}", "type", "input_text", "text", json_strn(text));
+}
+
+/* A part list from `content` (a string, a list of parts, or null). path names it in errors. */
+static json_t *parts_of(const char *role, const json_t *content, const char *path, struct schema_err *reterr)
+{
+        json_t *parts = json_array();
+        if (json_is_string(content)) {
+                json_array_append_new(parts, text_part(role, json_as_str(content)));
+                return parts;
+        }
+        size_t i;
+        json_t *part;
+        json_array_foreach((json_t *)content, i, part)
+        {
+                const char *type = json_cstr(part, "type", "");
+                json_t *made = NULL;
+                if (!strcmp(type, "input_text") || !strcmp(type, "text") || !strcmp(type, "output_text"))
+                        made = text_part(role, json_str(part, "text"));
+                else if (!strcmp(type, "refusal"))
+                        made = json_pack("{s:s, s:o}", "type", "refusal", "refusal",
+                                         json_strn(json_str(part, "refusal")));
+                if (!made) {
+                        char at[SCHEMA_PARAM_MAX];
+                        snprintf(at, sizeof(at), "%s[%zu]", path, i);
+                        refuse_part(reterr, at, type);
+                        json_decref(parts);
+                        return NULL;
+                }
+                json_array_append_new(parts, made);
+        }
+        return parts;
+}
+
+static json_t *message_item(const char *role, json_t *parts, const char *id)
+{
+        json_t *item = json_pack("{s:s*, s:s, s:s, s:s, s:o}", "id", id, "type", "message", "status",
+                                 "completed", "role", role, "content", parts);
+        return item;
+}
+
+static const char *mint_id(char *out, json_t *made)
+{
+        id_hex(out, "msg_", ID_HEX_DIGITS);
+        json_array_append_new(made, json_string(out));
+        return out;
+}
+
+static json_t *input_message(const json_t *in, size_t index, json_t *made, struct schema_err *reterr)
+{
+        char path[64], minted[ID_MAX];
+        snprintf(path, sizeof(path), "input[%zu].content", index);
+        const char *role = json_cstr(in, "role", "user");
+        json_t *parts = parts_of(role, json_object_get(in, "content"), path, reterr);
+        if (!parts)
+                return NULL;
+        const char *id = json_cstr(in, "id", "");
+        return message_item(role, parts, *id ? id : mint_id(minted, made));
+}
+
+/* One item of the input array; NULL with *reterr. */
+static json_t *input_item(const json_t *in, size_t index, const struct item_source *source, json_t *made,
+                          struct schema_err *reterr)
+{
+        const char *type = json_cstr(in, "type", NULL);
+        if (!type)
+                type = json_get(in, "role") ? "message" : "item_reference";
+        if (!strcmp(type, "message"))
+                return input_message(in, index, made, reterr);
+        if (!strcmp(type, "item_reference"))
+                return source->find(source->ctx, json_cstr(in, "id", ""), index, reterr);
+        if (!strcmp(type, "reasoning"))
+                return json_deep_copy(in);
+        char path[48];
+        snprintf(path, sizeof(path), "input[%zu]", index);
+        refuse_part(reterr, path, type);
+        return NULL;
+}
+
+int items_from_input(const json_t *input, const struct item_source *source, json_t *items, json_t *made,
+                     struct schema_err *reterr)
+{
+        *reterr = (struct schema_err){ 0 };
+        if (json_is_string(input)) {
+                char id[ID_MAX];
+                json_t *parts = json_pack("[o]", text_part("user", json_as_str(input)));
+                return json_array_append_new(items, message_item("user", parts, mint_id(id, made))) ? -ENOMEM
+                                                                                                    : 0;
+        }
+        size_t i;
+        json_t *in;
+        json_array_foreach((json_t *)input, i, in)
+        {
+                json_t *item = input_item(in, i, source, made, reterr);
+                if (!item)
+                        return reterr->msg[0] ? -EINVAL : -ENOMEM;
+                if (json_array_append_new(items, item))
+                        return -ENOMEM;
+        }
+        return 0;
+}
+
+/* What an assistant message of a chat says: its content, else its refusal. */
+static const json_t *chat_content(const json_t *message)
+{
+        json_t *content = json_get(message, "content");
+        return content ? content : json_get(message, "refusal");
+}
+
+int items_from_chat(const json_t *messages, json_t *items, struct schema_err *reterr)
+{
+        *reterr = (struct schema_err){ 0 };
+        size_t i;
+        json_t *m;
+        json_array_foreach((json_t *)messages, i, m)
+        {
+                char path[64];
+                const char *role = json_cstr(m, "role", "");
+                snprintf(path, sizeof(path), "messages[%zu].content", i);
+                if (!strcmp(role, "tool") || !strcmp(role, "function")) {
+                        snprintf(path, sizeof(path), "messages[%zu].role", i);
+                        return refuse(reterr, "unsupported_value", path,
+                                      "Unsupported value: '%s' does not support '%s' with this model.", path,
+                                      role);
+                }
+                if (json_get(m, "tool_calls") || json_get(m, "function_call") || json_get(m, "audio")) {
+                        const char *name = json_get(m, "tool_calls")      ? "tool_calls"
+                                           : json_get(m, "function_call") ? "function_call"
+                                                                          : "audio";
+                        snprintf(path, sizeof(path), "messages[%zu].%s", i, name);
+                        return refuse(reterr, "unsupported_parameter", path,
+                                      "Unsupported parameter: '%s' is not supported with this model.", path);
+                }
+                json_t *parts = parts_of(role, chat_content(m), path, reterr);
+                if (!parts)
+                        return -EINVAL;
+                if (json_array_append_new(items, message_item(role, parts, NULL)))
+                        return -ENOMEM;
+        }
+        return 0;
+}
+
+/* The text of a message item: its parts joined. One part, the usual case, is not copied. */
+static int text_of(struct arena *a, const json_t *item, struct str *ret)
+{
+        const json_t *parts = json_object_get(item, "content");
+        size_t n = 0, i;
+        json_t *part;
+        *ret = (struct str){ "", 0 };
+        json_array_foreach((json_t *)parts, i, part)
+        {
+                bool refusal = json_object_get(part, "refusal") != NULL;
+                struct str text = json_str(part, refusal ? "refusal" : "text");
+                if (i == 0) {
+                        *ret = text;
+                        continue;
+                }
+                n = ret->n + text.n;
+                char *joined = arena_alloc(a, n + 1);
+                if (!joined)
+                        return -ENOMEM;
+                memcpy(joined, ret->p, ret->n);
+                memcpy(joined + ret->n, text.p, text.n);
+                *ret = (struct str){ joined, n };
+        }
+        return 0;
+}
+
+int items_to_messages(struct arena *a, struct str instructions, const json_t *items,
+                      struct turn_message **ret, size_t *ret_n)
+{
+        size_t n = 0, i;
+        struct turn_message *out = arena_array(a, struct turn_message, json_array_size(items) + 1);
+        if (!out)
+                return -ENOMEM;
+        if (instructions.n)
+                out[n++] = (struct turn_message){ STR("system"), instructions };
+        json_t *item;
+        json_array_foreach((json_t *)items, i, item)
+        {
+                if (strcmp(json_cstr(item, "type", ""), "message"))
+                        continue;
+                out[n].role = json_str(item, "role");
+                if (text_of(a, item, &out[n].content))
+                        return -ENOMEM;
+                n++;
+        }
+        *ret = out;
+        *ret_n = n;
+        return 0;
+}
