@@ -1,0 +1,47 @@
+/* The API server: what it is made of, and its start and stop. */
+#ifndef CAIRN_API_API_H
+#define CAIRN_API_API_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "api/metrics.h"
+#include "http/server.h"
+
+struct account;
+struct pool;
+struct registry;
+struct store;
+
+struct api_options {
+        int workers;              /* threads for handlers; 0: 4 */
+        size_t max_body;          /* bytes of a JSON body */
+        bool ignore_unknown;      /* unknown top-level request fields are not refused */
+        bool check;               /* check replies and events against the contract (CAIRN_CHECK=1) */
+        int64_t retention_s;      /* how long stored responses and completions live */
+        int64_t sweep_interval_s; /* between two removals of what expired */
+};
+
+/* Everything a handler may use. The three parts below belong to whoever starts the API. */
+struct api {
+        struct registry *models;
+        struct store *store;
+        struct account *account;
+        struct api_options options;
+        struct http_server *_Atomic http;
+        struct pool *workers; /* handlers, and commits of what was generated */
+        struct pool *slow;    /* handlers that wait for a model (RT_SLOW) */
+        struct metrics metrics;
+        const struct route **routes; /* by index of the operation */
+        struct upkeep *upkeep;
+};
+
+/* Starts serving. `api` has its three parts and options set, the rest zero, and stays where it is. 0, or a
+ * negative errno with one line in err. */
+int api_start(struct api *api, const struct http_config *http, char *err, size_t errn);
+/* Lets requests end for grace_ms, then cancels them; returns when all is still. */
+void api_stop(struct api *api, int grace_ms);
+
+/* Whether this build serves an operation: `cairn coverage`. */
+bool api_serves(const struct operation *op);
+#endif

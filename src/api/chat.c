@@ -1,0 +1,260 @@
+/* POST /chat/completions: n runs of the turn loop over one prompt, rendered as a completion or as chunks. */
+#include "api/chat.h"
+
+#include <errno.h>
+#include <string.h>
+#include "agent/items.h"
+#include "api/api.h"
+#include "api/handlers.h"
+#include "api/params.h"
+#include "api/stored.h"
+#include "base/clock.h"
+#include "base/mem.h"
+
+/* ---- life of a chat ---- */
+
+static void chat_free(struct gen *g)
+{
+        struct chat *c = (struct chat *)g;
+        for (int i = 0; i < c->n; i++)
+                agent_unref(c->choices[i].run);
+        mem_free(c);
+}
+
+static void cancel_runs(struct gen *g)
+{
+        struct chat *c = (struct chat *)g;
+        for (int i = 0; i < c->n; i++)
+                if (c->choices[i].run)
+                        agent_cancel(c->choices[i].run);
+}
+
+static void resume_runs(struct gen *g)
+{
+        struct chat *c = (struct chat *)g;
+        for (int i = 0; i < c->n; i++)
+                agent_resume(c->choices[i].run);
+}
+
+/* ---- the end ---- */
+
+/* The first choice that did not end well, as an error: 0 when all did. */
+static int failure(const struct chat *c, struct api_err *e)
+{
+        for (int i = 0; i < c->n; i++) {
+                const struct agent_outcome *out = agent_outcome(c->choices[i].run);
+                if (out->finish == ENGINE_ERROR)
+                        return err_internal(e, -EIO, "chat", out->error);
+                if (out->finish == ENGINE_CANCELLED)
+                        return err_overloaded(e); /* the client left, or the server stops */
+        }
+        return 0;
+}
+
+static void end_stream(struct chat *c, const struct api_err *e)
+{
+        if (e)
+                stream_error(c->gen.stream, NULL, err_json(e));
+        else if (c->include_usage)
+                stream_event(c->gen.stream, NULL, chat_usage_chunk(c));
+        stream_end(c->gen.stream, !e);
+}
+
+/* Commits what is to be stored, then answers. */
+static void chat_finish(struct gen *g)
+{
+        struct chat *c = (struct chat *)g;
+        struct api_err e;
+        json_t *completion = NULL;
+        int rc = failure(c, &e);
+        if (rc == 0)
+                completion = chat_completion(c);
+        if (rc == 0 && g->commits)
+                rc = stored_put_chat(g->r, c->id, c->created, chat_document(c, completion), &e);
+        if (g->stream)
+                end_stream(c, rc ? &e : NULL);
+        else if (rc)
+                req_fail(g->r, &e);
+        else
+                req_reply(g->r, &(struct reply){ .json = json_incref(completion) });
+        json_decref(completion);
+}
+
+static const struct gen_ops chat_ops = { cancel_runs, resume_runs, chat_finish, chat_free };
+
+static bool on_event(void *ctx, struct agent_run *run, const struct agent_event *ev)
+{
+        struct chat_choice *choice = ctx;
+        struct chat *c = choice->chat;
+        bool more = true;
+        if (c->gen.stream && ev->kind == AGENT_TEXT) {
+                json_t *delta = json_pack("{s:o}", "content", json_strn(ev->text));
+                more = stream_event(c->gen.stream, NULL,
+                                    chat_chunk(c, choice->index, delta, ev->logprobs, NULL));
+        } else if (ev->kind == AGENT_DONE) {
+                enum engine_finish f = agent_outcome(run)->finish;
+                if (c->gen.stream && (f == ENGINE_STOP || f == ENGINE_LENGTH))
+                        stream_event(c->gen.stream, NULL,
+                                     chat_chunk(c, choice->index, json_object(), NULL, chat_finish_name(f)));
+                gen_done(&c->gen, 1);
+        }
+        return more;
+}
+
+/* ---- the start ---- */
+
+static bool text_only(const json_t *modalities)
+{
+        return json_array_size(modalities) == 1 &&
+               str_eqc(json_as_str(json_array_get(modalities, 0)), "text");
+}
+
+static bool text_format(const json_t *format)
+{
+        return str_eqc(json_str(format, "type"), "text");
+}
+
+static bool in_memory(const json_t *v)
+{
+        return str_eqc(json_as_str(v), "in_memory");
+}
+
+static const struct param_rule refused[] = {
+        { "tools", param_is_empty },
+        { "tool_choice", param_is_auto },
+        { "functions", NULL },
+        { "function_call", param_is_auto },
+        { "response_format", text_format },
+        { "modalities", text_only },
+        { "audio", NULL },
+        { "prediction", NULL },
+        { "web_search_options", NULL },
+        { "moderation", NULL },
+        { "prompt_cache_retention", in_memory },
+        { "prompt_cache_options", param_is_empty },
+        { NULL, NULL },
+};
+
+static int check_combinations(struct req *r, struct api_err *e)
+{
+        const json_t *b = r->body;
+        if (json_get(b, "max_tokens") && json_get(b, "max_completion_tokens"))
+                return err_invalid(e, "invalid_parameter_combination", "max_tokens",
+                                   "Setting 'max_tokens' and 'max_completion_tokens' at the same time is not "
+                                   "supported.");
+        if (json_get(b, "top_logprobs") && !json_flag(b, "logprobs", false))
+                return err_invalid(e, "invalid_value", "top_logprobs",
+                                   "Invalid 'top_logprobs': 'logprobs' must be true to use it.");
+        if (json_get(b, "stream_options") && !json_flag(b, "stream", false))
+                return err_invalid(
+                        e, "invalid_value", "stream_options",
+                        "The 'stream_options' parameter is only allowed when 'stream' is enabled.");
+        return 0;
+}
+
+/* max_completion_tokens or its old name; -1 without either. */
+static int read_limit(struct req *r, int *ret, struct api_err *e)
+{
+        const char *name =
+                json_get(r->body, "max_completion_tokens") ? "max_completion_tokens" : "max_tokens";
+        int64_t limit = json_int(r->body, name, -1);
+        if (json_get(r->body, name) && limit < 1)
+                return err_invalid(
+                        e, "integer_below_min_value", name,
+                        "Invalid '%s': integer below minimum value. Expected a value >= 1, but got %lld "
+                        "instead.",
+                        name, (long long)limit);
+        *ret = limit > INT32_MAX ? INT32_MAX : (int)limit;
+        return 0;
+}
+
+static int read_messages(struct req *r, struct turn_req *t, struct api_err *e)
+{
+        struct schema_err why;
+        struct turn_message *messages;
+        json_t *items = json_keep(r->arena, json_array());
+        int rc = items ? items_from_chat(json_object_get(r->body, "messages"), items, &why) : -ENOMEM;
+        if (rc == -EINVAL)
+                return err_schema(e, &why);
+        if (rc == 0)
+                rc = items_to_messages(r->arena, (struct str){ 0 }, items, &messages, &t->n_messages);
+        if (rc)
+                return err_internal(e, rc, "chat messages", "");
+        t->messages = messages;
+        return 0;
+}
+
+static struct chat *chat_new(struct req *r, const struct model *m)
+{
+        int n = (int)json_int(r->body, "n", 1);
+        struct chat *c = mem_calloc(1, sizeof(*c) + (size_t)n * sizeof(c->choices[0]));
+        if (!c)
+                return NULL;
+        const json_t *options = json_get(r->body, "stream_options");
+        gen_init(&c->gen, &chat_ops, r, n);
+        c->gen.commits = json_flag(r->body, "store", false);
+        c->model = m;
+        c->n = n;
+        c->created = clock_unix();
+        c->fingerprint = params_fingerprint(r->arena, m);
+        c->tier = params_tier(r);
+        c->logprobs = json_flag(r->body, "logprobs", false);
+        c->include_usage = json_flag(options, "include_usage", false);
+        c->obfuscate = json_flag(options, "include_obfuscation", true);
+        c->messages = json_object_get(r->body, "messages");
+        id_alnum(c->id, "chatcmpl-", 29);
+        for (int i = 0; i < n; i++)
+                c->choices[i] = (struct chat_choice){ .chat = c, .index = i };
+        return c;
+}
+
+/* Opens the stream with the role of every choice, in order: clients want index 0 first. */
+static int open_stream(struct chat *c, struct reply *ret)
+{
+        int rc = gen_open_stream(&c->gen, ret);
+        for (int i = 0; i < c->n && rc == 0; i++) {
+                json_t *delta = json_pack("{s:s, s:s, s:n}", "role", "assistant", "content", "", "refusal");
+                stream_event(c->gen.stream, NULL, chat_chunk(c, i, delta, NULL, NULL));
+        }
+        return rc;
+}
+
+/* Starts every choice, each with its own seed. *ret_started tells how many run. */
+static int start_runs(struct chat *c, struct turn_req *t, int *ret_started, size_t *ret_prompt)
+{
+        uint64_t seed = t->sampling.seed;
+        int rc = 0;
+        for (int i = 0; i < c->n && rc == 0; i++) {
+                struct agent_sink sink = { on_event, &c->choices[i] };
+                t->sampling.seed = seed + (uint64_t)i;
+                rc = agent_start(&(struct agent_req){ .turn = *t }, &sink, &c->choices[i].run, ret_prompt);
+                *ret_started += rc == 0;
+        }
+        return rc;
+}
+
+int chat_create(struct req *r, struct reply *ret, struct api_err *reterr)
+{
+        const struct model *m;
+        if (params_model(r, &m, reterr) || params_refuse(r, refused, reterr) || check_combinations(r, reterr))
+                return -1;
+        struct turn_req t = { .model = m, .logprobs = -1 };
+        if (params_sampling(r, &t, reterr) || read_limit(r, &t.max_tokens, reterr) ||
+            read_messages(r, &t, reterr))
+                return -1;
+        if (json_flag(r->body, "logprobs", false))
+                t.logprobs = (int)json_int(r->body, "top_logprobs", 0);
+        struct chat *c = chat_new(r, m);
+        if (!c)
+                return err_internal(reterr, -ENOMEM, "chat", "");
+        size_t prompt = 0;
+        int started = 0;
+        int rc = json_flag(r->body, "stream", false) ? open_stream(c, ret) : 0;
+        if (rc == 0)
+                rc = start_runs(c, &t, &started, &prompt);
+        if (rc) {
+                gen_reject(&c->gen, ret, c->n - started);
+                params_turn_error(reterr, rc, &t, prompt, "messages");
+        }
+        return gen_started(&c->gen, rc);
+}

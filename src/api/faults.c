@@ -1,0 +1,52 @@
+#include "api/faults.h"
+
+#ifdef CAIRN_FAULTS
+#include <stdint.h>
+#include "base/map.h"
+
+/* How often each X-Cairn-Fault-Key has failed. Test builds only: never freed. */
+static struct map counts;
+static pthread_mutex_t counts_lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* True for the first `times` requests that carry the key; always without a key. */
+static bool due(struct str key, int64_t times)
+{
+        if (!times || !key.n)
+                return true;
+        pthread_mutex_lock(&counts_lock);
+        intptr_t n = (intptr_t)map_get(&counts, key) + 1;
+        map_put(&counts, key, (void *)n, NULL);
+        pthread_mutex_unlock(&counts_lock);
+        return n <= times;
+}
+
+int fault_inject(struct req *r, struct api_err *reterr)
+{
+        struct str spec = http_req_header(r->http, "X-Cairn-Fault");
+        int64_t status = 0, times = 0, midstream = 0;
+        while (spec.n) {
+                struct str rest, value, name = str_split(str_split(spec, ';', &rest), '=', &value);
+                if (str_eqc(name, "status"))
+                        str_to_i64(value, &status);
+                else if (str_eqc(name, "times"))
+                        str_to_i64(value, &times);
+                else if (str_eqc(name, "midstream"))
+                        str_to_i64(value, &midstream);
+                spec = rest;
+        }
+        r->fail_after = (int)midstream;
+        if (status < 400 || status > 599 || !due(http_req_header(r->http, "X-Cairn-Fault-Key"), times))
+                return 0;
+        err_set(reterr, (int)status, status >= 500 ? "server_error" : "invalid_request_error", "injected",
+                NULL, "A fault was injected by the request.");
+        reterr->retry_after_ms = 1;
+        return -1;
+}
+#else
+int fault_inject(struct req *r, struct api_err *reterr)
+{
+        (void)r;
+        (void)reterr;
+        return 0;
+}
+#endif

@@ -1,0 +1,93 @@
+#include "api/gen.h"
+
+#include <errno.h>
+#include "api/api.h"
+#include "base/pool.h"
+
+static void unref(void *ctx)
+{
+        struct gen *g = ctx;
+        if (atomic_fetch_sub(&g->_refs, 1) != 1)
+                return;
+        struct req *r = g->r;
+        g->ops->free(g);
+        req_unref(r);
+}
+
+static void resume(void *ctx)
+{
+        struct gen *g = ctx;
+        g->ops->resume(g);
+}
+
+static void cancel(void *ctx)
+{
+        struct gen *g = ctx;
+        g->ops->cancel(g);
+}
+
+static void finish(void *ctx)
+{
+        struct gen *g = ctx;
+        req_on_abort(g->r, NULL, NULL);
+        g->ops->finish(g);
+        unref(g);
+}
+
+void gen_init(struct gen *g, const struct gen_ops *ops, struct req *r, int parts)
+{
+        g->ops = ops;
+        g->r = r;
+        req_ref(r);
+        atomic_init(&g->_refs, 2);
+        atomic_init(&g->_left, parts + 1);
+        atomic_init(&g->_rejected, false);
+}
+
+int gen_open_stream(struct gen *g, struct reply *ret)
+{
+        struct stream_owner owner = { resume, unref, g };
+        g->stream = stream_new(g->r, &owner);
+        if (!g->stream)
+                return -ENOMEM;
+        atomic_fetch_add(&g->_refs, 1);
+        ret->stream = stream_ring(g->stream);
+        return 0;
+}
+
+void gen_done(struct gen *g, int parts)
+{
+        if (!parts || atomic_fetch_sub(&g->_left, parts) != parts)
+                return;
+        if (atomic_load(&g->_rejected)) {
+                if (g->stream)
+                        stream_end(g->stream, false);
+                unref(g);
+                return;
+        }
+        bool quick = g->stream && !g->commits;
+        if (quick || pool_submit(g->r->api->workers, finish, g))
+                finish(g); /* with a full queue, under a flood, this thread waits for the commit */
+}
+
+void gen_reject(struct gen *g, struct reply *ret, int unstarted)
+{
+        atomic_store(&g->_rejected, true);
+        g->ops->cancel(g);
+        if (ret->stream) { /* never sent; the producer's end goes with the last part */
+                ring_cancel(ret->stream);
+                ring_unref(ret->stream);
+                ret->stream = NULL;
+        }
+        gen_done(g, unstarted);
+}
+
+int gen_started(struct gen *g, int rc)
+{
+        int result = rc ? -1 : g->stream ? 0 : REPLY_LATER;
+        if (rc == 0)
+                req_on_abort(g->r, cancel, g);
+        gen_done(g, 1);
+        unref(g);
+        return result;
+}

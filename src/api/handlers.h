@@ -1,0 +1,20 @@
+/* The handlers of the operations, for routes.c. Each file of a family documents its own. */
+#ifndef CAIRN_API_HANDLERS_H
+#define CAIRN_API_HANDLERS_H
+
+#include "api/req.h"
+
+handler_fn chat_create;           /* chat.c */
+handler_fn chat_stored_messages;  /* stored.c */
+handler_fn completion_create;     /* completions.c */
+handler_fn embedding_create;      /* embeddings.c */
+handler_fn model_list;            /* models.c */
+handler_fn model_retrieve;        /* models.c */
+handler_fn response_create;       /* responses.c */
+handler_fn response_input_items;  /* response_items.c */
+handler_fn response_input_tokens; /* responses.c */
+handler_fn health_live;           /* health.c */
+handler_fn health_ready;          /* health.c */
+handler_fn health_metrics;        /* health.c */
+handler_fn openapi_document;      /* health.c */
+#endif

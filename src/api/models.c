@@ -1,0 +1,33 @@
+/* GET /models and GET /models/{model}. */
+#include <string.h>
+#include "api/api.h"
+#include "api/handlers.h"
+#include "models/registry.h"
+
+static json_t *model_json(const char *name, const struct model *m)
+{
+        return json_pack("{s:s, s:s, s:I, s:s}", "id", name, "object", "model", "created",
+                         (json_int_t)m->created, "owned_by", m->owned_by);
+}
+
+int model_list(struct req *r, struct reply *ret, struct api_err *reterr)
+{
+        json_t *data = json_array();
+        const struct model *m;
+        const char *name;
+        (void)reterr;
+        for (size_t it = 0; registry_next(r->api->models, &it, &name, &m);)
+                json_array_append_new(data, model_json(name, m));
+        ret->json = json_pack("{s:s, s:o}", "object", "list", "data", data);
+        return 0;
+}
+
+int model_retrieve(struct req *r, struct reply *ret, struct api_err *reterr)
+{
+        const char *name = req_param(r, "model");
+        const struct model *m = registry_find(r->api->models, str_c(name));
+        if (!m)
+                return err_model_not_found(reterr, str_c(name));
+        ret->json = model_json(name, m);
+        return 0;
+}

@@ -1,0 +1,173 @@
+#include "api/params.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include "api/api.h"
+#include "base/log.h"
+
+int params_model(struct req *r, const struct model **ret, struct api_err *reterr)
+{
+        json_t *name = json_get(r->body, "model");
+        if (!name)
+                return err_invalid(reterr, "missing_required_parameter", "model",
+                                   "Missing required parameter: 'model'.");
+        *ret = registry_find(r->api->models, json_as_str(name));
+        return *ret ? 0 : err_model_not_found(reterr, json_as_str(name));
+}
+
+bool param_is_empty(const json_t *v)
+{
+        return (json_is_array(v) && !json_array_size(v)) || (json_is_object(v) && !json_object_size(v)) ||
+               (json_is_string(v) && !json_string_length(v));
+}
+
+bool param_is_false(const json_t *v)
+{
+        return json_is_false(v);
+}
+
+bool param_is_auto(const json_t *v)
+{
+        struct str s = json_as_str(v);
+        return str_eqc(s, "auto") || str_eqc(s, "none");
+}
+
+int params_refuse(struct req *r, const struct param_rule *rules, struct api_err *reterr)
+{
+        for (; rules->name; rules++) {
+                json_t *v = json_get(r->body, rules->name);
+                if (v && !(rules->ok && rules->ok(v)))
+                        return err_unsupported(reterr, rules->name);
+        }
+        return 0;
+}
+
+/* {"50256": -100} */
+static int read_bias(struct req *r, struct turn_req *t, struct api_err *reterr)
+{
+        json_t *bias = json_get(r->body, "logit_bias"), *value;
+        const char *key;
+        size_t n = 0;
+        if (!bias || !json_object_size(bias))
+                return 0;
+        struct engine_bias *out = arena_array(r->arena, struct engine_bias, json_object_size(bias));
+        if (!out)
+                return err_internal(reterr, -ENOMEM, "logit_bias", "");
+        int n_vocab = engine_model_info(t->model->engine)->n_vocab;
+        json_object_foreach(bias, key, value)
+        {
+                int64_t id;
+                if (!str_to_i64(str_c(key), &id) || id < 0 || id >= n_vocab)
+                        return err_invalid(
+                                reterr, "invalid_value", "logit_bias",
+                                "Invalid key in 'logit_bias': %.40s. Expected a token id between 0 and %d.",
+                                key, n_vocab - 1);
+                double amount = json_number_value(value);
+                if (amount < -100 || amount > 100)
+                        return err_invalid(reterr, "invalid_value", "logit_bias",
+                                           "Invalid value for token %.40s in 'logit_bias'. Expected a number "
+                                           "between -100 "
+                                           "and 100.",
+                                           key);
+                out[n++] = (struct engine_bias){ (int32_t)id, (float)amount };
+        }
+        t->sampling.bias = out;
+        t->sampling.n_bias = n;
+        return 0;
+}
+
+/* A string or up to four of them. */
+static int read_stop(struct req *r, struct turn_req *t, struct api_err *reterr)
+{
+        json_t *stop = json_get(r->body, "stop");
+        size_t n = json_is_array(stop) ? json_array_size(stop) : stop ? 1 : 0;
+        if (!n)
+                return 0;
+        struct str *out = arena_array(r->arena, struct str, n);
+        if (!out)
+                return err_internal(reterr, -ENOMEM, "stop", "");
+        for (size_t i = 0; i < n; i++) {
+                out[i] = json_as_str(json_is_array(stop) ? json_array_get(stop, i) : stop);
+                if (!out[i].n || out[i].n > ENGINE_STOP_BYTES)
+                        return err_invalid(reterr, "invalid_value", "stop",
+                                           "Invalid 'stop': each stop sequence must have 1 to %d bytes, but "
+                                           "one has %zu.",
+                                           ENGINE_STOP_BYTES, out[i].n);
+        }
+        t->stop = out;
+        t->n_stop = n;
+        return 0;
+}
+
+const char *params_tier(struct req *r)
+{
+        const char *tier = json_cstr(r->body, "service_tier", "auto");
+        if (!strcmp(tier, "flex"))
+                return "flex";
+        return !strcmp(tier, "priority") || !strcmp(tier, "fast") ? "priority" : "default";
+}
+
+int params_sampling(struct req *r, struct turn_req *t, struct api_err *reterr)
+{
+        const json_t *b = r->body;
+        const char *tier = params_tier(r);
+        json_t *seed = json_get(b, "seed");
+        t->sampling = (struct engine_sampling){
+                .temperature = (float)json_num(b, "temperature", 1),
+                .top_p = (float)json_num(b, "top_p", 1),
+                .min_p = (float)json_num(b, "min_p", 0),
+                .top_k = (int)json_int(b, "top_k", 0),
+                .frequency = (float)json_num(b, "frequency_penalty", 0),
+                .presence = (float)json_num(b, "presence_penalty", 0),
+                .repetition = (float)json_num(b, "repetition_penalty", 1),
+                .has_seed = seed != NULL,
+                .seed = (uint64_t)json_integer_value(seed),
+        };
+        t->priority = !strcmp(tier, "flex") ? -1 : !strcmp(tier, "priority") ? 1 : 0;
+        t->fail_after = r->fail_after;
+        if (read_bias(r, t, reterr))
+                return -1;
+        return read_stop(r, t, reterr);
+}
+
+int params_turn_error(struct api_err *reterr, int rc, const struct turn_req *t, size_t prompt_tokens,
+                      const char *param)
+{
+        if (rc == -E2BIG && !strcmp(param, "input"))
+                return err_invalid(reterr, "context_length_exceeded", param,
+                                   "Your input exceeds the context window of this model. Please adjust your "
+                                   "input and try "
+                                   "again. (It has %zu tokens; the limit is %d.)",
+                                   prompt_tokens, t->model->n_ctx);
+        if (rc == -E2BIG)
+                return err_invalid(reterr, "context_length_exceeded", param,
+                                   "This model's maximum context length is %d tokens. However, your messages "
+                                   "resulted in "
+                                   "%zu tokens. Please reduce the length of the messages.",
+                                   t->model->n_ctx, prompt_tokens);
+        if (rc == -ENOTSUP)
+                return err_invalid(
+                        reterr, "unsupported_value", "model",
+                        "The model '%s' has no chat format. Use it with /v1/completions or /v1/embeddings.",
+                        t->model->id);
+        if (rc == -EINVAL)
+                return err_invalid(
+                        reterr, "invalid_value", param,
+                        "Invalid '%s': the model cannot take this prompt. It must not be empty, and every "
+                        "token id must be in the model's vocabulary.",
+                        param);
+        return err_internal(reterr, rc, "turn", "");
+}
+
+const char *params_fingerprint(struct arena *a, const struct model *m)
+{
+        const struct engine_info *info = engine_model_info(m->engine);
+        char text[512];
+        int n = snprintf(text, sizeof(text), "%s %s %s %llu %llu %lld " CAIRN_VERSION, info->name, info->arch,
+                         info->quantization, (unsigned long long)info->n_params,
+                         (unsigned long long)info->file_bytes, (long long)m->created);
+        uint64_t hash =
+                str_hash((struct str){ text, (size_t)n < sizeof(text) ? (size_t)n : sizeof(text) - 1 });
+        return arena_printf(a, "fp_%010llx", (unsigned long long)(hash & 0xffffffffffu));
+}

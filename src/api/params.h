@@ -1,0 +1,35 @@
+/* Reading the parameters that the text endpoints share into a turn request, and refusing those that this
+ * server cannot honour yet: nothing that a client asks for is ignored. */
+#ifndef CAIRN_API_PARAMS_H
+#define CAIRN_API_PARAMS_H
+
+#include "api/req.h"
+#include "models/registry.h"
+#include "models/turn.h"
+
+/* The model of body.model. 404 model_not_found; 400 when it is absent. */
+int params_model(struct req *r, const struct model **ret, struct api_err *reterr);
+
+/* A parameter of a later version. `ok` says whether the value given asks for nothing beyond what is served;
+ * NULL: any value does. */
+struct param_rule {
+        const char *name;
+        bool (*ok)(const json_t *value);
+};
+/* 400 unsupported_parameter for the first of the rules that the body breaks. Ends with a {NULL} row. */
+int params_refuse(struct req *r, const struct param_rule *rules, struct api_err *reterr);
+bool param_is_empty(const json_t *v); /* [], {} or "" */
+bool param_is_false(const json_t *v);
+bool param_is_auto(const json_t *v); /* "auto" or "none" */
+
+/* temperature, top_p, top_k, min_p, the penalties, logit_bias, seed, stop, service_tier. t->model is set.
+ * What t points to lies in the request's arena. */
+int params_sampling(struct req *r, struct turn_req *t, struct api_err *reterr);
+/* The tier that the reply reports: "default", "flex" or "priority". */
+const char *params_tier(struct req *r);
+/* The 4xx or 5xx of a turn that could not start. `param` names the prompt's field. */
+int params_turn_error(struct api_err *reterr, int rc, const struct turn_req *t, size_t prompt_tokens,
+                      const char *param);
+/* "fp_" and a hash of the model's file identity: equal for equal weights and configuration. */
+const char *params_fingerprint(struct arena *a, const struct model *m);
+#endif

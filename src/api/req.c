@@ -1,0 +1,163 @@
+#include "api/req.h"
+
+#include <stdio.h>
+#include <string.h>
+#include "api/api.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "http/sse.h"
+
+#define REPLY_TEXT_MAX ((size_t)256 << 20)
+#define CLIENT_ID_MAX 512
+
+void req_ref(struct req *r)
+{
+        atomic_fetch_add(&r->_refs, 1);
+}
+
+void req_unref(struct req *r)
+{
+        if (!r || atomic_fetch_sub(&r->_refs, 1) != 1)
+                return;
+        pthread_mutex_destroy(&r->_lock);
+        arena_free(r->arena); /* r itself lies in it */
+}
+
+const char *req_param(const struct req *r, const char *name)
+{
+        const char *value = route_param(r->match, name);
+        return value ? value : "";
+}
+
+const char *req_project(const struct req *r)
+{
+        return r->who.project;
+}
+
+void req_on_abort(struct req *r, void (*fn)(void *), void *ctx)
+{
+        pthread_mutex_lock(&r->_lock);
+        r->_on_abort = r->_aborted ? NULL : fn;
+        r->_abort_ctx = ctx;
+        if (r->_aborted && fn)
+                fn(ctx);
+        pthread_mutex_unlock(&r->_lock);
+}
+
+void req_violation(struct req *r, const char *where, const struct schema_err *why)
+{
+        atomic_fetch_add(&r->api->metrics.violations, 1);
+        log_error("contract_violation", "%s of %s: %s (param '%s')", where, r->op ? r->op->id : "?", why->msg,
+                  why->param);
+}
+
+/* ---- headers ---- */
+
+#define HEADERS_MAX 12
+
+struct headers {
+        struct http_header h[HEADERS_MAX];
+        size_t n;
+        char ms[32], retry[32], retry_ms[32], allow[64];
+};
+
+static void add(struct headers *hs, const char *name, struct str value)
+{
+        hs->h[hs->n++] = (struct http_header){ str_c(name), value };
+}
+
+/* Echoed only when it is what the header is for: a short printable ASCII token. */
+static bool echoable(struct str s)
+{
+        for (size_t i = 0; i < s.n; i++)
+                if (s.p[i] < 0x20 || s.p[i] > 0x7e)
+                        return false;
+        return s.n > 0 && s.n <= CLIENT_ID_MAX;
+}
+
+static void common_headers(struct req *r, struct headers *hs, const char *content_type)
+{
+        struct str client_id = http_req_header(r->http, "X-Client-Request-Id");
+        add(hs, "Content-Type", str_c(content_type));
+        add(hs, "x-request-id", str_c(r->id));
+        if (echoable(client_id))
+                add(hs, "x-client-request-id", client_id);
+        snprintf(hs->ms, sizeof(hs->ms), "%lld", (long long)((clock_mono_us() - r->start_us) / 1000));
+        add(hs, "openai-processing-ms", str_c(hs->ms));
+        add(hs, "openai-version", STR("2020-10-01"));
+        if (r->who.org[0])
+                add(hs, "openai-organization", str_c(r->who.org));
+}
+
+static void error_headers(struct headers *hs, const struct api_err *e)
+{
+        if (e->retry_after_ms) {
+                snprintf(hs->retry_ms, sizeof(hs->retry_ms), "%d", e->retry_after_ms);
+                snprintf(hs->retry, sizeof(hs->retry), "%d", (e->retry_after_ms + 999) / 1000);
+                add(hs, "retry-after-ms", str_c(hs->retry_ms));
+                add(hs, "retry-after", str_c(hs->retry));
+        }
+        if (e->status == 401)
+                add(hs, "WWW-Authenticate", STR("Bearer"));
+        if (e->allow) {
+                size_t at = 0;
+                for (int m = 0; m < M_COUNT; m++)
+                        if (e->allow & 1u << m)
+                                at += (size_t)snprintf(hs->allow + at, sizeof(hs->allow) - at, "%s%s",
+                                                       at ? ", " : "", contract_method_name(m));
+                add(hs, "Allow", str_c(hs->allow));
+        }
+}
+
+/* ---- replies ---- */
+
+static void check_reply(struct req *r, int status, const char *type, const json_t *body)
+{
+        struct schema_err why;
+        if (r->check && r->op && contract_check_reply(r->op, status, type, body, &why))
+                req_violation(r, "reply", &why);
+}
+
+static void send_json(struct req *r, int status, json_t *body, struct headers *hs)
+{
+        struct buf text;
+        buf_init(&text, REPLY_TEXT_MAX);
+        check_reply(r, status, "application/json", body);
+        if (!body || json_write(body, &text)) {
+                log_error("reply", "out of memory for the reply of %s", r->id);
+                buf_release(&text);
+                http_reply(r->http, 500, hs->h, hs->n,
+                           STR("{\"error\":{\"message\":\"The server is out of "
+                               "memory.\",\"type\":\"server_error\","
+                               "\"param\":null,\"code\":null}}"));
+        } else {
+                http_reply_buf(r->http, status, hs->h, hs->n, &text);
+        }
+        json_decref(body);
+}
+
+void req_reply(struct req *r, struct reply *reply)
+{
+        struct headers hs = { .n = 0 };
+        int status = reply->status ? reply->status : 200;
+        if (reply->stream) {
+                common_headers(r, &hs, SSE_CONTENT_TYPE);
+                add(&hs, "Cache-Control", STR("no-cache"));
+                http_reply_stream(r->http, status, hs.h, hs.n, reply->stream, true);
+        } else if (reply->type) {
+                common_headers(r, &hs, reply->type);
+                check_reply(r, status, reply->type, NULL);
+                http_reply(r->http, status, hs.h, hs.n, reply->text);
+        } else {
+                common_headers(r, &hs, "application/json");
+                send_json(r, status, reply->json, &hs);
+        }
+}
+
+void req_fail(struct req *r, const struct api_err *e)
+{
+        struct headers hs = { .n = 0 };
+        common_headers(r, &hs, "application/json");
+        error_headers(&hs, e);
+        send_json(r, e->status, err_json(e), &hs);
+}

@@ -1,0 +1,85 @@
+/* A request on its way through the API: what the pipeline has learnt about it, and how it is answered. */
+#ifndef CAIRN_API_REQ_H
+#define CAIRN_API_REQ_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include "account/account.h"
+#include "api/errors.h"
+#include "base/arena.h"
+#include "base/ids.h"
+#include "base/json.h"
+#include "contract/contract.h"
+#include "http/server.h"
+
+struct api;
+struct reply;
+struct req;
+
+/* Answers a request: 0 with *ret filled; REPLY_LATER when req_reply() or req_fail() will be called, now or
+ * from another thread, by whoever holds a reference; -1 with *reterr filled. */
+typedef int handler_fn(struct req *r, struct reply *ret, struct api_err *reterr);
+#define REPLY_LATER 1
+
+enum route_flags {
+        RT_FAST = 1, /* runs on the I/O thread: no blocking call, no inference */
+        RT_SLOW = 2, /* waits for a model: on threads of its own, so that it never holds up a quick one */
+};
+
+struct resource;
+
+struct route {
+        const char *operation; /* operationId */
+        handler_fn *handler;
+        unsigned flags;
+        const struct resource *resource; /* of a handler that a row of resources.c gave */
+};
+
+struct req {
+        struct api *api;
+        struct http_req *http; /* not to be touched once the reply was given */
+        struct arena *arena;   /* lives as long as the request is referenced */
+        const struct route *route;
+        const struct operation *op;
+        struct route_match *match;
+        struct principal who;
+        json_t *query, *body; /* validated; never NULL in a handler */
+        char id[ID_MAX];      /* x-request-id */
+        int fail_after;       /* CAIRN_FAULTS builds: see turn_req.fail_after */
+        bool check;           /* replies and events are checked against the contract */
+        int64_t start_us;     /* monotonic */
+        atomic_int _refs;
+        pthread_mutex_t _lock; /* guards the members below */
+        bool _aborted;
+        void (*_on_abort)(void *);
+        void *_abort_ctx;
+};
+
+#define REPLY_MAX_HEADERS 4
+
+struct reply {
+        int status;          /* 0: 200 */
+        json_t *json;        /* owned */
+        const char *type;    /* of `text`; static */
+        struct str text;     /* instead of json: static or of the request's arena */
+        struct ring *stream; /* instead of both: server-sent events; the consumer's reference */
+};
+
+void req_ref(struct req *r);
+void req_unref(struct req *r);
+/* The path parameter, never NULL for one that the route has. */
+const char *req_param(const struct req *r, const char *name);
+const char *req_project(const struct req *r);
+
+/* fn(ctx) runs, once and under a lock, when the client is gone; at once when it is already. NULL withdraws
+ * it: afterwards it does not run and is not running. */
+void req_on_abort(struct req *r, void (*fn)(void *), void *ctx);
+
+/* Give the reply, from any thread; both consume what is owned. */
+void req_reply(struct req *r, struct reply *reply);
+void req_fail(struct req *r, const struct api_err *e);
+
+/* Logs and counts a breach of the contract by ourselves. */
+void req_violation(struct req *r, const char *where, const struct schema_err *why);
+#endif

@@ -1,0 +1,114 @@
+#include "api/response.h"
+
+#include <string.h>
+#include "agent/items.h"
+#include "api/params.h"
+#include "base/clock.h"
+#include "models/registry.h"
+
+const char *response_final_status(const struct response *p)
+{
+        switch (agent_outcome(p->run)->finish) {
+        case ENGINE_STOP:
+                return "completed";
+        case ENGINE_LENGTH:
+                return "incomplete";
+        case ENGINE_CANCELLED:
+                return "cancelled"; /* the client left; nobody is sent this */
+        default:
+                return "failed";
+        }
+}
+
+json_t *response_message(const struct response *p)
+{
+        bool whole = agent_outcome(p->run)->finish == ENGINE_STOP;
+        return item_message(p->message_id, whole ? "completed" : "incomplete", agent_text(p->run),
+                            agent_logprobs(p->run));
+}
+
+static json_t *usage(const struct engine_usage *u)
+{
+        return json_pack("{s:i, s:{s:i, s:i}, s:i, s:{s:i}, s:i}", "input_tokens", u->prompt_tokens,
+                         "input_tokens_details", "cached_tokens", u->cached_tokens, "cache_write_tokens", 0,
+                         "output_tokens", u->completion_tokens, "output_tokens_details", "reasoning_tokens",
+                         0, "total_tokens", u->prompt_tokens + u->completion_tokens);
+}
+
+/* The request's value as it was given, or the default (JSON text). */
+static void echo(json_t *object, const json_t *body, const char *name, const char *dflt)
+{
+        json_t *v = json_get(body, name);
+        json_object_set_new(object, name, v ? json_incref(v) : json_loads(dflt, JSON_DECODE_ANY, NULL));
+}
+
+/* {"format": {"type":"text"}, "verbosity": "medium"} with what the request says. */
+static json_t *text_settings(const json_t *body)
+{
+        return json_pack("{s:{s:s}, s:s}", "format", "type", "text", "verbosity",
+                         json_cstr(json_get(body, "text"), "verbosity", "medium"));
+}
+
+static json_t *reasoning_settings(const json_t *body)
+{
+        const json_t *given = json_get(body, "reasoning");
+        return json_pack("{s:O?, s:O?}", "effort", json_get(given, "effort"), "summary",
+                         json_get(given, "summary"));
+}
+
+static void add_settings(const struct response *p, json_t *o)
+{
+        static const struct {
+                const char *name, *dflt;
+        } echoed[] = {
+                { "instructions", "null" },
+                { "max_output_tokens", "null" },
+                { "max_tool_calls", "null" },
+                { "parallel_tool_calls", "true" },
+                { "previous_response_id", "null" },
+                { "prompt_cache_key", "null" },
+                { "prompt_cache_retention", "null" },
+                { "safety_identifier", "null" },
+                { "store", "true" },
+                { "temperature", "1.0" },
+                { "tool_choice", "\"auto\"" },
+                { "tools", "[]" },
+                { "top_logprobs", "0" },
+                { "top_p", "1.0" },
+                { "truncation", "\"disabled\"" },
+                { "user", "null" },
+                { "metadata", "{}" },
+                { "presence_penalty", "0.0" },
+                { "frequency_penalty", "0.0" },
+        };
+        for (size_t i = 0; i < sizeof(echoed) / sizeof(*echoed); i++)
+                echo(o, p->gen.r->body, echoed[i].name, echoed[i].dflt);
+        json_object_set_new(o, "background", json_false());
+        json_object_set_new(o, "conversation", json_null());
+        json_object_set_new(o, "prompt", json_null());
+        json_object_set_new(o, "text", text_settings(p->gen.r->body));
+        json_object_set_new(o, "reasoning", reasoning_settings(p->gen.r->body));
+}
+
+json_t *response_object(const struct response *p, const char *status, json_t *message)
+{
+        const struct agent_outcome *out = status ? NULL : agent_outcome(p->run);
+        const char *final = out ? response_final_status(p) : status;
+        bool failed = !strcmp(final, "failed"), whole = !strcmp(final, "completed");
+        bool incomplete = !strcmp(final, "incomplete");
+        json_t *o = json_pack("{s:s, s:s, s:I, s:s, s:s, s:o}", "id", p->id, "object", "response",
+                              "created_at", (json_int_t)p->created, "status", final, "model", p->model->id,
+                              "output", message ? json_pack("[o]", message) : json_array());
+        json_object_set_new(o, "completed_at", whole ? json_integer(clock_unix()) : json_null());
+        json_object_set_new(
+                o, "error",
+                failed ? json_pack("{s:s, s:s}", "code", "server_error", "message",
+                                   "The server had an error while processing your request. Sorry about that!")
+                       : json_null());
+        json_object_set_new(o, "incomplete_details",
+                            incomplete ? json_pack("{s:s}", "reason", "max_output_tokens") : json_null());
+        json_object_set_new(o, "usage", out && (whole || incomplete) ? usage(&out->usage) : json_null());
+        json_object_set_new(o, "service_tier", json_string(out ? params_tier(p->gen.r) : "auto"));
+        add_settings(p, o);
+        return o;
+}

@@ -1,0 +1,292 @@
+/* POST /responses: one run of the turn loop over a conversation of items. What is to be stored is on the disk
+ * before the client learns that it is complete; a streamed response is there, in progress, from its start. */
+#include "api/response.h"
+
+#include <errno.h>
+#include <string.h>
+#include "agent/items.h"
+#include "api/api.h"
+#include "api/handlers.h"
+#include "api/params.h"
+#include "api/resources.h"
+#include "api/stored.h"
+#include "base/clock.h"
+#include "base/mem.h"
+#include "store/store.h"
+
+#define INCLUDE_LOGPROBS "message.output_text.logprobs"
+
+/* ---- life of a response ---- */
+
+static void response_free(struct gen *g)
+{
+        struct response *p = (struct response *)g;
+        agent_unref(p->run);
+        mem_free(p);
+}
+
+static void cancel_run(struct gen *g)
+{
+        struct response *p = (struct response *)g;
+        if (p->run)
+                agent_cancel(p->run);
+}
+
+static void resume_run(struct gen *g)
+{
+        agent_resume(((struct response *)g)->run);
+}
+
+/* ---- the end ---- */
+
+static json_t *document(const struct response *p, json_t *object)
+{
+        return json_pack("{s:O, s:O}", "object", object, "input", p->input);
+}
+
+/* The items of this request that its reader may reference: of the input those whose id was made here. */
+static json_t *referable(const struct response *p, json_t *message)
+{
+        json_t *items = json_array(), *item;
+        size_t i, made = 0;
+        json_array_foreach(p->input, i, item)
+        {
+                const char *next = json_string_value(json_array_get(p->made, made));
+                if (!next || strcmp(json_cstr(item, "id", ""), next))
+                        continue;
+                json_array_append(items, item);
+                made++;
+        }
+        if (message)
+                json_array_append(items, message);
+        return items;
+}
+
+/* Commits the final state; streamed ones have been in the store since their start. */
+static int commit(struct response *p, json_t *object, json_t *message, struct api_err *e)
+{
+        json_t *items;
+        if (!p->gen.stream)
+                items = referable(p, message);
+        else
+                items = message ? json_pack("[O]", message) : json_array();
+        int rc = stored_put_response(p->gen.r, p->id, p->created, !p->gen.stream, document(p, object), items,
+                                     e);
+        json_decref(items);
+        return rc;
+}
+
+static int failure(const struct response *p, struct api_err *e)
+{
+        const struct agent_outcome *out = agent_outcome(p->run);
+        if (out->finish == ENGINE_ERROR)
+                return err_internal(e, -EIO, "response", out->error);
+        return out->finish == ENGINE_CANCELLED ? err_overloaded(e) : 0;
+}
+
+static void response_finish(struct gen *g)
+{
+        struct response *p = (struct response *)g;
+        struct api_err e = { 0 }, not_stored;
+        int rc = failure(p, &e);
+        json_t *message = rc ? NULL : response_message(p);
+        json_t *object = response_object(p, NULL, message);
+        bool keep = g->commits && (rc == 0 || g->stream);
+        if (keep && commit(p, object, message, &not_stored)) {
+                e = not_stored;
+                rc = -1;
+        }
+        if (g->stream && rc) {
+                json_decref(object);
+                object = response_object(p, "failed", NULL);
+        }
+        if (g->stream) {
+                response_send_closing(p, object);
+        } else if (rc) {
+                json_decref(object);
+                req_fail(g->r, &e);
+        } else {
+                req_reply(g->r, &(struct reply){ .json = object });
+        }
+}
+
+static const struct gen_ops response_ops = { cancel_run, resume_run, response_finish, response_free };
+
+static bool on_event(void *ctx, struct agent_run *run, const struct agent_event *ev)
+{
+        struct response *p = ctx;
+        (void)run;
+        bool more = p->gen.stream ? response_send(p, ev) : true;
+        if (ev->kind == AGENT_DONE)
+                gen_done(&p->gen, 1);
+        return more;
+}
+
+/* ---- the start ---- */
+
+static bool only_text_format(const json_t *text)
+{
+        const json_t *format = json_get(text, "format");
+        return !format || str_eqc(json_str(format, "type"), "text");
+}
+
+static bool in_memory(const json_t *v)
+{
+        return str_eqc(json_as_str(v), "in_memory");
+}
+
+static const struct param_rule refused[] = {
+        { "background", param_is_false },
+        { "conversation", NULL },
+        { "prompt", NULL },
+        { "tools", param_is_empty },
+        { "tool_choice", param_is_auto },
+        { "context_management", NULL },
+        { "moderation", NULL },
+        { "prompt_cache_retention", in_memory },
+        { "prompt_cache_options", param_is_empty },
+        { NULL, NULL },
+};
+
+static int check_combinations(struct req *r, struct api_err *e)
+{
+        const json_t *b = r->body;
+        if (json_get(b, "previous_response_id") && json_get(b, "conversation"))
+                return err_invalid(e, "mutually_exclusive_parameters", NULL,
+                                   "Mutually exclusive parameters: 'previous_response_id' and "
+                                   "'conversation'. Ensure you "
+                                   "are only providing one of them.");
+        if (json_get(b, "stream_options") && !json_flag(b, "stream", false))
+                return err_invalid(
+                        e, "invalid_value", "stream_options",
+                        "The 'stream_options' parameter is only allowed when 'stream' is enabled.");
+        if (!only_text_format(json_get(b, "text")))
+                return err_unsupported(e, "text.format");
+        return 0;
+}
+
+static bool wants_logprobs(const struct req *r)
+{
+        size_t i;
+        json_t *v;
+        json_array_foreach(json_get(r->body, "include"), i,
+                           v) if (str_eqc(json_as_str(v), INCLUDE_LOGPROBS)) return true;
+        return false;
+}
+
+/* The turn that the body asks for, over the gathered items. */
+static int read_turn(struct req *r, const json_t *items, struct turn_req *t, struct api_err *e)
+{
+        struct turn_message *messages;
+        int64_t limit = json_int(r->body, "max_output_tokens", -1);
+        if (params_sampling(r, t, e))
+                return -1;
+        int rc = items_to_messages(r->arena, json_str(r->body, "instructions"), items, &messages,
+                                   &t->n_messages);
+        if (rc)
+                return err_internal(e, rc, "messages", "");
+        t->messages = messages;
+        t->max_tokens = limit > INT32_MAX ? INT32_MAX : (int)limit;
+        t->logprobs = wants_logprobs(r) ? (int)json_int(r->body, "top_logprobs", 0) : -1;
+        return 0;
+}
+
+static struct response *response_new(struct req *r, const struct model *m,
+                                     const struct conversation_items *items)
+{
+        struct response *p = mem_calloc(1, sizeof(*p));
+        if (!p)
+                return NULL;
+        gen_init(&p->gen, &response_ops, r, 1);
+        p->gen.commits = json_flag(r->body, "store", true);
+        p->model = m;
+        p->created = clock_unix();
+        p->obfuscate = json_flag(json_get(r->body, "stream_options"), "include_obfuscation", true);
+        p->input = items->input;
+        p->made = items->made;
+        id_hex(p->id, "resp_", 48);
+        id_hex(p->message_id, "msg_", 48);
+        return p;
+}
+
+/* Opens the stream. A stored response is committed, in progress, before the client learns its id. */
+static int open_stream(struct response *p, const struct turn_req *t, bool truncate, struct reply *ret,
+                       struct api_err *e)
+{
+        long prompt = truncate ? 0 : turn_count(t->model, t->messages, t->n_messages);
+        if (prompt >= t->model->n_ctx)
+                return params_turn_error(e, -E2BIG, t, (size_t)prompt, "input");
+        if (p->gen.commits) {
+                json_t *items = referable(p, NULL), *object = response_object(p, "in_progress", NULL);
+                int rc =
+                        stored_put_response(p->gen.r, p->id, p->created, true, document(p, object), items, e);
+                json_decref(object);
+                json_decref(items);
+                if (rc)
+                        return rc;
+        }
+        if (gen_open_stream(&p->gen, ret))
+                return err_internal(e, -ENOMEM, "stream", "");
+        response_send_opening(p);
+        return 0;
+}
+
+static int start(struct response *p, const struct turn_req *t, struct reply *ret, struct api_err *e)
+{
+        bool stream = json_flag(p->gen.r->body, "stream", false);
+        bool truncate = !strcmp(json_cstr(p->gen.r->body, "truncation", "disabled"), "auto");
+        struct agent_req run = { .turn = *t, .truncate = truncate };
+        struct agent_sink sink = { on_event, p };
+        size_t prompt = 0;
+        int rc = stream ? open_stream(p, t, truncate, ret, e) : 0;
+        if (rc == 0) {
+                rc = agent_start(&run, &sink, &p->run, &prompt);
+                if (rc)
+                        params_turn_error(e, rc, t, prompt, "input");
+        }
+        if (rc) {
+                if (stream && p->gen.commits) /* nobody was told of it */
+                        store_delete(p->gen.r->api->store, RESOURCE_RESPONSE.kind, p->id,
+                                     req_project(p->gen.r), NULL);
+                gen_reject(&p->gen, ret, 1);
+        }
+        return gen_started(&p->gen, rc);
+}
+
+int response_create(struct req *r, struct reply *ret, struct api_err *reterr)
+{
+        const struct model *m;
+        struct conversation_items items;
+        if (check_combinations(r, reterr) || params_refuse(r, refused, reterr) ||
+            params_model(r, &m, reterr) || response_gather(r, &items, reterr))
+                return -1;
+        struct turn_req t = { .model = m };
+        if (read_turn(r, items.all, &t, reterr))
+                return -1;
+        struct response *p = response_new(r, m, &items);
+        if (!p)
+                return err_internal(reterr, -ENOMEM, "response", "");
+        return start(p, &t, ret, reterr);
+}
+
+/* ---- POST /responses/input_tokens ---- */
+
+int response_input_tokens(struct req *r, struct reply *ret, struct api_err *reterr)
+{
+        const struct model *m;
+        struct conversation_items items;
+        struct turn_message *messages;
+        size_t n;
+        if (check_combinations(r, reterr) || params_refuse(r, refused, reterr) ||
+            params_model(r, &m, reterr) || response_gather(r, &items, reterr))
+                return -1;
+        int rc = items_to_messages(r->arena, json_str(r->body, "instructions"), items.all, &messages, &n);
+        if (rc)
+                return err_internal(reterr, rc, "messages", "");
+        long count = turn_count(m, messages, n);
+        if (count < 0)
+                return params_turn_error(reterr, (int)count, &(struct turn_req){ .model = m }, 0, "input");
+        ret->json =
+                json_pack("{s:s, s:I}", "object", "response.input_tokens", "input_tokens", (json_int_t)count);
+        return 0;
+}

@@ -1,0 +1,61 @@
+#include "api/routes.h"
+
+#include <string.h>
+#include "api/api.h"
+#include "api/handlers.h"
+#include "api/resources.h"
+#include "base/mem.h"
+
+/* Only what a row of resources.c cannot say. */
+static const struct route routes[] = {
+        { "createChatCompletion", chat_create, 0, NULL },
+        { "getChatCompletionMessages", chat_stored_messages, 0, NULL },
+        { "createCompletion", completion_create, 0, NULL },
+        { "createEmbedding", embedding_create, RT_SLOW, NULL },
+        { "listModels", model_list, RT_FAST, NULL },
+        { "retrieveModel", model_retrieve, RT_FAST, NULL },
+        { "createResponse", response_create, 0, NULL },
+        { "listInputItems", response_input_items, 0, NULL },
+        { "Getinputtokencounts", response_input_tokens, 0, NULL },
+        { "getHealth", health_live, RT_FAST, NULL },
+        { "getReadiness", health_ready, 0, NULL },
+        { "getMetrics", health_metrics, 0, NULL },
+        { "getOpenapi", openapi_document, RT_FAST, NULL },
+};
+
+static const struct route *find(const char *operation)
+{
+        for (size_t i = 0; i < sizeof(routes) / sizeof(*routes); i++)
+                if (!strcmp(routes[i].operation, operation))
+                        return &routes[i];
+        return NULL;
+}
+
+bool api_serves(const struct operation *op)
+{
+        const struct resource *res;
+        return find(op->id) || resource_handler(op->id, &res);
+}
+
+const struct route **routes_build(void)
+{
+        size_t n;
+        const struct operation *ops = contract_operations(&n);
+        /* The pointers, then room for the routes that resource rows make. */
+        const struct route **table = mem_calloc(n, sizeof(*table) + sizeof(struct route));
+        if (!table)
+                return NULL;
+        struct route *made = (struct route *)(table + n);
+        for (size_t i = 0; i < n; i++) {
+                const struct resource *res;
+                handler_fn *handler = resource_handler(ops[i].id, &res);
+                made[i] = (struct route){ ops[i].id, handler, 0, res };
+                table[i] = handler ? &made[i] : find(ops[i].id);
+        }
+        return table;
+}
+
+void routes_free(const struct route **table)
+{
+        mem_free(table);
+}

@@ -1,0 +1,198 @@
+#include "api/stored.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include "api/api.h"
+#include "api/handlers.h"
+#include "api/page.h"
+#include "api/resources.h"
+#include "base/clock.h"
+#include "base/mem.h"
+#include "store/store.h"
+
+#define KIND_ITEM "item"
+#define JSON_DEPTH_STORED 256
+#define RECOVER_PAGE 100
+
+/* ---- writing ---- */
+
+int stored_put_chat(struct req *r, const char *id, int64_t created, json_t *doc, struct api_err *reterr)
+{
+        const json_t *object = json_object_get(doc, "object"),
+                     *metadata = json_object_get(object, "metadata");
+        struct store_pair pairs[STORE_METADATA_MAX];
+        struct store_fault fault = { 0 };
+        struct buf text;
+        const char *key;
+        json_t *value;
+        struct store_op op = { .verb = STORE_PUT,
+                               .kind = RESOURCE_CHAT.kind,
+                               .id = id,
+                               .project = req_project(r),
+                               .created = created,
+                               .expires = created + r->api->options.retention_s,
+                               .f = { json_cstr(object, "model", "") },
+                               .metadata = pairs };
+        buf_init(&text, STORE_DOC_MAX);
+        json_object_foreach((json_t *)metadata, key, value)
+        {
+                if (op.nmetadata < STORE_METADATA_MAX)
+                        pairs[op.nmetadata++] = (struct store_pair){ key, json_string_value(value) };
+        }
+        int rc = json_write(doc, &text);
+        op.doc = buf_str(&text);
+        if (rc == 0)
+                rc = store_put(r->api->store, &op, &fault);
+        buf_release(&text);
+        json_decref(doc);
+        return rc ? err_store(reterr, rc, &fault) : 0;
+}
+
+/* One row an item, below its response: found by item_reference, deleted with the response. */
+static int item_ops(struct req *r, const char *response, int64_t created, const json_t *items,
+                    struct store_op *ops, struct buf *texts, size_t *ret_n)
+{
+        size_t i, n = 0;
+        json_t *item;
+        json_array_foreach((json_t *)items, i, item)
+        {
+                buf_init(&texts[n], STORE_DOC_MAX);
+                int rc = json_write(item, &texts[n]);
+                ops[n] = (struct store_op){ .verb = STORE_PUT,
+                                            .kind = KIND_ITEM,
+                                            .id = json_cstr(item, "id", ""),
+                                            .project = req_project(r),
+                                            .parent = response,
+                                            .created = created,
+                                            .expires = created + r->api->options.retention_s,
+                                            .doc = buf_str(&texts[n]) };
+                n++;
+                *ret_n = n;
+                if (rc)
+                        return rc;
+        }
+        return 0;
+}
+
+int stored_put_response(struct req *r, const char *id, int64_t created, bool insert, json_t *doc,
+                        const json_t *items, struct api_err *reterr)
+{
+        size_t n_items = json_array_size(items), n = 0;
+        struct store_fault fault = { 0 };
+        struct store_op *ops = mem_calloc(n_items + 1, sizeof(*ops));
+        struct buf *texts = mem_calloc(n_items + 1, sizeof(*texts));
+        int rc = ops && texts ? 0 : -ENOMEM;
+        if (rc == 0)
+                rc = item_ops(r, id, created, items, ops + 1, texts + 1, &n);
+        if (rc == 0) {
+                buf_init(&texts[0], STORE_DOC_MAX);
+                rc = json_write(doc, &texts[0]);
+                ops[0] = (struct store_op){ .verb = insert ? STORE_PUT : STORE_UPDATE,
+                                            .set = STORE_SET_DOC | STORE_SET_FILTERS,
+                                            .kind = RESOURCE_RESPONSE.kind,
+                                            .id = id,
+                                            .project = req_project(r),
+                                            .created = created,
+                                            .expires = created + r->api->options.retention_s,
+                                            .f = { json_cstr(json_object_get(doc, "object"), "status", "") },
+                                            .doc = buf_str(&texts[0]) };
+        }
+        if (rc == 0)
+                rc = store_write(r->api->store, ops, n + 1, &fault);
+        for (size_t i = 0; texts && i <= n; i++)
+                buf_release(&texts[i]);
+        mem_free(texts);
+        mem_free(ops);
+        json_decref(doc);
+        return rc ? err_store(reterr, rc, &fault) : 0;
+}
+
+/* ---- recovery ---- */
+
+/* The document of an interrupted response as a failed one. */
+static int fail_document(struct str doc, struct buf *out)
+{
+        struct json_fault why;
+        json_t *v = json_parse(doc, JSON_DEPTH_STORED, &why);
+        json_t *object = json_object_get(v, "object");
+        if (!object) {
+                json_decref(v);
+                return -EIO;
+        }
+        json_object_set_new(object, "status", json_string("failed"));
+        json_object_set_new(object, "error",
+                            json_pack("{s:s, s:s}", "code", "server_error", "message",
+                                      "The server stopped before the response was finished."));
+        int rc = json_write(v, out);
+        json_decref(v);
+        return rc;
+}
+
+static int recover_one(struct api *api, const struct object *row)
+{
+        struct buf text;
+        buf_init(&text, STORE_DOC_MAX);
+        int rc = fail_document(row->doc, &text);
+        struct store_op op = { .verb = STORE_UPDATE,
+                               .kind = row->kind,
+                               .id = row->id,
+                               .project = row->project,
+                               .set = STORE_SET_DOC | STORE_SET_FILTERS,
+                               .f = { "failed" },
+                               .doc = buf_str(&text) };
+        if (rc == 0)
+                rc = store_write(api->store, &op, 1, NULL);
+        buf_release(&text);
+        return rc;
+}
+
+int stored_recover(struct api *api, size_t *ret_recovered)
+{
+        struct store_query q = { .kind = RESOURCE_RESPONSE.kind,
+                                 .limit = RECOVER_PAGE,
+                                 .f = { "in_progress" } };
+        int rc = 0;
+        *ret_recovered = 0;
+        for (bool more = true; more && rc == 0;) {
+                struct store_page page;
+                rc = store_list(api->store, &q, &page, NULL);
+                if (rc)
+                        break;
+                for (size_t i = 0; i < page.n && rc == 0; i++)
+                        rc = recover_one(api, &page.items[i]);
+                more = page.n > 0;
+                *ret_recovered += page.n;
+                store_page_release(&page);
+        }
+        return rc;
+}
+
+/* ---- GET /chat/completions/{completion_id}/messages ---- */
+
+/* A request's message as the list shows it: content as text, or null with its parts. */
+static json_t *listed_message(const char *completion, size_t index, const json_t *message)
+{
+        char id[ID_MAX + 24];
+        json_t *content = json_get(message, "content"), *name = json_get(message, "name");
+        snprintf(id, sizeof(id), "%s-%zu", completion, index);
+        bool parts = json_is_array(content);
+        return json_pack("{s:s, s:s, s:O?, s:O?, s:O?, s:n}", "id", id, "role",
+                         json_cstr(message, "role", ""), "content", parts ? NULL : content, "name", name,
+                         "content_parts", parts ? content : NULL, "refusal");
+}
+
+int chat_stored_messages(struct req *r, struct reply *ret, struct api_err *reterr)
+{
+        const char *id = req_param(r, RESOURCE_CHAT.id_param);
+        struct page_query q = page_query(r, true);
+        json_t *doc, *message;
+        size_t i;
+        if (resource_load(r, &RESOURCE_CHAT, id, &doc, NULL, reterr))
+                return -1;
+        json_t *all = json_keep(r->arena, json_array());
+        json_array_foreach(json_object_get(doc, "messages"), i, message)
+                json_array_append_new(all, listed_message(id, i, message));
+        json_decref(doc);
+        return page_of_array(all, &q, &ret->json, reterr);
+}

@@ -1,0 +1,29 @@
+/* A reply of server-sent events: the producer's end. Events are rendered into a bounded ring that the
+ * connection pulls; when it is full, one event waits here and the producer is asked to pause. */
+#ifndef CAIRN_API_STREAM_H
+#define CAIRN_API_STREAM_H
+
+#include <stdbool.h>
+#include "api/req.h"
+
+struct stream;
+
+struct stream_owner {
+        void (*resume)(void *ctx);  /* I/O thread: there is room again */
+        void (*release)(void *ctx); /* when the stream is gone: the owner's reference held by it */
+        void *ctx;
+};
+
+/* The stream holds a reference to `r` and, through owner->release, to its owner. Put stream_ring() into the
+ * reply. NULL when memory is out (release is not called). */
+struct stream *stream_new(struct req *r, const struct stream_owner *owner);
+struct ring *stream_ring(struct stream *s);
+/* Sends one event, consuming data; `event` is NULL for streams of bare data lines. One producer at a time.
+ * False asks for a pause until resume(); the event itself is never lost. */
+bool stream_event(struct stream *s, const char *event, json_t *data);
+/* The same for an error envelope, which no operation's event schema describes. */
+bool stream_error(struct stream *s, const char *event, json_t *data);
+/* Ends the stream, with "data: [DONE]" when done_marker is set, and drops the producer's hold: s may not be
+ * used afterwards. */
+void stream_end(struct stream *s, bool done_marker);
+#endif
