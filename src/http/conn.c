@@ -90,7 +90,7 @@ static void conn_free(struct conn *c)
                 watch_linger(c->server, fd);
         }
         atomic_fetch_sub(&c->server->connections, 1);
-        req_free_spare(c->spare);
+        http_req_free_spare(c->spare);
         mem_free(c);
 }
 
@@ -129,7 +129,7 @@ void *conn_uri(void *cls, const char *uri, struct MHD_Connection *mhd)
         if (!c || !conn_advance(c, PHASE_HEADERS, (int64_t)s->config.header_timeout_s * 1000))
                 return NULL;
         c->fresh = false;
-        c->req = req_new(c, mhd, uri ? uri : "");
+        c->req = http_req_new(c, mhd, uri ? uri : "");
         return c->req;
 }
 
@@ -170,7 +170,7 @@ static enum MHD_Result first_call(struct http_req *r, const char *method, const 
 {
         struct http_server *s = r->server;
         const char *message = NULL;
-        int status = req_take_headers(r, method, version, &message);
+        int status = http_req_take_headers(r, method, version, &message);
         atomic_fetch_add_explicit(&s->requests, 1, memory_order_relaxed);
         r->stage = STAGE_BODY;
         r->body_start_ms = clock_mono_ms();
@@ -184,7 +184,7 @@ static enum MHD_Result first_call(struct http_req *r, const char *method, const 
                 headers_complete(r);
         /* Where the next request starts is not certain after a refusal, but for 415. */
         bool uncertain = status && status != 415;
-        if (uncertain || (r->replied && req_has_body(r) && !drainable(r)))
+        if (uncertain || (r->replied && http_req_has_body(r) && !drainable(r)))
                 return reply_closing(r);
         return MHD_YES;
 }
@@ -240,7 +240,7 @@ static enum MHD_Result reply_or_sleep(struct http_req *r)
 {
         while (!http_req_replied(r) && !http_req_aborted(r)) {
                 watch_req_add(r);
-                if (req_suspend(r))
+                if (http_req_suspend(r))
                         return MHD_YES;
                 if (atomic_load(&r->server->cancelled))
                         return MHD_NO;
@@ -261,7 +261,7 @@ static enum MHD_Result request_complete(struct http_req *r)
         r->stage = STAGE_WAITING;
         if (!r->replied) {
                 r->owed = true;
-                req_hold(r);
+                http_req_hold(r);
                 s->app.on_request(s->app.ctx, r);
         }
         return reply_or_sleep(r);
@@ -299,5 +299,5 @@ void conn_completed(void *cls, struct MHD_Connection *mhd, void **req_cls,
         *req_cls = NULL;
         c->req = NULL;
         conn_advance(c, PHASE_IDLE, ((int64_t)s->config.idle_timeout_s + s->config.header_timeout_s) * 1000);
-        req_complete(r, code == MHD_REQUEST_TERMINATED_COMPLETED_OK);
+        http_req_complete(r, code == MHD_REQUEST_TERMINATED_COMPLETED_OK);
 }

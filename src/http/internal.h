@@ -97,7 +97,7 @@ struct http_req {
         /* Stream: the I/O thread's, but for what the lock guards. */
         struct ring *ring;
         struct buf carry; /* the beginning of a frame that did not fit */
-        bool frames, mid_frame, ended;
+        bool frames, mid_frame;
         atomic_ullong bytes_out;
         atomic_llong last_pull_ms; /* when MHD last asked for bytes */
 
@@ -109,31 +109,33 @@ struct http_req {
         bool attached;  /* MHD has not completed the request: mhd and conn->fd are valid */
         bool suspended; /* MHD sleeps and must be resumed by whoever clears this */
         bool replied, owed, gone, wake, ping_due;
-        bool cut; /* the reply was written past MHD: a close by MHD is then no abort */
+        bool ended; /* the stream's last byte is with MHD */
+        bool cut;   /* the reply was written past MHD: a close by MHD is then no abort */
         bool completed_ok;
 
         long slot; /* in the watcher, -1 when none; I/O thread */
 };
 
 /* request.c */
-struct http_req *req_new(struct conn *c, struct MHD_Connection *mhd, const char *uri);
-void req_free_spare(struct http_req *r); /* accepts NULL */
+struct http_req *http_req_new(struct conn *c, struct MHD_Connection *mhd, const char *uri);
+void http_req_free_spare(struct http_req *r); /* accepts NULL */
 /* Copies method and headers; 0, or the status to refuse with and its message. */
-int req_take_headers(struct http_req *r, const char *method, const char *version, const char **ret_message);
-bool req_has_body(const struct http_req *r);
-void req_hold(struct http_req *r);
-void req_unhold(struct http_req *r); /* the last one ends the exchange */
-void req_ref(struct http_req *r);
-void req_unref(void *r);
+int http_req_take_headers(struct http_req *r, const char *method, const char *version,
+                          const char **ret_message);
+bool http_req_has_body(const struct http_req *r);
+void http_req_hold(struct http_req *r);
+void http_req_unhold(struct http_req *r); /* the last one ends the exchange */
+void http_req_ref(struct http_req *r);
+void http_req_unref(void *r);
 /* MHD is done with it. I/O thread. */
-void req_complete(struct http_req *r, bool ok);
+void http_req_complete(struct http_req *r, bool ok);
 /* The client is gone or must go: wakes MHD, cancels the stream, tells the application. Any thread. */
-void req_abort(struct http_req *r);
+void http_req_abort(struct http_req *r);
 /* True when the connection now sleeps; false when there is something to do: a reply, an abort, a wake-up, or
  * the server's end. I/O thread. */
-bool req_suspend(struct http_req *r);
+bool http_req_suspend(struct http_req *r);
 /* Remembers that there is something to do, and ends the sleep. Any thread. */
-void req_wake(void *r);
+void http_req_wake(void *r);
 
 /* conn.c: MHD's callbacks; cls is the server. */
 void conn_notify(void *cls, struct MHD_Connection *mhd, void **socket_context,
@@ -175,7 +177,7 @@ int watch_start(struct http_server *s);
 void watch_stop(struct http_server *s);
 void watch_conn_add(struct conn *c);
 void watch_conn_remove(struct conn *c); /* when it returns the watcher does not use c->fd */
-void watch_req_add(struct http_req *r); /* from now on a disconnect calls req_abort; I/O thread */
+void watch_req_add(struct http_req *r); /* from now on a disconnect calls http_req_abort; I/O thread */
 void watch_req_remove(struct http_req *r);
 void watch_linger(struct http_server *s, int fd); /* takes fd; a negative one is ignored */
 void watch_abort_all(struct http_server *s);

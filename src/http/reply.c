@@ -83,7 +83,7 @@ static int give(struct http_req *r, int status, struct answer a)
                 ring_unref(a.ring);
         }
         if (owed)
-                req_unhold(r);
+                http_req_unhold(r);
         return again ? -EALREADY : 0;
 }
 
@@ -212,7 +212,9 @@ static ssize_t stream_pull(void *cls, uint64_t position, char *out, size_t max)
                         return MHD_CONTENT_READER_END_WITH_ERROR;
                 long n = stream_take(r, out, max);
                 if (n < 0) {
+                        pthread_mutex_lock(&r->lock);
                         r->ended = true;
+                        pthread_mutex_unlock(&r->lock);
                         return MHD_CONTENT_READER_END_OF_STREAM;
                 }
                 if (n > 0 && r->frames)
@@ -223,7 +225,7 @@ static ssize_t stream_pull(void *cls, uint64_t position, char *out, size_t max)
                         atomic_fetch_add_explicit(&r->bytes_out, (unsigned long long)n, memory_order_relaxed);
                         return n;
                 }
-                if (req_suspend(r))
+                if (http_req_suspend(r))
                         return 0;
                 if (atomic_load(&r->server->cancelled))
                         return MHD_CONTENT_READER_END_WITH_ERROR;
@@ -234,13 +236,13 @@ int http_reply_stream(struct http_req *r, int status, const struct http_header *
                       struct ring *ring, bool frames)
 {
         struct answer a = { .ring = ring, .frames = frames };
-        req_ref(r);
-        if (ring_own(ring, req_unref, r) == 0) {
-                ring_set_on_data(ring, req_wake, r);
+        http_req_ref(r);
+        if (ring_own(ring, http_req_unref, r) == 0) {
+                ring_set_on_data(ring, http_req_wake, r);
                 a.response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK, stream_pull, r,
                                                                NULL);
         } else {
-                req_unref(r);
+                http_req_unref(r);
         }
         add_headers(r, a.response, h, n);
         return give(r, status, a);

@@ -9,7 +9,7 @@
 /* ---- Life ---- */
 
 /* Puts a fresh or recycled request into its first state; keeps the text buffer's memory. */
-static void req_reset(struct http_req *r, struct conn *c, struct MHD_Connection *mhd)
+static void http_req_reset(struct http_req *r, struct conn *c, struct MHD_Connection *mhd)
 {
         struct buf text = r->text;
         memset(r, 0, offsetof(struct http_req, headers));
@@ -30,7 +30,7 @@ static void req_reset(struct http_req *r, struct conn *c, struct MHD_Connection 
         pthread_mutex_init(&r->lock, NULL);
 }
 
-struct http_req *req_new(struct conn *c, struct MHD_Connection *mhd, const char *uri)
+struct http_req *http_req_new(struct conn *c, struct MHD_Connection *mhd, const char *uri)
 {
         struct http_req *r = c->spare;
         c->spare = NULL;
@@ -41,7 +41,7 @@ struct http_req *req_new(struct conn *c, struct MHD_Connection *mhd, const char 
                 /* Method, target and headers; the ends are counted twice at most. */
                 buf_init(&r->text, 2 * c->server->config.max_header_bytes + 4096);
         }
-        req_reset(r, c, mhd);
+        http_req_reset(r, c, mhd);
         buf_add(&r->text, uri, strlen(uri) + 1);
         if (buf_error(&r->text)) {
                 c->spare = r;
@@ -51,7 +51,7 @@ struct http_req *req_new(struct conn *c, struct MHD_Connection *mhd, const char 
         return r;
 }
 
-void req_free_spare(struct http_req *r)
+void http_req_free_spare(struct http_req *r)
 {
         if (!r)
                 return;
@@ -59,12 +59,12 @@ void req_free_spare(struct http_req *r)
         mem_free(r);
 }
 
-void req_ref(struct http_req *r)
+void http_req_ref(struct http_req *r)
 {
         atomic_fetch_add(&r->refs, 1);
 }
 
-void req_unref(void *p)
+void http_req_unref(void *p)
 {
         struct http_req *r = p;
         if (atomic_fetch_sub(&r->refs, 1) != 1)
@@ -74,13 +74,13 @@ void req_unref(void *p)
         mem_free(r);
 }
 
-void req_hold(struct http_req *r)
+void http_req_hold(struct http_req *r)
 {
         atomic_fetch_add(&r->holds, 1);
 }
 
 /* The exchange is over: nobody else holds it. */
-static void req_end(struct http_req *r)
+static void http_req_end(struct http_req *r)
 {
         struct http_server *s = r->server;
         struct http_done done = {
@@ -101,37 +101,39 @@ static void req_end(struct http_req *r)
 }
 
 /* Drops a hold; true for the last one. */
-static bool req_drop(struct http_req *r)
+static bool http_req_drop(struct http_req *r)
 {
         return atomic_fetch_sub(&r->holds, 1) == 1;
 }
 
-void req_unhold(struct http_req *r)
+void http_req_unhold(struct http_req *r)
 {
-        if (!req_drop(r))
+        if (!http_req_drop(r))
                 return;
         struct http_server *s = r->server;
-        req_end(r);
-        req_unref(r);
+        http_req_end(r);
+        http_req_unref(r);
         atomic_fetch_sub(&s->active, 1);
 }
 
-/* Marks the client as gone, once. `wake`: MHD does not know yet and must be made to look. */
-static void lose_client(struct http_req *r, bool wake)
+/* Marks the client as gone, once. `watched`: the watcher says so, MHD does not know yet and must be made to
+ * look; what MHD has in hand to send is then left to MHD, since clients may close as soon as they have the
+ * last byte. */
+static void lose_client(struct http_req *r, bool watched)
 {
         struct http_server *s = r->server;
         pthread_mutex_lock(&r->lock);
-        bool act = r->attached && !r->gone;
-        struct ring *ring = r->ring; /* lives until the exchange ends, which we hold open */
+        struct ring *ring = r->ended ? NULL : r->ring; /* lives until the exchange ends, which we hold open */
+        bool act = r->attached && !r->gone && (!watched || !r->replied || ring);
         bool tell = act && r->seen && (r->owed || ring);
         if (act) {
                 r->gone = true;
-                req_hold(r);
+                http_req_hold(r);
         }
         if (act && r->suspended) {
                 r->suspended = false;
                 MHD_resume_connection(r->mhd);
-        } else if (act && wake) {
+        } else if (act && watched) {
                 /* MHD may wait for the socket to take more bytes: this ends the wait. */
                 shutdown(r->conn->fd, SHUT_RDWR);
         }
@@ -142,15 +144,15 @@ static void lose_client(struct http_req *r, bool wake)
                 ring_cancel(ring);
         if (tell && s->app.on_abort)
                 s->app.on_abort(s->app.ctx, r);
-        req_unhold(r);
+        http_req_unhold(r);
 }
 
-void req_abort(struct http_req *r)
+void http_req_abort(struct http_req *r)
 {
         lose_client(r, true);
 }
 
-void req_complete(struct http_req *r, bool ok)
+void http_req_complete(struct http_req *r, bool ok)
 {
         struct conn *c = r->conn;
         struct http_server *s = r->server;
@@ -162,19 +164,19 @@ void req_complete(struct http_req *r, bool ok)
         r->attached = false;
         r->completed_ok = ok;
         pthread_mutex_unlock(&r->lock);
-        if (!req_drop(r))
+        if (!http_req_drop(r))
                 return;
-        req_end(r);
+        http_req_end(r);
         if (!c->spare && atomic_load(&r->refs) == 1) {
                 pthread_mutex_destroy(&r->lock);
                 c->spare = r;
         } else {
-                req_unref(r);
+                http_req_unref(r);
         }
         atomic_fetch_sub(&s->active, 1);
 }
 
-bool req_suspend(struct http_req *r)
+bool http_req_suspend(struct http_req *r)
 {
         pthread_mutex_lock(&r->lock);
         bool ready = r->gone || r->wake || r->ping_due || (r->stage == STAGE_WAITING && r->replied);
@@ -188,7 +190,7 @@ bool req_suspend(struct http_req *r)
         return sleeps;
 }
 
-void req_wake(void *p)
+void http_req_wake(void *p)
 {
         struct http_req *r = p;
         pthread_mutex_lock(&r->lock);
@@ -309,7 +311,8 @@ static int framing_check(struct http_req *r, const char *version, const char **r
         return status;
 }
 
-int req_take_headers(struct http_req *r, const char *method, const char *version, const char **ret_message)
+int http_req_take_headers(struct http_req *r, const char *method, const char *version,
+                          const char **ret_message)
 {
         struct raw_headers raw;
         raw.n = raw.bytes = 0;
@@ -334,7 +337,7 @@ int req_take_headers(struct http_req *r, const char *method, const char *version
         return *ret_message ? 431 : framing_check(r, version, ret_message);
 }
 
-bool req_has_body(const struct http_req *r)
+bool http_req_has_body(const struct http_req *r)
 {
         return r->chunked || r->content_length > 0;
 }

@@ -172,7 +172,7 @@ static size_t collect_stalled(struct watcher *w, size_t *at, int64_t now, struct
                 struct http_req *r = w->slots.p[*at].req;
                 if (!r || !stream_stalled(r, &w->server->config, now))
                         continue;
-                req_hold(r);
+                http_req_hold(r);
                 out[n++] = r;
         }
         pthread_mutex_unlock(&w->lock);
@@ -187,8 +187,8 @@ static void sweep_requests(struct watcher *w, int64_t now)
                 n = collect_stalled(w, &at, now, stalled);
                 for (size_t i = 0; i < n; i++) {
                         atomic_fetch_add(&w->server->timeouts, 1);
-                        req_abort(stalled[i]);
-                        req_unhold(stalled[i]);
+                        http_req_abort(stalled[i]);
+                        http_req_unhold(stalled[i]);
                 }
         } while (n == SWEEP_BATCH);
 }
@@ -201,7 +201,7 @@ static struct http_req *slot_hold(struct watcher *w, size_t i)
         if (i < w->slots.n)
                 r = w->slots.p[i].req;
         if (r)
-                req_hold(r);
+                http_req_hold(r);
         pthread_mutex_unlock(&w->lock);
         return r;
 }
@@ -216,8 +216,8 @@ void watch_abort_all(struct http_server *s)
                 struct http_req *r = slot_hold(w, i);
                 if (!r)
                         continue;
-                req_abort(r);
-                req_unhold(r);
+                http_req_abort(r);
+                http_req_unhold(r);
         }
 }
 
@@ -283,12 +283,12 @@ static void on_event(struct watcher *w, uint64_t token)
                 linger_read(w, (long)i);
         } else if (slot && slot->req) {
                 gone = slot->req;
-                req_hold(gone);
+                http_req_hold(gone);
         }
         pthread_mutex_unlock(&w->lock);
         if (gone) {
-                req_abort(gone);
-                req_unhold(gone);
+                http_req_abort(gone);
+                http_req_unhold(gone);
         }
 }
 
