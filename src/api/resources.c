@@ -210,3 +210,14 @@ handler_fn *resource_handler(const char *operation, const struct resource **ret)
         *ret = NULL;
         return NULL;
 }
+
+size_t resource_operations(void)
+{
+        size_t n = 0;
+        for (size_t i = 0; i < sizeof(resources) / sizeof(*resources); i++) {
+                const struct resource *res = resources[i];
+                n += (res->list != NULL) + (res->retrieve != NULL) + (res->update != NULL) +
+                     (res->del != NULL);
+        }
+        return n;
+}

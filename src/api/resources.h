@@ -25,6 +25,9 @@ struct resource {
 /* The handler of an operation if some row has it, else NULL; *ret gets the row. */
 handler_fn *resource_handler(const char *operation, const struct resource **ret);
 
+/* How many operations the rows serve. */
+size_t resource_operations(void);
+
 /* The stored document of an id in the caller's project: a new reference in *ret, for the caller to drop.
  * 404 in the family's words. version may be NULL. */
 int resource_load(struct req *r, const struct resource *res, const char *id, json_t **ret, int64_t *version,

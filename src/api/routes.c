@@ -59,3 +59,8 @@ void routes_free(const struct route **table)
 {
         mem_free(table);
 }
+
+size_t routes_rows(void)
+{
+        return sizeof(routes) / sizeof(*routes) + resource_operations();
+}

@@ -8,4 +8,6 @@
  * of mem_alloc; free it with routes_free(). NULL when memory is out. */
 const struct route **routes_build(void);
 void routes_free(const struct route **routes);
+/* How many operations the rows of routes.c and resources.c name. */
+size_t routes_rows(void);
 #endif
