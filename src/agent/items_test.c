@@ -1,0 +1,164 @@
+/* Items: every input form of the API becomes the same messages, and what cannot be read is named. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include "agent/items.h"
+#include "base/arena.h"
+#include "models/turn.h"
+
+static json_t *parse(const char *text)
+{
+        struct json_fault e;
+        json_t *v = json_parse(str_c(text), 32, &e);
+        assert_non_null(v);
+        return v;
+}
+
+static json_t *find_stored(void *ctx, const char *id, size_t index, struct schema_err *reterr)
+{
+        (void)ctx;
+        (void)index;
+        if (strcmp(id, "msg_stored") == 0)
+                return parse("{\"id\":\"msg_stored\",\"type\":\"message\",\"role\":\"user\",\"content\":"
+                             "[{\"type\":\"input_text\",\"text\":\"from the store\"}]}");
+        snprintf(reterr->msg, sizeof(reterr->msg), "not there");
+        return NULL;
+}
+
+static const struct item_source source = { find_stored, NULL };
+
+/* role:text|role:text... of the messages that `input` becomes. */
+static void check_input(const char *input, const char *instructions, const char *want)
+{
+        struct arena *a = arena_new(1 << 20);
+        json_t *in = parse(input), *items = json_array(), *made = json_array();
+        struct schema_err why;
+        struct turn_message *m;
+        char got[512] = "";
+        size_t n;
+        assert_int_equal(items_from_input(in, &source, items, made, &why), 0);
+        assert_int_equal(items_to_messages(a, str_c(instructions), items, &m, &n), 0);
+        for (size_t i = 0; i < n; i++)
+                snprintf(got + strlen(got), sizeof(got) - strlen(got), "%s%.*s:%.*s", i ? "|" : "",
+                         STR_ARG(m[i].role), STR_ARG(m[i].content));
+        assert_string_equal(got, want);
+        json_decref(in);
+        json_decref(items);
+        json_decref(made);
+        arena_free(a);
+}
+
+static void test_input_forms(void **state)
+{
+        (void)state;
+        check_input("\"hello\"", "", "user:hello");
+        check_input("\"hello\"", "be brief", "system:be brief|user:hello");
+        check_input("[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":\"b\"}]",
+                    NULL, "user:a|assistant:b");
+        check_input("[{\"type\":\"message\",\"role\":\"developer\",\"content\":[{\"type\":\"input_text\","
+                    "\"text\":\"x\"},"
+                    "{\"type\":\"input_text\",\"text\":\"y\"}]}]",
+                    NULL, "developer:xy");
+        check_input("[{\"type\":\"item_reference\",\"id\":\"msg_stored\"},{\"id\":\"msg_stored\"}]", NULL,
+                    "user:from the store|user:from the store");
+        check_input("[{\"type\":\"reasoning\",\"id\":\"rs_1\",\"summary\":[]},{\"role\":\"user\",\"content\":"
+                    "\"z\"}]",
+                    NULL, "user:z");
+        check_input(
+                "[{\"id\":\"msg_1\",\"type\":\"message\",\"role\":\"assistant\",\"status\":null,\"content\":"
+                "[{\"type\":\"refusal\",\"refusal\":\"no\"}]}]",
+                NULL, "assistant:no");
+}
+
+static void test_ids_are_made_once(void **state)
+{
+        (void)state;
+        json_t *in = parse("[{\"role\":\"user\",\"content\":\"a\"},"
+                           "{\"id\":\"msg_mine\",\"role\":\"user\",\"content\":\"b\"}]");
+        json_t *items = json_array(), *made = json_array();
+        struct schema_err why;
+        assert_int_equal(items_from_input(in, &source, items, made, &why), 0);
+        assert_int_equal(json_array_size(made), 1);
+        assert_string_equal(json_string_value(json_array_get(made, 0)),
+                            json_cstr(json_array_get(items, 0), "id", ""));
+        assert_string_equal(json_cstr(json_array_get(items, 1), "id", ""), "msg_mine");
+        assert_string_equal(json_cstr(json_array_get(items, 0), "status", ""), "completed");
+        json_decref(in);
+        json_decref(items);
+        json_decref(made);
+}
+
+static void refuse_input(const char *input, const char *param)
+{
+        json_t *in = parse(input), *items = json_array(), *made = json_array();
+        struct schema_err why;
+        assert_int_equal(items_from_input(in, &source, items, made, &why), -EINVAL);
+        assert_string_equal(why.param, param);
+        json_decref(in);
+        json_decref(items);
+        json_decref(made);
+}
+
+static void test_what_cannot_be_read_is_named(void **state)
+{
+        (void)state;
+        refuse_input("[{\"role\":\"user\",\"content\":[{\"type\":\"input_text\",\"text\":\"x\"},"
+                     "{\"type\":\"input_image\",\"image_url\":\"data:\"}]}]",
+                     "input[0].content[1].type");
+        refuse_input(
+                "[{\"role\":\"user\",\"content\":\"x\"},{\"type\":\"function_call_output\",\"call_id\":\"c\","
+                "\"output\":\"1\"}]",
+                "input[1].type");
+}
+
+static void refuse_chat(const char *messages, const char *param)
+{
+        json_t *in = parse(messages), *items = json_array();
+        struct schema_err why;
+        assert_int_equal(items_from_chat(in, items, &why), -EINVAL);
+        assert_string_equal(why.param, param);
+        json_decref(in);
+        json_decref(items);
+}
+
+static void test_chat_messages(void **state)
+{
+        (void)state;
+        struct arena *a = arena_new(1 << 20);
+        json_t *in = parse("[{\"role\":\"system\",\"content\":[{\"type\":\"text\",\"text\":\"s\"}]},"
+                           "{\"role\":\"assistant\",\"content\":null,\"refusal\":\"no\"},"
+                           "{\"role\":\"user\",\"content\":\"u\",\"name\":\"ann\"}]");
+        json_t *items = json_array();
+        struct schema_err why;
+        struct turn_message *m;
+        size_t n;
+        assert_int_equal(items_from_chat(in, items, &why), 0);
+        assert_int_equal(items_to_messages(a, str_c(""), items, &m, &n), 0);
+        assert_int_equal(n, 3);
+        assert_true(str_eqc(m[0].content, "s") && str_eqc(m[1].content, "no") && str_eqc(m[2].content, "u"));
+        json_decref(in);
+        json_decref(items);
+        arena_free(a);
+        refuse_chat(
+                "[{\"role\":\"user\",\"content\":[{\"type\":\"image_url\",\"image_url\":{\"url\":\"x\"}}]}]",
+                "messages[0].content[0].type");
+        refuse_chat("[{\"role\":\"tool\",\"content\":\"x\",\"tool_call_id\":\"c\"}]", "messages[0].role");
+        refuse_chat("[{\"role\":\"assistant\",\"tool_calls\":[{}]}]", "messages[0].tool_calls");
+}
+
+int main(void)
+{
+        json_setup();
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_input_forms),
+                cmocka_unit_test(test_ids_are_made_once),
+                cmocka_unit_test(test_what_cannot_be_read_is_named),
+                cmocka_unit_test(test_chat_messages),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
