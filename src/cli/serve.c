@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <unistd.h>
 #include "account/account.h"
 #include "api/api.h"
 #include "base/buf.h"
@@ -22,6 +23,8 @@
 #define HOST_MAX 256
 #define SWEEP_INTERVAL_S 300
 #define CORS_MAX 65536
+#define MIN_WORKERS 4
+#define MAX_WORKERS 64
 
 /* All that runs; a NULL part has not been started. */
 struct server {
@@ -128,6 +131,15 @@ static struct http_config http_config_of(const struct server *s, const char *ori
         return http;
 }
 
+/* Workers wait for commits and embeddings more than they compute: 0 means two a core. */
+static int worker_threads(const struct config *c)
+{
+        long cores = sysconf(_SC_NPROCESSORS_ONLN);
+        if (c->threads.workers)
+                return (int)c->threads.workers;
+        return cores < 2 ? MIN_WORKERS : cores > MAX_WORKERS / 2 ? MAX_WORKERS : (int)cores * 2;
+}
+
 static int start_api(struct server *s, char *err, size_t errn)
 {
         const struct config *c = &s->config;
@@ -142,7 +154,7 @@ static int start_api(struct server *s, char *err, size_t errn)
         s->api.store = s->store;
         s->api.account = s->account;
         s->api.options =
-                (struct api_options){ .workers = (int)c->threads.workers,
+                (struct api_options){ .workers = worker_threads(c),
                                       .max_body = (size_t)c->limits.max_body,
                                       .ignore_unknown = c->unknown_parameters == CONFIG_UNKNOWN_IGNORE,
                                       .check = check && strcmp(check, "1") == 0,
@@ -209,9 +221,9 @@ static int start(struct server *s, int64_t start_us, char *err, size_t errn)
         struct account_minted minted = { 0 };
         char url[HOST_MAX + 32];
         log_setup((enum log_level)s->config.log.level, s->config.log.format == CONFIG_LOG_JSON);
-        int rc = http_listen_parse(s->config.listen, s->host, sizeof(s->host), &s->port);
+        int rc = config_listen(&s->config, s->host, sizeof(s->host), &s->port);
         if (rc) {
-                snprintf(err, errn, "listen: '%s' is not HOST:PORT", s->config.listen);
+                snprintf(err, errn, "listen: the host of '%s' is too long", s->config.listen);
                 return rc;
         }
         rc = lineup_open(&s->config, &s->lineup, err, errn);
