@@ -80,6 +80,8 @@ struct config {
 int config_load(struct config *ret, int argc, char *const *argv, char *err, size_t errn);
 /* The same for one file alone and without environment; for tools and tests. */
 int config_load_file(struct config *ret, const char *path, char *err, size_t errn);
+/* The parts of c->listen; the host without the brackets of an IPv6 address. -EINVAL when it does not fit. */
+int config_listen(const struct config *c, char *ret_host, size_t n, int *ret_port);
 void config_release(struct config *c); /* wipes the keys, frees all; harmless on a zeroed one */
 /* The flags' part of --help: one line an option, with its default and its environment variable. */
 void config_help(FILE *out);
