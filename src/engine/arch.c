@@ -56,8 +56,8 @@ int arch_int(const struct gguf *g, const char *arch, const char *suffix, int64_t
         return 0;
 }
 
-int arch_float(const struct gguf *g, const char *arch, const char *suffix, double dflt, double *ret, char *err,
-               size_t errn)
+int arch_float(const struct gguf *g, const char *arch, const char *suffix, double dflt, double *ret,
+               char *err, size_t errn)
 {
         char key[128];
         double v = dflt;
@@ -118,13 +118,14 @@ static int refuse_unknown(const struct arch *a, const struct gguf *g, const stru
                 char name[96], tail[96];
                 snprintf(name, sizeof(name), "%.*s", s.n < 80 ? (int)s.n : 80, s.p);
                 int layer = -1, known = 0;
-                bool in_layer = sscanf(name, "blk.%d.%95s", &layer, tail) == 2 && layer >= 0 && layer < hp->n_layer;
+                bool in_layer =
+                        sscanf(name, "blk.%d.%95s", &layer, tail) == 2 && layer >= 0 && layer < hp->n_layer;
                 for (size_t j = 0; j < a->n_tensors && !known; j++)
                         known = a->tensors[j].flags & AT_LAYER ? in_layer && !strcmp(a->tensors[j].name, tail)
                                                                : !strcmp(a->tensors[j].name, name);
                 if (!known) {
-                        snprintf(err, errn, "the tensor %s is not one of a %d-layer %s model", name, hp->n_layer,
-                                 a->name);
+                        snprintf(err, errn, "the tensor %s is not one of a %d-layer %s model", name,
+                                 hp->n_layer, a->name);
                         return -EINVAL;
                 }
         }

@@ -80,6 +80,6 @@ int arch_bind(const struct arch *a, const struct gguf *g, const struct hparams *
 /* Metadata helpers for read_hparams: the key is "<arch>.<suffix>". `dflt` < 0 makes it required. */
 int arch_int(const struct gguf *g, const char *arch, const char *suffix, int64_t dflt, int64_t max, int *ret,
              char *err, size_t errn);
-int arch_float(const struct gguf *g, const char *arch, const char *suffix, double dflt, double *ret, char *err,
-               size_t errn);
+int arch_float(const struct gguf *g, const char *arch, const char *suffix, double dflt, double *ret,
+               char *err, size_t errn);
 #endif

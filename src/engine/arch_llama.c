@@ -79,13 +79,15 @@ static int read_hparams(const struct gguf *g, struct hparams *hp, char *err, siz
             (rc = arch_int(g, a, "feed_forward_length", -1, MAX_WIDTH, &hp->n_ff, err, errn)) ||
             (rc = arch_int(g, a, "context_length", -1, MAX_CONTEXT, &hp->n_ctx_train, err, errn)) ||
             (rc = arch_int(g, a, "attention.head_count", -1, MAX_HEADS, &hp->n_head, err, errn)) ||
-            (rc = arch_int(g, a, "attention.head_count_kv", hp->n_head, MAX_HEADS, &hp->n_head_kv, err, errn)) ||
+            (rc = arch_int(g, a, "attention.head_count_kv", hp->n_head, MAX_HEADS, &hp->n_head_kv, err,
+                           errn)) ||
             (rc = arch_float(g, a, "attention.layer_norm_rms_epsilon", -1, &eps, err, errn)) ||
             (rc = arch_float(g, a, "rope.freq_base", 10000, &hp->rope_base, err, errn)))
                 return rc;
         dim = hp->n_head ? hp->n_embd / hp->n_head : 0;
         if ((rc = arch_int(g, a, "attention.key_length", dim, MAX_HEAD_DIM, &hp->head_dim, err, errn)) ||
-            (rc = arch_int(g, a, "attention.value_length", hp->head_dim, MAX_HEAD_DIM, &value_dim, err, errn)) ||
+            (rc = arch_int(g, a, "attention.value_length", hp->head_dim, MAX_HEAD_DIM, &value_dim, err,
+                           errn)) ||
             (rc = arch_int(g, a, "rope.dimension_count", hp->head_dim, MAX_HEAD_DIM, &hp->n_rot, err, errn)))
                 return rc;
         hp->norm_eps = (float)eps;
@@ -98,8 +100,8 @@ static void llama_eval(struct eval *e, int tid)
         graph_begin(e, tid, &e->global->w[W_TOKEN_EMBD]);
         for (int l = 0; l < hp->n_layer; l++) {
                 const struct weight *w = e->layers[l].w;
-                graph_norm(e, tid, &w[W_ATTN_NORM], w[W_Q].type->act_q8 || w[W_K].type->act_q8 ||
-                                                            w[W_V].type->act_q8);
+                graph_norm(e, tid, &w[W_ATTN_NORM],
+                           w[W_Q].type->act_q8 || w[W_K].type->act_q8 || w[W_V].type->act_q8);
                 graph_matmul(e, tid, &w[W_Q], e->q);
                 graph_matmul(e, tid, &w[W_K], e->k_rows);
                 graph_matmul(e, tid, &w[W_V], e->v);

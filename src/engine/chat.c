@@ -33,7 +33,8 @@ static int add_message(const struct engine_model *m, const struct engine_message
         buf_add(&text, msg->content.p, msg->content.n);
         int rc = buf_error(&text);
         if (!rc && !(rc = tok_ids_push(ids, m->chat.start)) &&
-            !(rc = tokenizer_encode(m->tok, buf_str(&text), 0, ids)) && !(rc = tok_ids_push(ids, m->chat.end)))
+            !(rc = tokenizer_encode(m->tok, buf_str(&text), 0, ids)) &&
+            !(rc = tok_ids_push(ids, m->chat.end)))
                 rc = tokenizer_encode(m->tok, STR("\n"), 0, ids);
         buf_release(&text);
         return rc;

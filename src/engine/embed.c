@@ -6,8 +6,8 @@
 #include "engine/model.h"
 #include "engine/sched.h"
 
-#define WINDOW 16       /* inputs under way at one time */
-#define POLL_MS 50      /* how often cancel is asked */
+#define WINDOW 16  /* inputs under way at one time */
+#define POLL_MS 50 /* how often cancel is asked */
 
 struct gather {
         pthread_mutex_t lock;

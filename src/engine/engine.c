@@ -60,7 +60,8 @@ void engine_model_stats(const struct engine_model *m, struct engine_stats *ret)
                 .queued = atomic_load(&c->queued),
                 .kv_used = atomic_load(&c->kv_used),
                 .kv_cached = atomic_load(&c->kv_cached),
-                .kv_total = (uint64_t)s->kv.n_blocks * kv_block_bytes(m->hp.n_layer, m->hp.n_head_kv, m->hp.head_dim),
+                .kv_total = (uint64_t)s->kv.n_blocks *
+                            kv_block_bytes(m->hp.n_layer, m->hp.n_head_kv, m->hp.head_dim),
                 .tokens_decoded = atomic_load(&c->decoded),
                 .tokens_prefill = atomic_load(&c->prefill),
                 .tokens_cached = atomic_load(&c->cached),

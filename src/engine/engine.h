@@ -115,9 +115,9 @@ struct engine_sampling {
                 .temperature = 1.0f, .top_p = 1.0f, .repetition = 1.0f \
         }
 
-#define ENGINE_STOP_MAX 16    /* stop strings a request may have */
-#define ENGINE_STOP_BYTES 512 /* length of each */
-#define ENGINE_TOP_MAX 20     /* alternatives reported per token */
+#define ENGINE_STOP_MAX 16            /* stop strings a request may have */
+#define ENGINE_STOP_BYTES 512         /* length of each */
+#define ENGINE_TOP_MAX 20             /* alternatives reported per token */
 #define ENGINE_LOGPROB_MIN (-9999.0f) /* reported for what is impossible */
 
 /* Copied by engine_submit; nothing needs to outlive the call. */

@@ -35,7 +35,7 @@ enum value_type {
         V_TYPES
 };
 static const uint8_t value_size[V_TYPES] = {
-        [V_U8] = 1,  [V_I8] = 1,  [V_U16] = 2,  [V_I16] = 2, [V_U32] = 4, [V_I32] = 4,
+        [V_U8] = 1,  [V_I8] = 1,   [V_U16] = 2, [V_I16] = 2, [V_U32] = 4, [V_I32] = 4,
         [V_F32] = 4, [V_BOOL] = 1, [V_U64] = 8, [V_I64] = 8, [V_F64] = 8,
 };
 
@@ -144,8 +144,8 @@ static void skip_items(struct cursor *c, struct value *v, struct str key)
 {
         if (v->type == V_STR) {
                 if (v->n > left(c) / sizeof(uint64_t))
-                        fault(c, -EINVAL, "key %s has %llu strings, more than the file can hold", label(key).text,
-                              (unsigned long long)v->n);
+                        fault(c, -EINVAL, "key %s has %llu strings, more than the file can hold",
+                              label(key).text, (unsigned long long)v->n);
                 for (uint64_t i = 0; i < v->n && !c->rc; i++)
                         take_str(c, "a string of the metadata");
                 return;
@@ -250,7 +250,8 @@ static uint64_t read_alignment(struct cursor *c, const struct gguf *g)
 {
         uint64_t align = DEFAULT_ALIGN;
         int rc = gguf_get_u64(g, "general.alignment", &align);
-        if (!c->rc && ((rc && rc != -ENOENT) || !align || align & (align - 1) || align < 8 || align > MAX_ALIGN))
+        if (!c->rc &&
+            ((rc && rc != -ENOENT) || !align || align & (align - 1) || align < 8 || align > MAX_ALIGN))
                 fault(c, -EINVAL, "general.alignment is not a power of two from 8 to %u", MAX_ALIGN);
         return align;
 }

@@ -5,8 +5,8 @@
 #include "engine/graph.h"
 #include "kernels/team.h"
 
-#define ROW_UNIT 16      /* rows of a matrix are shared out in cache lines of results */
-#define QUERIES 16       /* an attention tile has about this many, for one KV head */
+#define ROW_UNIT 16 /* rows of a matrix are shared out in cache lines of results */
+#define QUERIES 16  /* an attention tile has about this many, for one KV head */
 
 /* ---- memory ------------------------------------------------------------------------------------- */
 
@@ -61,8 +61,8 @@ static int rows_init(struct eval *e)
         e->act_d = rows_of(rows, kern_q8_scales(wide));
         e->hidden = rows_of(rows, arch_dim(hp, DIM_EMBD));
         e->logits = rows_of((size_t)e->max_logits, arch_dim(hp, DIM_VOCAB));
-        bool ok = e->x && e->h && e->q && e->k_rows && e->v && e->gate && e->up && e->cos && e->sin && e->act_q &&
-                  e->act_d && e->hidden && e->logits;
+        bool ok = e->x && e->h && e->q && e->k_rows && e->v && e->gate && e->up && e->cos && e->sin &&
+                  e->act_q && e->act_d && e->hidden && e->logits;
         return ok ? 0 : -ENOMEM;
 }
 
@@ -104,8 +104,9 @@ void eval_release(struct eval *e)
                 mem_free(e->threads[i].o_tile);
                 mem_free(e->threads[i].half);
         }
-        void *all[] = { e->threads, e->freq, e->x,     e->h,      e->q,      e->k_rows,       e->v,         e->gate,
-                        e->up,      e->cos,   e->sin,    e->act_q,  e->act_d,        e->hidden,    e->logits,
+        void *all[] = { e->threads,      e->freq,      e->x,           e->h,           e->q,
+                        e->k_rows,       e->v,         e->gate,        e->up,          e->cos,
+                        e->sin,          e->act_q,     e->act_d,       e->hidden,      e->logits,
                         e->batch.tokens, e->batch.pos, e->batch.block, e->batch.spans, e->batch.out };
         for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
                 mem_free(all[i]);
@@ -207,8 +208,8 @@ void graph_act(struct eval *e, int tid, const float *src, size_t n, bool q8)
 static void product(struct eval *e, int tid, const struct weight *w, float *y, size_t from, size_t to, int nt)
 {
         if (from < to && nt)
-                w->type->gemm[e->k->isa](row_at(w, from), w->row_bytes, &e->threads[tid].act, y + from, w->rows,
-                                         to - from, (size_t)nt);
+                w->type->gemm[e->k->isa](row_at(w, from), w->row_bytes, &e->threads[tid].act, y + from,
+                                         w->rows, to - from, (size_t)nt);
 }
 
 void graph_matmul(struct eval *e, int tid, const struct weight *w, float *y)
@@ -251,7 +252,8 @@ static void store_row(struct eval *e, int tid, int layer, size_t t)
                 uint16_t *keys = kv_keys(e->kv, layer, block, h) + at;
                 for (size_t c = 0; c < hd; c++)
                         keys[c * KERN_KV_BLOCK] = half[(size_t)h * hd + c];
-                e->k->to_f16(kv_values(e->kv, layer, block, h) + at * hd, e->v + t * width + (size_t)h * hd, hd);
+                e->k->to_f16(kv_values(e->kv, layer, block, h) + at * hd, e->v + t * width + (size_t)h * hd,
+                             hd);
         }
 }
 
@@ -270,13 +272,14 @@ void graph_rope_store(struct eval *e, int tid, int layer)
         graph_sync(e);
 }
 
-/* Attention of `n` consecutive tokens of a span for the heads that share KV head `head`. A token's scores beyond
- * its own position count as zero weights, so the size of the tile changes nothing. */
+/* Attention of `n` consecutive tokens of a span for the heads that share KV head `head`. A token's scores
+ * beyond its own position count as zero weights, so the size of the tile changes nothing. */
 static void attend(struct eval *e, int tid, int layer, const struct span *sp, int first, int n, int head)
 {
         const struct hparams *hp = e->hp;
         struct eval_thread *th = &e->threads[tid];
-        size_t group = (size_t)(hp->n_head / hp->n_head_kv), hd = (size_t)hp->head_dim, ldq = arch_dim(hp, DIM_Q);
+        size_t group = (size_t)(hp->n_head / hp->n_head_kv), hd = (size_t)hp->head_dim,
+               ldq = arch_dim(hp, DIM_Q);
         size_t nq = (size_t)n * group, len = (size_t)(sp->pos + first + n);
         size_t blocks = (len + KERN_KV_BLOCK - 1) / KERN_KV_BLOCK, lds = blocks * KERN_KV_BLOCK;
         float *rows = e->q + (size_t)(sp->row + first) * ldq + (size_t)head * group * hd;
@@ -293,7 +296,8 @@ static void attend(struct eval *e, int tid, int layer, const struct span *sp, in
         memset(th->o_tile, 0, nq * hd * sizeof(float));
         for (size_t b = 0; b < blocks; b++) {
                 size_t nk = len - b * KERN_KV_BLOCK;
-                e->k->attn_pv(th->scores + b * KERN_KV_BLOCK, lds, nq, kv_values(e->kv, layer, sp->blocks[b], head),
+                e->k->attn_pv(th->scores + b * KERN_KV_BLOCK, lds, nq,
+                              kv_values(e->kv, layer, sp->blocks[b], head),
                               nk < KERN_KV_BLOCK ? nk : KERN_KV_BLOCK, hd, th->o_tile, hd);
         }
         for (size_t t = 0; t < (size_t)n; t++)

@@ -59,7 +59,8 @@ struct eval {
         struct eval_thread *threads;
 };
 
-/* Takes the model's parts from e (k, team, hp, arch, global, layers, kv), allocates the rest. 0 or -ENOMEM. */
+/* Takes the model's parts from e (k, team, hp, arch, global, layers, kv), allocates the rest. 0 or -ENOMEM.
+ */
 int eval_init(struct eval *e, int max_rows, int max_logits, int max_ctx);
 void eval_release(struct eval *e);
 /* Evaluates e->batch; results are in e->hidden and e->logits. */

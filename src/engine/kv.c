@@ -75,7 +75,9 @@ static void forget(struct kv *kv, int32_t i)
 
 int kv_init(struct kv *kv, int n_blocks, int n_layer, int n_head_kv, int head_dim)
 {
-        *kv = (struct kv){ .n_blocks = n_blocks, .head_dim = head_dim, .oldest = -1, .newest = -1, .next_uid = 1 };
+        *kv = (struct kv){
+                .n_blocks = n_blocks, .head_dim = head_dim, .oldest = -1, .newest = -1, .next_uid = 1
+        };
         kv->head_values = (size_t)head_dim * KERN_KV_BLOCK * 2;
         kv->block_values = kv->head_values * (size_t)n_head_kv;
         kv->layer_values = kv->block_values * (size_t)n_blocks;

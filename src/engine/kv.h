@@ -43,9 +43,9 @@ void kv_release(struct kv *kv);
 int kv_match(struct kv *kv, const int32_t *tokens, size_t n, int32_t *out, int max);
 /* A block of its own, -1 when all are in use. May throw out the oldest unused content. */
 int32_t kv_alloc(struct kv *kv);
-/* The block now holds `tokens` after the content `parent` (uid of the block before; 0: none). When that content
- * is already published, the reference moves to that block and the given one is freed. Returns the block to
- * use from now on; its uid is kv->blocks[].uid. */
+/* The block now holds `tokens` after the content `parent` (uid of the block before; 0: none). When that
+ * content is already published, the reference moves to that block and the given one is freed. Returns the
+ * block to use from now on; its uid is kv->blocks[].uid. */
 int32_t kv_publish(struct kv *kv, int32_t block, uint64_t parent, const int32_t *tokens);
 void kv_unref(struct kv *kv, int32_t block);
 

@@ -16,7 +16,8 @@ static int bad(char *err, size_t errn, const char *msg)
 /* ---- vocabulary --------------------------------------------------------------------------------- */
 
 /* A token id of the metadata, -1 when the file gives none. */
-static int token_id(const struct gguf *g, const char *key, size_t n_vocab, int32_t *ret, char *err, size_t errn)
+static int token_id(const struct gguf *g, const char *key, size_t n_vocab, int32_t *ret, char *err,
+                    size_t errn)
 {
         uint64_t v;
         int rc = gguf_get_u64(g, key, &v);
@@ -92,8 +93,8 @@ static int32_t control_token(const struct engine_model *m, const char *spelling)
 /* Which tokens end a turn: those the file names, and the usual spellings. */
 static int find_ends(struct engine_model *m)
 {
-        static const char *const spellings[] = { "<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end_of_text|>",
-                                                 "</s>" };
+        static const char *const spellings[] = { "<|im_end|>", "<|endoftext|>", "<|eot_id|>",
+                                                 "<|end_of_text|>", "</s>" };
         m->is_end = mem_calloc((size_t)m->hp.n_vocab, 1);
         if (!m->is_end)
                 return -ENOMEM;

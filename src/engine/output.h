@@ -18,12 +18,12 @@ struct output {
         size_t taken;
         uint8_t partial[4]; /* an incomplete character */
         size_t n_partial;
-        struct buf stops;                        /* the stop strings, one after the other */
+        struct buf stops;                          /* the stop strings, one after the other */
         size_t stop_end[ENGINE_STOP_MAX], n_stops; /* where each ends in `stops` */
-        int stopped;                             /* index of the stop string found, -1 */
-        bool ended;                              /* no more tokens: nothing is held back */
+        int stopped;                               /* index of the stop string found, -1 */
+        bool ended;                                /* no more tokens: nothing is held back */
         struct VEC(struct record) records;
-        struct VEC(struct engine_top) tops; /* of all records, in order */
+        struct VEC(struct engine_top) tops;   /* of all records, in order */
         struct VEC(struct engine_token) list; /* the last event's view of the records */
 };
 
@@ -43,7 +43,7 @@ bool output_next(struct output *o, struct engine_event *ret);
 void output_taken(struct output *o, const struct engine_event *ev);
 struct str output_stop(const struct output *o); /* the stop string found, or empty */
 
-/* Appends bytes as valid UTF-8: complete characters, U+FFFD for each maximal broken part. An incomplete end is
- * kept in partial[*n_partial] (with `final` it counts as broken). */
+/* Appends bytes as valid UTF-8: complete characters, U+FFFD for each maximal broken part. An incomplete end
+ * is kept in partial[*n_partial] (with `final` it counts as broken). */
 void utf8_feed(struct buf *out, uint8_t partial[4], size_t *n_partial, struct str bytes, bool final);
 #endif

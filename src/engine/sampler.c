@@ -14,9 +14,9 @@ static bool within(float v, float min, float max)
 
 int sampler_check(const struct engine_sampling *p, int n_vocab)
 {
-        if (!within(p->temperature, 0, 100) || !within(p->top_p, 0, 1) || !within(p->min_p, 0, 1) || p->top_k < 0 ||
-            !within(p->frequency, -100, 100) || !within(p->presence, -100, 100) || p->n_bias > MAX_BIAS ||
-            !within(p->repetition, 1e-3f, 1e3f))
+        if (!within(p->temperature, 0, 100) || !within(p->top_p, 0, 1) || !within(p->min_p, 0, 1) ||
+            p->top_k < 0 || !within(p->frequency, -100, 100) || !within(p->presence, -100, 100) ||
+            p->n_bias > MAX_BIAS || !within(p->repetition, 1e-3f, 1e3f))
                 return -EINVAL;
         for (size_t i = 0; i < p->n_bias; i++)
                 if (p->bias[i].id < 0 || p->bias[i].id >= n_vocab || isnan(p->bias[i].bias))

@@ -11,9 +11,9 @@
 #define DEFAULT_BATCH 32
 #define DEFAULT_QUEUE 256
 #define DEFAULT_KV_MAX ((size_t)1 << 30)
-#define ROWS_MAX 512          /* tokens evaluated in one step */
-#define PREFILL_BESIDE 64     /* of them prompt tokens, while others decode: bounds their delay */
-#define LOGITS_MIN 64         /* rows of logits in one step, for logprobs of prompts */
+#define ROWS_MAX 512      /* tokens evaluated in one step */
+#define PREFILL_BESIDE 64 /* of them prompt tokens, while others decode: bounds their delay */
+#define LOGITS_MIN 64     /* rows of logits in one step, for logprobs of prompts */
 
 /* ---- mailbox ------------------------------------------------------------------------------------ */
 
@@ -105,8 +105,8 @@ static size_t reusable(const struct engine_seq *seq)
         return seq->prompt_logprobs || seq->embedding ? 0 : (size_t)seq->n_prompt - 1;
 }
 
-/* Whether a running prefill is about to compute more of this prompt than the cache has: then waiting for it is
- * cheaper than computing it twice. */
+/* Whether a running prefill is about to compute more of this prompt than the cache has: then waiting for it
+ * is cheaper than computing it twice. */
 static bool worth_waiting(struct sched *s, const struct engine_seq *seq)
 {
         size_t n = reusable(seq);
@@ -312,7 +312,8 @@ static int plan_memory(struct sched *s, const struct engine_opts *o)
         const struct hparams *hp = &s->m->hp;
         size_t block = kv_block_bytes(hp->n_layer, hp->n_head_kv, hp->head_dim);
         int ctx = o->ctx_max > 0 && o->ctx_max < hp->n_ctx_train ? o->ctx_max : hp->n_ctx_train;
-        size_t per_ctx = ((size_t)ctx + KERN_KV_BLOCK - 1) / KERN_KV_BLOCK, n = per_ctx * (size_t)s->max_batch;
+        size_t per_ctx = ((size_t)ctx + KERN_KV_BLOCK - 1) / KERN_KV_BLOCK,
+               n = per_ctx * (size_t)s->max_batch;
         size_t limit = o->kv_bytes ? o->kv_bytes / block : DEFAULT_KV_MAX / block;
         if (o->kv_bytes || limit < n)
                 n = limit;
@@ -331,7 +332,8 @@ static int sched_init(struct sched *s, const struct engine_opts *o, char *err, s
         s->max_live = s->max_batch + (o->max_queue > 0 ? o->max_queue : DEFAULT_QUEUE);
         s->max_rows = ROWS_MAX;
         if (s->max_batch > ROWS_MAX - PREFILL_BESIDE) {
-                snprintf(err, errn, "max_batch is %d, over the limit of %d", s->max_batch, ROWS_MAX - PREFILL_BESIDE);
+                snprintf(err, errn, "max_batch is %d, over the limit of %d", s->max_batch,
+                         ROWS_MAX - PREFILL_BESIDE);
                 return -EINVAL;
         }
         int blocks = plan_memory(s, o);
@@ -346,9 +348,15 @@ static int sched_init(struct sched *s, const struct engine_opts *o, char *err, s
             vec_reserve(&s->jobs, (size_t)s->max_batch) || vec_reserve(&s->waiting, (size_t)s->max_live) ||
             kv_init(&s->kv, blocks, m->hp.n_layer, m->hp.n_head_kv, m->hp.head_dim))
                 return -ENOMEM;
-        s->eval = (struct eval){ .k = m->k, .team = s->team, .hp = &m->hp, .arch = m->arch, .global = &m->global,
-                                 .layers = m->layers, .kv = &s->kv };
-        return eval_init(&s->eval, s->max_rows, s->max_batch > LOGITS_MIN ? s->max_batch : LOGITS_MIN, s->n_ctx);
+        s->eval = (struct eval){ .k = m->k,
+                                 .team = s->team,
+                                 .hp = &m->hp,
+                                 .arch = m->arch,
+                                 .global = &m->global,
+                                 .layers = m->layers,
+                                 .kv = &s->kv };
+        return eval_init(&s->eval, s->max_rows, s->max_batch > LOGITS_MIN ? s->max_batch : LOGITS_MIN,
+                         s->n_ctx);
 }
 
 static void sched_free(struct sched *s)

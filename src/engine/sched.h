@@ -1,7 +1,7 @@
 /* The scheduler: one thread that owns the sequences, the KV memory and the evaluation of a model.
  *
- * Each step takes one token of every decoding sequence and a slice of the prompts, evaluates them as one batch,
- * and hands out what came of it. Others leave messages in the mailbox. */
+ * Each step takes one token of every decoding sequence and a slice of the prompts, evaluates them as one
+ * batch, and hands out what came of it. Others leave messages in the mailbox. */
 #ifndef CAIRN_ENGINE_SCHED_H
 #define CAIRN_ENGINE_SCHED_H
 
@@ -46,7 +46,7 @@ struct sched {
         int n_ctx, max_batch, max_live, max_rows;
         struct VEC(struct engine_seq *) waiting; /* by priority, then arrival */
         struct VEC(struct engine_seq *) active;
-        int reserved;  /* KV blocks promised to active sequences */
+        int reserved; /* KV blocks promised to active sequences */
         uint64_t arrivals;
         struct VEC(struct job) jobs; /* what the rows of this step are for */
         struct cand *cands;          /* room for the sampler: n_vocab of each */

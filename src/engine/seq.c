@@ -43,8 +43,8 @@ static bool tokens_valid(const int32_t *p, size_t n, int n_vocab)
 }
 
 /* A sequence with the prompt copied and room for `total` tokens and their KV blocks. */
-static struct engine_seq *seq_alloc(const struct engine_model *m, const int32_t *prompt, size_t n, size_t total,
-                                    const struct engine_sink *sink)
+static struct engine_seq *seq_alloc(const struct engine_model *m, const int32_t *prompt, size_t n,
+                                    size_t total, const struct engine_sink *sink)
 {
         struct engine_seq *s = mem_calloc(1, sizeof(*s));
         if (!s)

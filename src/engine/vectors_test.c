@@ -1,0 +1,188 @@
+/* The engine against two other implementations: logits, greedy continuations and embeddings of small random
+ * models, captured by tests/vectors/make_engine_vectors.py, with every kernel variant this CPU has. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include "base/json.h"
+#include "engine/graph.h"
+#include "engine/model.h"
+#include "engine/test_run.h"
+#include "kernels/team.h"
+
+#define DIR "tests/vectors/"
+#define MAX_PROMPT 64
+#define KV_BLOCKS (MAX_PROMPT / KERN_KV_BLOCK)
+
+static json_t *vectors;
+
+static size_t tokens_of(const json_t *list, int32_t *out)
+{
+        size_t n = json_array_size(list);
+        assert_true(n <= MAX_PROMPT);
+        for (size_t i = 0; i < n; i++)
+                out[i] = (int32_t)json_integer_value(json_array_get(list, i));
+        return n;
+}
+
+/* Largest distance from the expected values, as a share of the largest of them. */
+static double distance(const float *got, const json_t *want)
+{
+        double off = 0, top = 0;
+        assert_true(json_array_size(want) > 0);
+        for (size_t i = 0; i < json_array_size(want); i++) {
+                double w = json_number_value(json_array_get(want, i));
+                off = fmax(off, fabs((double)got[i] - w));
+                top = fmax(top, fabs(w));
+        }
+        return off / top;
+}
+
+/* Evaluates the prompt in one batch and compares the last row of logits. */
+static void check_logits(const struct engine_model *m, const json_t *c, bool quantized)
+{
+        int32_t prompt[MAX_PROMPT], blocks[KV_BLOCKS];
+        size_t n = tokens_of(json_get(c, "prompt"), prompt);
+        struct kv kv;
+        struct team *team = team_new(2);
+        struct eval e = { .k = m->k,
+                          .team = team,
+                          .hp = &m->hp,
+                          .arch = m->arch,
+                          .global = &m->global,
+                          .layers = m->layers,
+                          .kv = &kv };
+        assert_non_null(team);
+        assert_int_equal(kv_init(&kv, KV_BLOCKS, m->hp.n_layer, m->hp.n_head_kv, m->hp.head_dim), 0);
+        assert_int_equal(eval_init(&e, MAX_PROMPT, 1, MAX_PROMPT), 0);
+        for (int i = 0; i < KV_BLOCKS; i++)
+                blocks[i] = KV_BLOCKS - 1 - i;
+        e.batch.n = (int)n;
+        e.batch.n_spans = e.batch.n_out = e.batch.n_logits = 1;
+        e.batch.spans[0] = (struct span){ blocks, 0, (int)n, 0 };
+        e.batch.out[0] = (int32_t)n - 1;
+        memcpy(e.batch.tokens, prompt, n * sizeof(*prompt));
+        eval_run(&e);
+        double exact = distance(e.logits, json_get(c, "logits"));
+        double other = distance(e.logits, json_get(c, "llama_cpp"));
+        print_message("  %-7s prompt %2zu: %.0e from float64, %.0e from llama.cpp\n", m->k->name, n, exact,
+                      other);
+        assert_true(exact < (quantized ? 1e-2 : 2e-4));
+        assert_true(other < (quantized ? 5e-2 : 3e-3));
+        eval_release(&e);
+        team_free(team);
+        kv_release(&kv);
+}
+
+static void check_greedy(struct engine_model *m, const json_t *c)
+{
+        int32_t prompt[MAX_PROMPT], want[MAX_PROMPT];
+        size_t n = tokens_of(json_get(c, "prompt"), prompt), n_want = tokens_of(json_get(c, "greedy"), want);
+        struct engine_req req = { .prompt = prompt,
+                                  .n_prompt = n,
+                                  .max_tokens = (int)n_want,
+                                  .logprobs = 0,
+                                  .sampling = ENGINE_SAMPLING_DEFAULT };
+        req.sampling.temperature = 0;
+        struct run r;
+        assert_int_equal(run_all(&r, m, &req), 0);
+        assert_int_equal(r.end.finish, ENGINE_LENGTH);
+        assert_int_equal(r.tokens.n, n_want);
+        for (size_t i = 0; i < n_want; i++)
+                assert_int_equal(r.tokens.p[i].id, want[i]);
+        run_release(&r);
+}
+
+static void check_embedding(struct engine_model *m, const json_t *c, bool quantized)
+{
+        int32_t prompt[MAX_PROMPT];
+        float got[256];
+        struct engine_input in = { prompt, tokens_of(json_get(c, "prompt"), prompt) };
+        assert_true(engine_model_info(m)->n_embd <= 256);
+        assert_int_equal(engine_embed(m, &in, 1, got, NULL, NULL), 0);
+        assert_true(distance(got, json_get(c, "embedding")) < (quantized ? 2e-2 : 5e-4));
+}
+
+static void check_model(const json_t *entry, const char *variant)
+{
+        char path[128], err[200] = "";
+        bool quantized = json_flag(entry, "quantized", false);
+        snprintf(path, sizeof(path), DIR "%s", json_cstr(entry, "model", ""));
+        struct engine_opts opts = { .threads = 2 };
+        struct engine_model *m;
+        setenv("CAIRN_KERN", variant, 1);
+        if (engine_model_open(path, &opts, &m, err, sizeof(err)))
+                fail_msg("%s: %s", path, err);
+        print_message("%s\n", path);
+        assert_string_equal(m->k->name, variant);
+        const json_t *cases = json_get(entry, "cases");
+        for (size_t i = 0; i < json_array_size(cases); i++) {
+                check_logits(m, json_array_get(cases, i), quantized);
+                check_greedy(m, json_array_get(cases, i));
+                check_embedding(m, json_array_get(cases, i), quantized);
+        }
+        engine_model_close(m);
+        unsetenv("CAIRN_KERN");
+}
+
+static void check_variant(enum kern_isa isa)
+{
+        const struct kern *k = kern_variant(isa);
+        if (!k)
+                skip();
+        for (size_t i = 0; i < json_array_size(vectors); i++)
+                check_model(json_array_get(vectors, i), k->name);
+}
+
+static void test_ref(void **state)
+{
+        (void)state;
+        check_variant(KERN_REF);
+}
+
+static void test_avx2(void **state)
+{
+        (void)state;
+        check_variant(KERN_AVX2);
+}
+
+static void test_avx512(void **state)
+{
+        (void)state;
+        check_variant(KERN_AVX512);
+}
+
+static int setup(void **state)
+{
+        (void)state;
+        static char text[1 << 20];
+        struct json_fault fault;
+        FILE *f = fopen(DIR "engine.json", "r");
+        if (!f)
+                return -1;
+        size_t n = fread(text, 1, sizeof(text), f);
+        fclose(f);
+        vectors = json_parse((struct str){ text, n }, 10, &fault);
+        return json_array_size(vectors) ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+        (void)state;
+        json_decref(vectors);
+        return 0;
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_ref),
+                cmocka_unit_test(test_avx2),
+                cmocka_unit_test(test_avx512),
+        };
+        return cmocka_run_group_tests(tests, setup, teardown);
+}
