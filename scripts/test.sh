@@ -7,7 +7,8 @@
 #   scripts/test.sh NAME...             some suites: unit python node6 node7 crash load
 #
 # Environment: CAIRN_BIN, the server of the client, crash and load suites (default: build/dev/cairn for
-# the clients, whose scenarios need fault injection, and build/release/cairn for the others).
+# the clients, whose scenarios need fault injection, and build/release/cairn for the others);
+# CAIRN_TEST_MODEL, a model file to serve instead of the built-in one.
 # CI=true turns a skipped suite into a failure.
 # shellcheck disable=SC2317 # the suites are functions that suite() calls by name
 set -u

@@ -1,6 +1,7 @@
 """Starts a real Cairn for a test and stops it again. Standard library only.
 
-CAIRN_BIN names the binary (default build/release/cairn). Every server gets its own data folder and a
+CAIRN_BIN names the binary (default build/release/cairn), CAIRN_TEST_MODEL a model file to serve in place of the
+built-in one (its name must be cairn-tiny.gguf). Every server gets its own data folder and a
 free loopback port, runs with CAIRN_CHECK=1 (each reply and event is checked against the contract before
 it is sent) and must end with exit code 0 on SIGTERM, without a contract violation and without a
 sanitizer's report.
@@ -23,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 API_KEY = "sk-proj-tests-0123456789abcdefghijklmnopqrstuvwxyzABCD"
 ADMIN_KEY = "sk-admin-tests-0123456789abcdefghijklmnopqrstuvwxyzABC"
 MODEL = "cairn-tiny"
+TEST_MODEL = os.environ.get("CAIRN_TEST_MODEL")
 
 # Loaded machines and sanitizer builds are slow: waits are long, and only success ends them early.
 READY_TIMEOUT = float(os.environ.get("CAIRN_READY_TIMEOUT", "60"))
@@ -87,8 +89,9 @@ class Server:
 
     def start(self, wait=True):
         self._log = open(self.log_path, "ab")
+        model = ["--model", TEST_MODEL] if TEST_MODEL and "--model" not in self.args else []
         command = [binary(), "serve", "--listen", f"127.0.0.1:{self.port}", "--data", str(self.data / "state")]
-        self.process = subprocess.Popen(command + self.args, stdin=subprocess.DEVNULL, stdout=self._log,
+        self.process = subprocess.Popen(command + model + self.args, stdin=subprocess.DEVNULL, stdout=self._log,
                                         stderr=self._log, env=self.environment())
         if wait:
             self.wait_ready()
@@ -174,7 +177,7 @@ def violation_lines(log):
 def control_tokens(path=None):
     """Ids of the control tokens of a GGUF file. Banned through logit_bias, the model cannot end its turn,
     so that a reply has exactly as many tokens as were asked for."""
-    reader = _GGUF(Path(path or ROOT / "models" / "cairn-tiny.gguf").read_bytes())
+    reader = _GGUF(Path(path or TEST_MODEL or ROOT / "models" / "cairn-tiny.gguf").read_bytes())
     types = reader.metadata.get("tokenizer.ggml.token_type", [])
     return [i for i, kind in enumerate(types) if kind == 3]
 

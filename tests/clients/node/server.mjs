@@ -15,6 +15,7 @@ const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), '../../..');
 export const API_KEY = 'sk-proj-tests-0123456789abcdefghijklmnopqrstuvwxyzABCD';
 export const ADMIN_KEY = 'sk-admin-tests-0123456789abcdefghijklmnopqrstuvwxyzABC';
 export const MODEL = 'cairn-tiny';
+const TEST_MODEL = process.env.CAIRN_TEST_MODEL;
 
 /** The OpenAI class of the package under test: `openai` (newest) or `openai6` (newest for Node 20).
  *  scripts/test.sh installs both into build/node. */
@@ -44,8 +45,9 @@ export class Server {
         this.port = await freePort();
         this.url = `http://127.0.0.1:${this.port}`;
         this.log = '';
+        const model = TEST_MODEL ? ['--model', TEST_MODEL] : [];
         this.process = spawn(binary,
-            ['serve', '--listen', `127.0.0.1:${this.port}`, '--data', join(this.data, 'state')],
+            ['serve', '--listen', `127.0.0.1:${this.port}`, '--data', join(this.data, 'state'), ...model],
             { env: environment(this.data), stdio: ['ignore', 'ignore', 'pipe'] });
         this.process.stderr.on('data', (data) => { this.log = (this.log + data).slice(-200_000); });
         this.ended = new Promise((done) => this.process.on('exit', (code, signal) => done(code ?? signal)));
@@ -88,7 +90,7 @@ export class Server {
 
 /** A logit_bias under which the model cannot end its turn: the control tokens of the built-in model. */
 export function endless() {
-    const types = controlTypes(readFileSync(join(ROOT, 'models/cairn-tiny.gguf')));
+    const types = controlTypes(readFileSync(TEST_MODEL ?? join(ROOT, 'models/cairn-tiny.gguf')));
     const bias = {};
     types.forEach((type, id) => { if (type === 3) bias[id] = -100; });
     return bias;

@@ -17,7 +17,7 @@ CLIENT_TIMEOUT = 300
 @pytest.fixture(scope="session")
 def server():
     """The server of the run. That it ends cleanly, without contract violations, is the last test."""
-    with Server(["--log", "json"]) as running:
+    with Server(["--log", "json", "--cors-origin", "*"]) as running:
         yield running
 
 

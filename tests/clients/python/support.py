@@ -128,5 +128,5 @@ def response_events(wire, body, headers=None):
     return events
 
 
-def response_body(text="Hello!", **extra):
-    return {"model": MODEL, "input": text, "temperature": 0, **extra}
+def response_body(input_="Hello!", **extra):
+    return {"model": MODEL, "input": input_, "temperature": 0, **extra}

@@ -5,8 +5,9 @@ import struct
 
 import openai
 import pytest
+from openai import OpenAI
 
-from cairn_server import MODEL
+from cairn_server import API_KEY, MODEL
 from support import check_error
 
 EMBEDDINGS = "/v1/embeddings"
@@ -99,8 +100,15 @@ def test_s16_too_long_and_bad_format(wire):
                 param="encoding_format", code="invalid_value")
 
 
-def test_s17_sdk_default_is_numeric(client):
-    made = client.embeddings.create(model=EMBEDDER, input=["a", "b"])
+@pytest.fixture(scope="module")
+def relaxed(server):
+    """Strict validation looks at the base64 text before the SDK has decoded it: its own default cannot pass."""
+    with OpenAI(base_url=server.base_url, api_key=API_KEY) as made:
+        yield made
+
+
+def test_s17_sdk_default_is_numeric(client, relaxed):
+    made = relaxed.embeddings.create(model=EMBEDDER, input=["a", "b"])
     size = len(made.data[0].embedding)
     assert size > 8 and all(isinstance(v, float) for v in made.data[0].embedding)
     assert len(made.data[1].embedding) == size
@@ -108,12 +116,12 @@ def test_s17_sdk_default_is_numeric(client):
     assert close(asked.data[0].embedding, made.data[0].embedding)
 
 
-def test_s17_similar_texts_are_nearer(client):
+def test_s17_similar_texts_are_nearer(relaxed):
     def embed(text):
-        return client.embeddings.create(model=EMBEDDER, input=text).data[0].embedding
+        return relaxed.embeddings.create(model=EMBEDDER, input=text).data[0].embedding
     base, same = embed("What is the capital of France?"), embed("What is the capital of France?")
     other = embed("12 + 7")
     assert sum(x * y for x, y in zip(base, same)) > 0.999
     assert sum(x * y for x, y in zip(base, other)) < 0.999
     with pytest.raises(openai.BadRequestError):
-        client.embeddings.create(model=EMBEDDER, input="")
+        relaxed.embeddings.create(model=EMBEDDER, input="")
