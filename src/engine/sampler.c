@@ -190,7 +190,7 @@ float sampler_logsum(const float *logits, int n)
 void sampler_top(const float *logits, int n_vocab, float logsum, struct engine_top *ret, int n)
 {
         int have = 0;
-        for (int32_t i = 0; i < n_vocab; i++) {
+        for (int32_t i = 0; n > 0 && i < n_vocab; i++) {
                 if (have == n && !(logits[i] > ret[n - 1].logprob))
                         continue;
                 int at = have < n ? have++ : n - 1;
