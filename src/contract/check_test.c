@@ -368,6 +368,70 @@ static void test_framework_bodies(void **state)
         accepts("Getinputtokencounts", "{}");
 }
 
+/* Items and messages of every family in one request. */
+static void test_whole_requests(void **state)
+{
+        (void)state;
+        static const char *const requests[][2] = {
+                { "createResponse",
+                  "{\"model\":\"m\",\"input\":[{\"role\":\"user\",\"content\":\"a\",\"id\":null,\"status\":"
+                  "null}],"
+                  "\"tools\":[{\"type\":\"function\",\"name\":\"f\",\"parameters\":null,\"strict\":null,"
+                  "\"description\":null}],\"tool_choice\":{\"type\":\"function\",\"name\":\"f\"},\"user\":"
+                  "\"x\","
+                  "\"top_logprobs\":null}" },
+                { "createResponse",
+                  "{\"model\":\"m\",\"input\":[{\"type\":\"message\",\"role\":\"assistant\",\"content\":[{"
+                  "\"type\":\"output_text\",\"text\":\"x\",\"annotations\":[{\"type\":\"url_citation\","
+                  "\"url\":\"u\","
+                  "\"title\":\"t\",\"start_index\":0,\"end_index\":1}]}],\"id\":\"msg\",\"status\":"
+                  "\"completed\"}]}" },
+                { "createResponse",
+                  "{\"model\":\"m\",\"input\":[{\"type\":\"web_search_call\",\"id\":\"ws\",\"status\":"
+                  "\"completed\","
+                  "\"action\":{\"type\":\"search\",\"query\":\"x\"}},{\"type\":\"file_search_call\",\"id\":"
+                  "\"fs\","
+                  "\"status\":\"completed\",\"queries\":[\"x\"],\"results\":null},{"
+                  "\"type\":\"code_interpreter_call\",\"id\":\"ci\",\"code\":\"x\",\"container_id\":\"c\","
+                  "\"status\":\"completed\",\"outputs\":null},{\"type\":\"mcp_list_tools\",\"id\":\"m\","
+                  "\"server_label\":\"x\",\"tools\":[{\"name\":\"a\",\"input_schema\":{},\"description\":"
+                  "null,"
+                  "\"annotations\":null}]},{\"type\":\"image_generation_call\",\"id\":\"ig\","
+                  "\"status\":\"completed\",\"result\":\"x\"},{\"type\":\"local_shell_call_output\",\"id\":"
+                  "\"x\","
+                  "\"output\":\"y\"}]}" },
+                { "createChatCompletion",
+                  "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\","
+                  "\"text\":\"a\"},{"
+                  "\"type\":\"input_audio\",\"input_audio\":{\"data\":\"x\",\"format\":\"wav\"}},{\"type\":"
+                  "\"file\","
+                  "\"file\":{\"file_data\":\"data:x\",\"filename\":\"a\"}}]},{\"role\":\"assistant\","
+                  "\"content\":[{"
+                  "\"type\":\"text\",\"text\":\"a\"},{\"type\":\"refusal\",\"refusal\":\"x\"}],\"audio\":{"
+                  "\"id\":\"x\"},"
+                  "\"tool_calls\":[{\"id\":\"c\",\"type\":\"custom\",\"custom\":{\"name\":\"n\",\"input\":"
+                  "\"i\"}}]},{"
+                  "\"role\":\"function\",\"name\":\"f\",\"content\":null}],\"functions\":[{\"name\":\"f\","
+                  "\"parameters\":{}}],\"function_call\":\"auto\",\"audio\":{\"voice\":\"alloy\","
+                  "\"format\":\"mp3\"},\"web_search_options\":{\"user_location\":{\"type\":\"approximate\","
+                  "\"approximate\":{\"country\":\"US\"}},\"search_context_size\":\"low\"},\"moderation\":"
+                  "null,"
+                  "\"prompt_cache_options\":{\"mode\":\"implicit\"}}" },
+                { "createChatCompletion",
+                  "{\"model\":\"m\",\"messages\":[{\"role\":\"assistant\",\"tool_calls\":[{\"id\":\"c\","
+                  "\"type\":\"function\",\"function\":{\"name\":\"n\",\"arguments\":\"i\"}}]}]}" },
+                { "createChatCompletion",
+                  "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"tools\":[{"
+                  "\"type\":\"custom\",\"custom\":{\"name\":\"x\",\"format\":{\"type\":\"grammar\","
+                  "\"grammar\":{"
+                  "\"syntax\":\"lark\",\"definition\":\"x\"}}}}],\"tool_choice\":{\"type\":\"allowed_tools\","
+                  "\"allowed_tools\":{\"mode\":\"auto\",\"tools\":[{\"type\":\"function\",\"function\":{"
+                  "\"name\":\"f\"}}]}}}" },
+        };
+        for (size_t i = 0; i < sizeof(requests) / sizeof(requests[0]); i++)
+                accepts(requests[i][0], requests[i][1]);
+}
+
 /* ---- replies ---- */
 
 #define CHUNK(rest)                                                                                     \
@@ -404,6 +468,104 @@ static void test_replies(void **state)
                       SCHEMA_REPLY);
         accepts_flags("Embedding", "{\"object\":\"embedding\",\"index\":0,\"embedding\":[0,1.5]}",
                       SCHEMA_REPLY);
+}
+
+/* Whole replies as they stand on the wire. */
+static void test_whole_replies(void **state)
+{
+        (void)state;
+        static const char *const replies[][2] = {
+                { "Response",
+                  "{\"id\":\"resp_1\",\"object\":\"response\",\"created_at\":1,\"status\":\"completed\","
+                  "\"completed_at\":2,\"background\":false,\"error\":null,\"incomplete_details\":null,"
+                  "\"instructions\":null,\"max_output_tokens\":null,\"max_tool_calls\":null,\"model\":\"m\","
+                  "\"output\":[{\"id\":\"msg_1\",\"type\":\"message\",\"role\":\"assistant\","
+                  "\"status\":\"completed\",\"content\":[{\"type\":\"output_text\",\"text\":\"a\","
+                  "\"annotations\":[],\"logprobs\":[{\"token\":\"a\",\"logprob\":-0.5,\"bytes\":[97],"
+                  "\"top_logprobs\":[{\"token\":\"a\",\"logprob\":-0.5,\"bytes\":[97]}]}]}]}],"
+                  "\"parallel_tool_calls\":true,\"previous_response_id\":null,\"conversation\":null,"
+                  "\"prompt\":null,\"prompt_cache_key\":null,\"prompt_cache_retention\":null,"
+                  "\"reasoning\":{\"effort\":null,\"summary\":null},\"safety_identifier\":null,"
+                  "\"service_tier\":\"default\",\"store\":true,\"temperature\":1.0,\"text\":{\"format\":{"
+                  "\"type\":\"text\"},\"verbosity\":\"medium\"},\"tool_choice\":\"auto\",\"tools\":[],"
+                  "\"top_logprobs\":0,\"top_p\":1.0,\"truncation\":\"disabled\",\"usage\":{\"input_tokens\":"
+                  "1,"
+                  "\"input_tokens_details\":{\"cached_tokens\":0,\"cache_write_tokens\":0},"
+                  "\"output_tokens\":1,\"output_tokens_details\":{\"reasoning_tokens\":0},"
+                  "\"total_tokens\":2},\"user\":null,\"metadata\":{},\"presence_penalty\":0.0,"
+                  "\"frequency_penalty\":0.0}" },
+                { "Response",
+                  "{\"id\":\"resp_1\",\"object\":\"response\",\"created_at\":1,\"status\":\"in_progress\","
+                  "\"completed_at\":null,\"error\":null,\"incomplete_details\":null,\"instructions\":\"x\","
+                  "\"model\":\"m\",\"output\":[],\"parallel_tool_calls\":true,\"temperature\":1,"
+                  "\"tool_choice\":\"auto\",\"tools\":[],\"top_p\":1,\"usage\":null,\"metadata\":{},"
+                  "\"user\":null,\"service_tier\":\"auto\",\"prompt_cache_retention\":null}" },
+                { "ResponseStreamEvent",
+                  "{\"type\":\"response.output_item.added\",\"output_index\":0,\"sequence_number\":2,"
+                  "\"item\":{\"id\":\"msg_1\",\"type\":\"message\",\"status\":\"in_progress\",\"role\":"
+                  "\"assistant\","
+                  "\"content\":[]}}" },
+                { "ResponseStreamEvent",
+                  "{\"type\":\"response.content_part.added\",\"item_id\":\"msg_1\",\"output_index\":0,"
+                  "\"content_index\":0,\"sequence_number\":3,\"part\":{\"type\":\"output_text\",\"text\":"
+                  "\"\","
+                  "\"annotations\":[],\"logprobs\":[]}}" },
+                { "ResponseStreamEvent",
+                  "{\"type\":\"response.output_text.delta\",\"item_id\":\"msg_1\",\"output_index\":0,"
+                  "\"content_index\":0,\"sequence_number\":3,\"delta\":\"a\",\"logprobs\":[],"
+                  "\"obfuscation\":\"x\"}" },
+                { "CreateChatCompletionResponse",
+                  "{\"id\":\"c\",\"object\":\"chat.completion\",\"created\":1,\"model\":\"m\",\"choices\":[{"
+                  "\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":\"a\",\"refusal\":null,"
+                  "\"annotations\":[]},\"logprobs\":null,\"finish_reason\":\"stop\"}],\"usage\":{"
+                  "\"prompt_tokens\":1,\"completion_tokens\":1,\"total_tokens\":2,"
+                  "\"prompt_tokens_details\":{\"cached_tokens\":0,\"audio_tokens\":0},"
+                  "\"completion_tokens_details\":{\"reasoning_tokens\":0,\"audio_tokens\":0,"
+                  "\"accepted_prediction_tokens\":0,\"rejected_prediction_tokens\":0}},"
+                  "\"service_tier\":\"default\",\"system_fingerprint\":\"fp_1\"}" },
+                { "CreateChatCompletionResponse",
+                  "{\"id\":\"c\",\"object\":\"chat.completion\",\"created\":1,\"model\":\"m\",\"choices\":[],"
+                  "\"request_id\":\"req\",\"tool_choice\":null,\"tools\":null,\"seed\":null,\"top_p\":1,"
+                  "\"temperature\":1,\"presence_penalty\":0,\"frequency_penalty\":0,\"input_user\":null,"
+                  "\"response_format\":null,\"metadata\":{},\"service_tier\":null,"
+                  "\"system_fingerprint\":null,\"user\":null}" },
+                { "CreateChatCompletionStreamResponse",
+                  "{\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\","
+                  "\"choices\":[],"
+                  "\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":1,\"total_tokens\":2},"
+                  "\"service_tier\":null,\"system_fingerprint\":\"fp\"}" },
+                { "CreateCompletionResponse",
+                  "{\"id\":\"c\",\"object\":\"text_completion\",\"created\":1,\"model\":\"m\",\"choices\":[{"
+                  "\"index\":0,\"text\":\"a\",\"logprobs\":{\"tokens\":[\"a\"],\"token_logprobs\":[null],"
+                  "\"top_logprobs\":[null],\"text_offset\":[0]},\"finish_reason\":null}],\"usage\":null}" },
+                { "CreateEmbeddingResponse",
+                  "{\"object\":\"list\",\"data\":[{\"object\":\"embedding\",\"index\":0,\"embedding\":"
+                  "\"AAAA\"}],"
+                  "\"model\":\"m\",\"usage\":{\"prompt_tokens\":1,\"total_tokens\":1}}" },
+                { "ListModelsResponse",
+                  "{\"object\":\"list\",\"data\":[{\"id\":\"m\",\"object\":\"model\",\"created\":1,"
+                  "\"owned_by\":\"cairn\"}]}" },
+                { "ResponseItemList",
+                  "{\"object\":\"list\",\"data\":[{\"id\":\"msg_1\",\"type\":\"message\",\"role\":\"user\","
+                  "\"status\":\"completed\",\"content\":[{\"type\":\"input_text\",\"text\":\"a\"}]},{"
+                  "\"id\":\"msg_2\",\"type\":\"message\",\"role\":\"assistant\",\"status\":\"completed\","
+                  "\"content\":[{\"type\":\"output_text\",\"text\":\"a\",\"annotations\":[],\"logprobs\":[]}]"
+                  "},{"
+                  "\"id\":\"fc_1\",\"type\":\"function_call\",\"call_id\":\"c\",\"name\":\"f\",\"arguments\":"
+                  "\"{}\","
+                  "\"status\":\"completed\"}],\"first_id\":\"a\",\"last_id\":\"b\",\"has_more\":false}" },
+                { "ChatCompletionMessageList",
+                  "{\"object\":\"list\",\"data\":[{\"id\":\"c-0\",\"role\":\"user\",\"content\":\"a\","
+                  "\"name\":null,"
+                  "\"content_parts\":null}],\"first_id\":\"c-0\",\"last_id\":\"c-0\",\"has_more\":false}" },
+                { "ResponseItemList",
+                  "{\"object\":\"list\",\"data\":[{\"id\":\"msg_1\",\"type\":\"message\",\"role\":\"user\","
+                  "\"status\":\"completed\",\"content\":[{\"type\":\"input_image\",\"image_url\":\"x\","
+                  "\"file_id\":null,\"detail\":\"auto\"}]}],\"first_id\":\"a\",\"last_id\":\"b\","
+                  "\"has_more\":false}" },
+        };
+        for (size_t i = 0; i < sizeof(replies) / sizeof(replies[0]); i++)
+                accepts_flags(replies[i][0], replies[i][1], SCHEMA_REPLY);
 }
 
 static int check_reply(const char *id, int status, const char *type, const char *text)
@@ -526,6 +688,8 @@ int main(void)
                 cmocka_unit_test(test_input_items),
                 cmocka_unit_test(test_framework_bodies),
                 cmocka_unit_test(test_replies),
+                cmocka_unit_test(test_whole_replies),
+                cmocka_unit_test(test_whole_requests),
                 cmocka_unit_test(test_check_reply),
                 cmocka_unit_test(test_check_event),
                 cmocka_unit_test(test_depth),

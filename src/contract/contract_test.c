@@ -338,6 +338,42 @@ static void test_form_refusals(void **state)
                             "!temperature invalid_type");
 }
 
+#ifdef CAIRN_FAULTS
+/* Every allocation fails once: the call says so and nothing leaks (the leak checker watches). */
+static void test_out_of_memory(void **state)
+{
+        (void)state;
+        struct kv pairs[] = { { STR("metadata[a]"), STR("b") },
+                              { STR("limit"), STR("2") },
+                              { STR("model"), STR("m") } };
+        struct form_field fields[] = { file_field("file", 0), text_field("purpose", "batch"),
+                                       text_field("expires_after[anchor]", "created_at"),
+                                       text_field("expires_after[seconds]", "3600") };
+        const struct operation *list = contract_operation("listChatCompletions"),
+                               *create = contract_operation("createFile");
+        int rc = -ENOMEM;
+        long n = 0;
+        while (rc) {
+                json_t *v = NULL;
+                mem_fail_nth(++n);
+                rc = contract_query(list, pairs, 3, &v, NULL);
+                mem_fail_nth(0);
+                assert_true(rc == 0 || rc == -ENOMEM);
+                json_decref(v);
+        }
+        assert_true(n > 5);
+        for (n = 0, rc = -ENOMEM; rc;) {
+                json_t *v = NULL;
+                mem_fail_nth(++n);
+                rc = contract_form(create, fields, 4, SCHEMA_CREATE, &v, NULL);
+                mem_fail_nth(0);
+                assert_true(rc == 0 || rc == -ENOMEM);
+                json_decref(v);
+        }
+        assert_true(n > 10);
+}
+#endif
+
 /* ---- negative cases ---- */
 
 struct tally {
@@ -427,6 +463,9 @@ int main(void)
                 cmocka_unit_test(test_defaults),       cmocka_unit_test(test_openapi),
                 cmocka_unit_test(test_pattern),        cmocka_unit_test(test_query),
                 cmocka_unit_test(test_query_refusals), cmocka_unit_test(test_form),
+#ifdef CAIRN_FAULTS
+                cmocka_unit_test(test_out_of_memory),
+#endif
                 cmocka_unit_test(test_form_refusals),  cmocka_unit_test(test_negative_cases),
         };
         return cmocka_run_group_tests(tests, setup, NULL);
