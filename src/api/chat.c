@@ -153,19 +153,10 @@ static int check_combinations(struct req *r, struct api_err *e)
 }
 
 /* max_completion_tokens or its old name; -1 without either. */
-static int read_limit(struct req *r, int *ret, struct api_err *e)
+static int read_limit(const struct req *r)
 {
-        const char *name =
-                json_get(r->body, "max_completion_tokens") ? "max_completion_tokens" : "max_tokens";
-        int64_t limit = json_int(r->body, name, -1);
-        if (json_get(r->body, name) && limit < 1)
-                return err_invalid(
-                        e, "integer_below_min_value", name,
-                        "Invalid '%s': integer below minimum value. Expected a value >= 1, but got %lld "
-                        "instead.",
-                        name, (long long)limit);
-        *ret = limit > INT32_MAX ? INT32_MAX : (int)limit;
-        return 0;
+        int64_t limit = json_int(r->body, "max_completion_tokens", json_int(r->body, "max_tokens", -1));
+        return limit > INT32_MAX ? INT32_MAX : (int)limit;
 }
 
 static int read_messages(struct req *r, struct turn_req *t, struct api_err *e)
@@ -238,9 +229,8 @@ int chat_create(struct req *r, struct reply *ret, struct api_err *reterr)
         const struct model *m;
         if (params_model(r, &m, reterr) || params_refuse(r, refused, reterr) || check_combinations(r, reterr))
                 return -1;
-        struct turn_req t = { .model = m, .logprobs = -1 };
-        if (params_sampling(r, &t, reterr) || read_limit(r, &t.max_tokens, reterr) ||
-            read_messages(r, &t, reterr))
+        struct turn_req t = { .model = m, .max_tokens = read_limit(r), .logprobs = -1 };
+        if (params_sampling(r, &t, reterr) || read_messages(r, &t, reterr))
                 return -1;
         if (json_flag(r->body, "logprobs", false))
                 t.logprobs = (int)json_int(r->body, "top_logprobs", 0);

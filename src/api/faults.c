@@ -3,6 +3,7 @@
 #ifdef CAIRN_FAULTS
 #include <stdint.h>
 #include "base/map.h"
+#include "base/mem.h"
 
 /* How often each X-Cairn-Fault-Key has failed. Test builds only: never freed. */
 static struct map counts;
@@ -23,7 +24,7 @@ static bool due(struct str key, int64_t times)
 int fault_inject(struct req *r, struct api_err *reterr)
 {
         struct str spec = http_req_header(r->http, "X-Cairn-Fault");
-        int64_t status = 0, times = 0, midstream = 0;
+        int64_t status = 0, times = 0, midstream = 0, alloc = 0;
         while (spec.n) {
                 struct str rest, value, name = str_split(str_split(spec, ';', &rest), '=', &value);
                 if (str_eqc(name, "status"))
@@ -32,9 +33,13 @@ int fault_inject(struct req *r, struct api_err *reterr)
                         str_to_i64(value, &times);
                 else if (str_eqc(name, "midstream"))
                         str_to_i64(value, &midstream);
+                else if (str_eqc(name, "alloc"))
+                        str_to_i64(value, &alloc);
                 spec = rest;
         }
         r->fail_after = (int)midstream;
+        if (alloc)
+                mem_fail_nth((long)alloc);
         if (status < 400 || status > 599 || !due(http_req_header(r->http, "X-Cairn-Fault-Key"), times))
                 return 0;
         err_set(reterr, (int)status, status >= 500 ? "server_error" : "invalid_request_error", "injected",

@@ -1,5 +1,6 @@
 /* Fault points of test builds (CAIRN_FAULTS): a request asks for a failure with the header
- * "X-Cairn-Fault: status=503;times=2" or "midstream=3". Other builds ignore the header. */
+ * "X-Cairn-Fault: status=503;times=2", "midstream=3" or "alloc=7" (the 7th allocation from now fails). Other
+ * builds ignore the header. */
 #ifndef CAIRN_API_FAULTS_H
 #define CAIRN_API_FAULTS_H
 

@@ -63,14 +63,7 @@ static int read_bias(struct req *r, struct turn_req *t, struct api_err *reterr)
                                 reterr, "invalid_value", "logit_bias",
                                 "Invalid key in 'logit_bias': %.40s. Expected a token id between 0 and %d.",
                                 key, n_vocab - 1);
-                double amount = json_number_value(value);
-                if (amount < -100 || amount > 100)
-                        return err_invalid(reterr, "invalid_value", "logit_bias",
-                                           "Invalid value for token %.40s in 'logit_bias'. Expected a number "
-                                           "between -100 "
-                                           "and 100.",
-                                           key);
-                out[n++] = (struct engine_bias){ (int32_t)id, (float)amount };
+                out[n++] = (struct engine_bias){ (int32_t)id, (float)json_number_value(value) };
         }
         t->sampling.bias = out;
         t->sampling.n_bias = n;
