@@ -11,6 +11,7 @@
 #include "contract/text.h"
 
 #define TREE_MAX_BYTES (8u << 20)
+#define NAME_QUOTED 64     /* bytes of a client's name in a message */
 #define VALUE_MAX_DEPTH 64 /* of JSON text in a multipart field */
 
 /* One value as it came: text, or a file of a form. */
@@ -143,8 +144,9 @@ static int add_leaf(struct build *b, struct node *n, struct str text, const stru
 
 static int refuse_name(struct build *b, struct str name, const char *why)
 {
-        return refuse(b->err, "invalid_value", "", "Invalid parameter '%.*s': %s.",
-                      name.n > 64 ? 64 : (int)name.n, name.p, why);
+        if (name.n > NAME_QUOTED)
+                name.n = str_utf8_complete((struct str){ name.p, NAME_QUOTED });
+        return refuse(b->err, "invalid_value", "", "Invalid parameter '%.*s': %s.", STR_ARG(name), why);
 }
 
 static int add_value(struct build *b, struct node *root, struct str name, struct str text,
