@@ -630,6 +630,6 @@ void config_help(FILE *out)
                 "\nEach option may also stand in the environment (--max-body as CAIRN_MAX_BODY; lists with\n"
                 "commas) and in the file (");
         for (size_t i = 0; i < N_OPTIONS; i++)
-                fprintf(out, "%s%s", i ? i % 6 ? ", " : ",\n" : "", options[i].name);
+                fprintf(out, "%s%s", i ? i % 4 ? ", " : ",\n" : "", options[i].name);
         fprintf(out, ").\nFlags go before the environment, the environment before the file.\n");
 }
