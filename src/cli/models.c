@@ -9,12 +9,15 @@
 #include "engine/engine.h"
 #include "models/registry.h"
 
-static void add_size(struct table *t, uint64_t params)
+/* 4200000 as "4.2M". */
+static void add_count(struct table *t, uint64_t n)
 {
-        if (params >= 1000000000)
-                table_cellf(t, "%.1fB", (double)params / 1e9);
+        if (n >= 1000000000)
+                table_cellf(t, "%.1fB", (double)n / 1e9);
+        else if (n >= 1000000)
+                table_cellf(t, "%.1fM", (double)n / 1e6);
         else
-                table_cellf(t, "%.1fM", (double)params / 1e6);
+                table_cellf(t, "%.0fK", (double)n / 1e3);
 }
 
 static int print_models(const struct lineup *l, const struct config *c)
@@ -33,7 +36,7 @@ static int print_models(const struct lineup *l, const struct config *c)
                 table_cell(&t, name);
                 table_cell(&t, alias ? m->id : "");
                 table_cell(&t, info->arch);
-                add_size(&t, info->n_params);
+                add_count(&t, info->n_params);
                 table_cell(&t, info->quantization);
                 table_cellf(&t, "%d", m->n_ctx);
                 table_cell(&t, alias ? "" : lineup_file(l, c, row));
