@@ -144,6 +144,9 @@ static void test_values(void **state)
         refuses(CHAT, BODY("\"verbosity\":\"x\""),
                 "Invalid value: 'x'. Supported values are: 'low', 'medium', and 'high'.", "verbosity",
                 "invalid_value");
+        refuses(CHAT, BODY("\"verbosity\":\"lox\""),
+                "Invalid value: 'lox'. Supported values are: 'low', 'medium', and 'high'.", "verbosity",
+                "invalid_value");
         refuses("createEmbedding", "{\"model\":\"m\",\"input\":\"a\",\"encoding_format\":\"x\"}",
                 "Invalid value: 'x'. Supported values are: 'float' and 'base64'.", "encoding_format",
                 "invalid_value");
