@@ -122,6 +122,16 @@ struct http_req *conn_refused(struct conn *c, int status)
 
 /* ---- Requests ---- */
 
+/* Empties the query for MHD, which would list its arguments for nobody: we keep the raw target. It is a
+ * matter of safety: MHD 0.9.75 answers 431 when the list outgrows the connection's memory, gives that
+ * memory back and then goes on reading the request in it. The text is MHD's own buffer, not constant. */
+static void hide_query(const char *uri)
+{
+        char *query = uri ? strchr((char *)uri, '?') : NULL;
+        if (query)
+                query[1] = '\0';
+}
+
 void *conn_uri(void *cls, const char *uri, struct MHD_Connection *mhd)
 {
         struct http_server *s = cls;
@@ -130,6 +140,7 @@ void *conn_uri(void *cls, const char *uri, struct MHD_Connection *mhd)
                 return NULL;
         c->fresh = false;
         c->req = http_req_new(c, mhd, uri ? uri : "");
+        hide_query(uri);
         return c->req;
 }
 
