@@ -15,23 +15,44 @@
 #include <unistd.h>
 #include "base/mem.h"
 
-int datadir_make(const char *dir, char *err, size_t errn)
+/* Makes one directory, durably: a new one's name is written out with its parent. */
+static int level_make(const char *path)
 {
-        char *path = mem_strdup(dir);
-        if (!path)
+        if (mkdir(path, 0700))
+                return errno == EEXIST ? 0 : -errno;
+        char *parent = mem_strdup(path);
+        if (!parent)
                 return -ENOMEM;
-        int rc = 0;
-        for (char *p = path + 1; !rc && *p; p++) {
+        char *slash = strrchr(parent, '/');
+        if (slash)
+                slash[slash == parent] = '\0';
+        int rc = datadir_sync(slash ? parent : ".");
+        mem_free(parent);
+        return rc == -EACCES ? 0 : rc; /* a parent that we may not read is not ours to sync */
+}
+
+static int path_make(char *path)
+{
+        size_t n = strlen(path);
+        while (n > 1 && path[n - 1] == '/')
+                path[--n] = '\0';
+        for (char *p = path + 1; *p; p++) {
                 if (*p != '/')
                         continue;
                 *p = '\0';
-                if (mkdir(path, 0700) && errno != EEXIST && errno != EROFS && errno != EACCES)
-                        rc = -errno;
+                int rc = level_make(path);
                 *p = '/';
+                if (rc && rc != -EROFS && rc != -EACCES) /* it may exist where we could not have made it */
+                        return rc;
         }
+        return level_make(path);
+}
+
+int datadir_make(const char *dir, char *err, size_t errn)
+{
+        char *path = mem_strdup(dir);
         struct stat st;
-        if (!rc && mkdir(path, 0700) && errno != EEXIST)
-                rc = -errno;
+        int rc = path ? path_make(path) : -ENOMEM;
         if (!rc && stat(path, &st))
                 rc = -errno;
         else if (!rc && !S_ISDIR(st.st_mode))

@@ -141,16 +141,18 @@ static struct sqlite_store *sqlite_new(const char *dir, const struct store_optio
         return s;
 }
 
-/* SQLite gives its log and index files the mode of the database file, which it would make world-readable. */
+/* SQLite gives its log and index files the mode of the database file, which it would make world-readable.
+ * An existing file is not touched: closing it would drop the locks that this process may hold on it. */
 static int make_private(const char *path, struct store_fault *fault)
 {
-        int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-        if (fd < 0) {
-                int rc = errno == EACCES ? -EROFS : -errno;
-                return store_fail(fault, rc, "%s: %s", path, strerror(errno));
+        int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+        if (fd >= 0) {
+                close(fd);
+                return 0;
         }
-        close(fd);
-        return 0;
+        if (errno == EEXIST && !access(path, R_OK | W_OK))
+                return 0;
+        return store_fail(fault, errno == EACCES ? -EROFS : -errno, "%s: %s", path, strerror(errno));
 }
 
 int sqlite_store_open(const char *dir, const struct store_options *options, struct store **ret,

@@ -59,7 +59,7 @@ struct sqlite_store {
         pthread_mutex_t queue_lock;
         pthread_cond_t queue_filled;
         struct store_write *head, **tail;
-        size_t n_queued, max_queued;
+        size_t n_queued, max_queued, queued_bytes;
         bool stopping;
         sqlite3 *wdb;
         sqlite3_stmt *w[W_STMTS];

@@ -99,7 +99,7 @@ static void directories_are_made_private(void **state)
         struct store *s;
         struct stat st;
         (void)state;
-        snprintf(deep, sizeof(deep), "%s/a/b", dir_fresh());
+        snprintf(deep, sizeof(deep), "%s/a//b/", dir_fresh());
         assert_int_equal(store_open(deep, NULL, &s, &fault), 0);
         assert_int_equal(stat(deep, &st), 0);
         assert_int_equal(st.st_mode & 0777, 0700);
@@ -479,6 +479,62 @@ static void waiting_writes_share_a_commit(void **state)
         assert_int_equal(counts[1], 20);
 }
 
+#ifdef CAIRN_FAULTS
+/* Fails each allocation in turn: every call says -ENOMEM or succeeds, and a failed write changes nothing. */
+static void memory_may_run_out(void **state)
+{
+        struct store_query q = { .kind = "thing", .project = "p", .limit = 5, .f = { "x" } };
+        struct store_page page;
+        struct object o;
+        int got = -ENOMEM, listed = -ENOMEM, sent = -ENOMEM, counts[2] = { 0, 0 };
+        (void)state;
+        dir_fresh();
+        for (long n = 1; got || listed || sent; n++) {
+                assert_true(n < 200);
+                struct store *s = open_or_die(NULL);
+                struct store_op op = { .verb = STORE_PUT,
+                                       .kind = "thing",
+                                       .id = "one",
+                                       .project = "p",
+                                       .f = { "x" },
+                                       .doc = STR("doc") };
+                store_delete(s, "thing", "one", "p", NULL);
+                assert_int_equal(store_put(s, &op, NULL), 0);
+                mem_fail_nth(n);
+                got = store_get(s, "thing", "one", "p", &o, NULL);
+                mem_fail_nth(n);
+                listed = store_list(s, &q, &page, NULL);
+                op.verb = STORE_CHECK;
+                mem_fail_nth(n);
+                sent = store_write_async(s, &op, 1, count_done, counts);
+                mem_fail_nth(0);
+                assert_true((got == 0) == (o.id != NULL) && (listed == 0) == (page.n == 1));
+                assert_true((!got || got == -ENOMEM) && (!listed || listed == -ENOMEM));
+                assert_true(!sent || sent == -ENOMEM);
+                object_release(&o);
+                store_page_release(&page);
+                store_close(s);
+        }
+        assert_true(counts[0] > 0);
+}
+
+static void opening_survives_lack_of_memory(void **state)
+{
+        struct store *s = NULL;
+        int rc = -ENOMEM;
+        (void)state;
+        dir_fresh();
+        for (long n = 1; rc; n++) {
+                assert_true(n < 200);
+                mem_fail_nth(n);
+                rc = store_open(dir, NULL, &s, NULL);
+                mem_fail_nth(0);
+                assert_true(rc == 0 || (rc == -ENOMEM && !s));
+        }
+        store_close(s);
+}
+#endif
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -494,6 +550,10 @@ int main(void)
                 cmocka_unit_test(a_read_only_directory_is_an_error),
                 cmocka_unit_test(a_held_write_lock_is_waited_for),
                 cmocka_unit_test(waiting_writes_share_a_commit),
+#ifdef CAIRN_FAULTS
+                cmocka_unit_test(memory_may_run_out),
+                cmocka_unit_test(opening_survives_lack_of_memory),
+#endif
         };
         int failed = store_conformance("sqlite conformance", open_sqlite);
         failed += cmocka_run_group_tests(tests, NULL, NULL);

@@ -11,7 +11,8 @@
 #include "base/clock.h"
 #include "store/sqlite_internal.h"
 
-#define GROUP_MAX 1024 /* writes of one transaction; bounds the time to the first answer */
+#define GROUP_MAX 1024               /* writes of one transaction; bounds the time to the first answer */
+#define QUEUE_BYTES_MAX (256u << 20) /* documents that wait; a longer one may wait alone */
 
 #define DOOMED_AND_DESCENDANTS                                                                \
         " UNION SELECT o.seq, o.id, o.project FROM object o JOIN doomed d ON o.parent = d.id" \
@@ -243,7 +244,10 @@ static bool write_apply(struct sqlite_store *s, struct store_write *w, int64_t n
                 w->rc = sqlite_fault(s->wdb, run(s, W_SAVE), &w->fault, "writing");
         if (w->rc)
                 return false;
-        w->rc = w->kind == WRITE_SWEEP ? sweep_apply(s, w, now) : write_ops(s, w, now);
+        if (w->kind == WRITE_SWEEP)
+                w->rc = sweep_apply(s, w, now);
+        else if (w->kind == WRITE_OPS)
+                w->rc = write_ops(s, w, now);
         if (sqlite3_get_autocommit(s->wdb))
                 return false;
         if (save && w->rc && run(s, W_UNDO) != SQLITE_OK)
@@ -336,13 +340,15 @@ int sqlite_submit(struct store *store, struct store_write *w)
         int rc = 0;
         w->next = NULL;
         pthread_mutex_lock(&s->queue_lock);
-        if (s->stopping || s->n_queued >= s->max_queued) {
+        bool full = s->n_queued >= s->max_queued || (s->head && s->queued_bytes + w->bytes > QUEUE_BYTES_MAX);
+        if (s->stopping || full) {
                 rc = -EAGAIN;
         } else {
                 bool was_empty = !s->head;
                 *s->tail = w;
                 s->tail = &w->next;
                 s->n_queued++;
+                s->queued_bytes += w->bytes;
                 if (was_empty)
                         pthread_cond_signal(&s->queue_filled);
         }
@@ -359,8 +365,9 @@ static struct store_write *group_take(struct sqlite_store *s)
                 pthread_cond_wait(&s->queue_filled, &s->queue_lock);
         struct store_write *list = s->head, **end = &s->head;
         for (int n = 0; n < GROUP_MAX && *end; n++) {
-                end = &(*end)->next;
                 s->n_queued--;
+                s->queued_bytes -= (*end)->bytes;
+                end = &(*end)->next;
         }
         s->head = *end;
         if (!s->head)

@@ -152,6 +152,14 @@ static int op_check(const struct store_op *op, struct store_fault *fault)
         return 0;
 }
 
+static size_t ops_bytes(const struct store_op *ops, size_t n)
+{
+        size_t bytes = 0;
+        for (size_t i = 0; i < n; i++)
+                bytes += ops[i].doc.n;
+        return bytes;
+}
+
 static int ops_check(const struct store_op *ops, size_t n, struct store_fault *fault)
 {
         if (!n || !ops)
@@ -228,7 +236,11 @@ static void waiter_complete(struct store_write *w)
 static int write_and_wait(struct store *s, enum write_kind kind, const struct store_op *ops, size_t n,
                           size_t *ret_affected, struct store_fault *fault)
 {
-        struct waiter w = { .write = { .kind = kind, .ops = ops, .n = n, .complete = waiter_complete } };
+        struct waiter w = { .write = { .kind = kind,
+                                       .ops = ops,
+                                       .n = n,
+                                       .bytes = ops_bytes(ops, n),
+                                       .complete = waiter_complete } };
         pthread_mutex_init(&w.lock, NULL);
         pthread_cond_init(&w.woken, NULL);
         int rc = s->backend->submit(s, &w.write);
@@ -296,10 +308,7 @@ int store_ping(struct store *s, struct store_fault *fault)
         object_release(&o);
         if (rc && rc != -ENOENT)
                 return rc;
-        /* The check of a row that is not there takes the write lock, and changes nothing. */
-        struct store_op op = { .verb = STORE_CHECK, .kind = "ping", .id = "ping" };
-        rc = store_write(s, &op, 1, fault);
-        return rc == -ENOENT ? 0 : rc;
+        return write_and_wait(s, WRITE_NOTHING, NULL, 0, NULL, fault);
 }
 
 void store_get_stats(struct store *s, struct store_stats *ret)
@@ -370,7 +379,9 @@ int store_write_async(struct store *s, const struct store_op *ops, size_t n, sto
         char *at = (char *)(pairs + npairs);
         for (size_t i = 0; i < n; i++)
                 op_place(&d->ops[i], &ops[i], &pairs, &at);
-        d->write = (struct store_write){ .ops = d->ops, .n = n, .complete = detached_complete };
+        d->write = (struct store_write){
+                .ops = d->ops, .n = n, .bytes = ops_bytes(ops, n), .complete = detached_complete
+        };
         d->done = done;
         d->ctx = ctx;
         rc = s->backend->submit(s, &d->write);

@@ -43,7 +43,7 @@ struct store_fault {
 struct store_options {
         bool exclusive;    /* the server: at most one per data directory; tools leave it false */
         int readers;       /* connections for reading at most; 0: 8 */
-        size_t max_queued; /* waiting writes at most, then -EAGAIN; 0: 65536 */
+        size_t max_queued; /* waiting writes at most, then -EAGAIN; 0: 65536; and 256 MiB of documents */
 };
 
 /* Opens the store in the directory `where` (made, mode 0700, when it is missing) and brings its schema up

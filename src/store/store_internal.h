@@ -6,8 +6,9 @@
 #include "store/store.h"
 
 enum write_kind {
-        WRITE_OPS,   /* do ops[0..n) */
-        WRITE_SWEEP, /* remove some expired rows and their descendants; `affected` counts all of them */
+        WRITE_OPS,     /* do ops[0..n) */
+        WRITE_NOTHING, /* an empty transaction, to see that there can be one */
+        WRITE_SWEEP,   /* remove some expired rows and their descendants; `affected` counts all of them */
 };
 
 /* One write in the hands of a backend, from submit() to complete(). The submitter owns the memory; the
@@ -16,6 +17,7 @@ struct store_write {
         enum write_kind kind;
         const struct store_op *ops;
         size_t n;
+        size_t bytes;                            /* of the operations' documents */
         void (*complete)(struct store_write *w); /* the backend forgets w before this call */
         struct store_write *next;
         int rc;
