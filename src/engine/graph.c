@@ -6,30 +6,28 @@
 #include "kernels/team.h"
 
 #define ROW_UNIT 16 /* rows of a matrix are shared out in cache lines of results */
-#define QUERIES 16  /* an attention tile has about this many, for one KV head */
+#define CACHE_LINE 64
+#define QUERIES 16 /* an attention tile has about this many, for one KV head */
 
 /* ---- memory ------------------------------------------------------------------------------------- */
 
-static int threads_init(struct eval *e)
+/* Buffers are laid out in one slab, each on a cache line: vectors that straddle two lines load at half speed.
+ */
+struct slab {
+        char *base; /* NULL while sizes are only added up */
+        size_t used;
+};
+
+static void *piece(struct slab *s, size_t n, size_t size)
 {
-        const struct hparams *hp = e->hp;
-        int group = hp->n_head / hp->n_head_kv, n = team_size(e->team);
-        e->tile_tokens = group >= QUERIES ? 1 : QUERIES / group;
-        size_t queries = (size_t)e->tile_tokens * (size_t)group, hd = (size_t)hp->head_dim;
-        size_t ctx = ((size_t)e->max_ctx + KERN_KV_BLOCK - 1) / KERN_KV_BLOCK * KERN_KV_BLOCK;
-        e->threads = mem_calloc((size_t)n, sizeof(*e->threads));
-        if (!e->threads)
-                return -ENOMEM;
-        for (int i = 0; i < n; i++) {
-                struct eval_thread *t = &e->threads[i];
-                t->scores = mem_alloc(queries * ctx * sizeof(float));
-                t->q_tile = mem_alloc(queries * hd * sizeof(float));
-                t->o_tile = mem_alloc(queries * hd * sizeof(float));
-                t->half = mem_alloc((size_t)hp->n_head_kv * hd * sizeof(uint16_t));
-                if (!t->scores || !t->q_tile || !t->o_tile || !t->half)
-                        return -ENOMEM;
-        }
-        return 0;
+        void *p = s->base ? s->base + s->used : NULL;
+        s->used += (n * size + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
+        return p;
+}
+
+static float *floats(struct slab *s, size_t rows, size_t n)
+{
+        return piece(s, rows * n, sizeof(float));
 }
 
 static size_t widest_input(const struct hparams *hp)
@@ -39,77 +37,74 @@ static size_t widest_input(const struct hparams *hp)
         return ff > n ? ff : n;
 }
 
-static float *rows_of(size_t rows, size_t n)
-{
-        return mem_alloc(rows * n * sizeof(float));
-}
-
-static int rows_init(struct eval *e)
+static void lay_out_rows(struct eval *e, struct slab *s)
 {
         const struct hparams *hp = e->hp;
-        size_t rows = (size_t)e->max_rows, wide = widest_input(hp), rot = (size_t)hp->n_rot / 2 + 1;
-        e->x = rows_of(rows, arch_dim(hp, DIM_EMBD));
-        e->h = rows_of(rows, arch_dim(hp, DIM_EMBD));
-        e->q = rows_of(rows, arch_dim(hp, DIM_Q));
-        e->k_rows = rows_of(rows, arch_dim(hp, DIM_KV));
-        e->v = rows_of(rows, arch_dim(hp, DIM_KV));
-        e->gate = rows_of(rows, arch_dim(hp, DIM_FF));
-        e->up = rows_of(rows, arch_dim(hp, DIM_FF));
-        e->cos = rows_of(rows, rot);
-        e->sin = rows_of(rows, rot);
-        e->act_q = mem_alloc(rows * kern_q8_bytes(wide));
-        e->act_d = rows_of(rows, kern_q8_scales(wide));
-        e->hidden = rows_of(rows, arch_dim(hp, DIM_EMBD));
-        e->logits = rows_of((size_t)e->max_logits, arch_dim(hp, DIM_VOCAB));
-        bool ok = e->x && e->h && e->q && e->k_rows && e->v && e->gate && e->up && e->cos && e->sin &&
-                  e->act_q && e->act_d && e->hidden && e->logits;
-        return ok ? 0 : -ENOMEM;
+        size_t rows = (size_t)e->max_rows, wide = widest_input(hp), half = (size_t)hp->n_rot / 2;
+        e->x = floats(s, rows, arch_dim(hp, DIM_EMBD));
+        e->h = floats(s, rows, arch_dim(hp, DIM_EMBD));
+        e->q = floats(s, rows, arch_dim(hp, DIM_Q));
+        e->k_rows = floats(s, rows, arch_dim(hp, DIM_KV));
+        e->v = floats(s, rows, arch_dim(hp, DIM_KV));
+        e->gate = floats(s, rows, arch_dim(hp, DIM_FF));
+        e->up = floats(s, rows, arch_dim(hp, DIM_FF));
+        e->cos = floats(s, rows, half);
+        e->sin = floats(s, rows, half);
+        e->freq = piece(s, half, sizeof(double));
+        e->act_q = piece(s, rows, kern_q8_bytes(wide));
+        e->act_d = floats(s, rows, kern_q8_scales(wide));
+        e->hidden = floats(s, rows, arch_dim(hp, DIM_EMBD));
+        e->logits = floats(s, (size_t)e->max_logits, arch_dim(hp, DIM_VOCAB));
+        e->batch.tokens = piece(s, rows, sizeof(int32_t));
+        e->batch.pos = piece(s, rows, sizeof(int32_t));
+        e->batch.block = piece(s, rows, sizeof(int32_t));
+        e->batch.out = piece(s, rows, sizeof(int32_t));
+        e->batch.spans = piece(s, rows, sizeof(struct span));
 }
 
-static int freq_init(struct eval *e)
+static void lay_out_threads(struct eval *e, struct slab *s)
 {
-        size_t half = (size_t)e->hp->n_rot / 2;
-        e->freq = mem_calloc(half + 1, sizeof(*e->freq));
-        for (size_t i = 0; e->freq && i < half; i++)
-                e->freq[i] = pow(e->hp->rope_base, -2.0 * (double)i / e->hp->n_rot);
-        return e->freq ? 0 : -ENOMEM;
-}
-
-static int batch_init(struct batch *b, size_t rows)
-{
-        b->tokens = mem_calloc(rows, sizeof(*b->tokens));
-        b->pos = mem_calloc(rows, sizeof(*b->pos));
-        b->block = mem_calloc(rows, sizeof(*b->block));
-        b->spans = mem_calloc(rows, sizeof(*b->spans));
-        b->out = mem_calloc(rows, sizeof(*b->out));
-        return b->tokens && b->pos && b->block && b->spans && b->out ? 0 : -ENOMEM;
+        const struct hparams *hp = e->hp;
+        int group = hp->n_head / hp->n_head_kv, n = team_size(e->team);
+        e->tile_tokens = group >= QUERIES ? 1 : QUERIES / group;
+        size_t queries = (size_t)e->tile_tokens * (size_t)group, hd = (size_t)hp->head_dim;
+        size_t ctx = ((size_t)e->max_ctx + KERN_KV_BLOCK - 1) / KERN_KV_BLOCK * KERN_KV_BLOCK;
+        e->threads = piece(s, (size_t)n, sizeof(*e->threads));
+        for (int i = 0; i < n; i++) {
+                struct eval_thread t = {
+                        .scores = floats(s, queries, ctx),
+                        .q_tile = floats(s, queries, hd),
+                        .o_tile = floats(s, queries, hd),
+                        .half = piece(s, arch_dim(hp, DIM_KV), sizeof(uint16_t)),
+                };
+                if (e->threads)
+                        e->threads[i] = t;
+        }
 }
 
 int eval_init(struct eval *e, int max_rows, int max_logits, int max_ctx)
 {
+        struct slab s = { 0 };
         e->max_rows = max_rows;
         e->max_logits = max_logits;
         e->max_ctx = max_ctx;
-        if (!rows_init(e) && !freq_init(e) && !batch_init(&e->batch, (size_t)max_rows) && !threads_init(e))
-                return 0;
-        eval_release(e);
-        return -ENOMEM;
+        lay_out_rows(e, &s);
+        lay_out_threads(e, &s);
+        e->slab = mem_alloc(s.used + CACHE_LINE);
+        if (!e->slab)
+                return -ENOMEM;
+        s.base = (char *)(((uintptr_t)e->slab + CACHE_LINE - 1) & ~(uintptr_t)(CACHE_LINE - 1));
+        s.used = 0;
+        lay_out_rows(e, &s);
+        lay_out_threads(e, &s);
+        for (int i = 0; i < e->hp->n_rot / 2; i++)
+                e->freq[i] = pow(e->hp->rope_base, -2.0 * i / e->hp->n_rot);
+        return 0;
 }
 
 void eval_release(struct eval *e)
 {
-        for (int i = 0; e->threads && i < team_size(e->team); i++) {
-                mem_free(e->threads[i].scores);
-                mem_free(e->threads[i].q_tile);
-                mem_free(e->threads[i].o_tile);
-                mem_free(e->threads[i].half);
-        }
-        void *all[] = { e->threads,      e->freq,      e->x,           e->h,           e->q,
-                        e->k_rows,       e->v,         e->gate,        e->up,          e->cos,
-                        e->sin,          e->act_q,     e->act_d,       e->hidden,      e->logits,
-                        e->batch.tokens, e->batch.pos, e->batch.block, e->batch.spans, e->batch.out };
-        for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
-                mem_free(all[i]);
+        mem_free(e->slab);
         *e = (struct eval){ 0 };
 }
 

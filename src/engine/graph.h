@@ -57,6 +57,7 @@ struct eval {
         float *hidden; /* [out rows][n_embd], after the final norm */
         float *logits; /* [n_logits][n_vocab] */
         struct eval_thread *threads;
+        void *slab; /* all of the above lies in it */
 };
 
 /* Takes the model's parts from e (k, team, hp, arch, global, layers, kv), allocates the rest. 0 or -ENOMEM.

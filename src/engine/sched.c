@@ -361,8 +361,7 @@ static int sched_init(struct sched *s, const struct engine_opts *o, char *err, s
 
 static void sched_free(struct sched *s)
 {
-        if (s->eval.threads)
-                eval_release(&s->eval);
+        eval_release(&s->eval);
         kv_release(&s->kv);
         team_free(s->team);
         vec_release(&s->waiting);
