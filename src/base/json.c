@@ -53,6 +53,7 @@ json_t *json_parse(struct str text, int max_depth, struct json_fault *reterr)
         json_error_t e;
         json_t *v = json_loadb(text.p, text.n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_ANY, &e);
         if (!v) {
+                reterr->no_memory = json_error_code(&e) == json_error_out_of_memory || mem_take_failure();
                 reterr->offset = e.position > 0 ? (size_t)e.position : 0;
                 snprintf(reterr->msg, sizeof(reterr->msg), "%.110s (line %d, column %d)", e.text, e.line,
                          e.column);

@@ -14,6 +14,7 @@ struct arena;
 struct json_fault {
         char msg[160]; /* what is wrong, with line and column */
         size_t offset;
+        bool no_memory; /* not the text's fault */
 };
 
 /* Once, before threads: seeds the hash and routes jansson's memory through base/mem. */

@@ -4,6 +4,23 @@
 #include <stdlib.h>
 #include <string.h>
 
+static _Thread_local bool failed;
+
+/* Notes a failure on its way to the caller. */
+static void *noted(void *p)
+{
+        if (!p)
+                failed = true;
+        return p;
+}
+
+bool mem_take_failure(void)
+{
+        bool was = failed;
+        failed = false;
+        return was;
+}
+
 #ifdef CAIRN_FAULTS
 #include <stdatomic.h>
 
@@ -35,24 +52,20 @@ static inline int injected_failure(void)
 
 void *mem_alloc(size_t size)
 {
-        if (injected_failure())
-                return NULL;
-        return malloc(size ? size : 1);
+        return noted(injected_failure() ? NULL : malloc(size ? size : 1));
 }
 
 void *mem_calloc(size_t n, size_t size)
 {
-        if (injected_failure())
-                return NULL;
-        return calloc(n ? n : 1, size ? size : 1);
+        return noted(injected_failure() ? NULL : calloc(n ? n : 1, size ? size : 1));
 }
 
 void *mem_realloc(void *p, size_t n, size_t size)
 {
         size_t bytes;
         if (__builtin_mul_overflow(n, size, &bytes) || injected_failure())
-                return NULL;
-        return realloc(p, bytes ? bytes : 1);
+                return noted(NULL);
+        return noted(realloc(p, bytes ? bytes : 1));
 }
 
 char *mem_strndup(const char *p, size_t n)

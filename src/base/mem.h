@@ -3,6 +3,7 @@
 #ifndef CAIRN_BASE_MEM_H
 #define CAIRN_BASE_MEM_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* Memory of `size` bytes (uninitialised), or NULL. A size of 0 gives a valid pointer. */
@@ -14,6 +15,9 @@ void *mem_realloc(void *p, size_t n, size_t size);
 /* A copy of n bytes of p with a terminating NUL. */
 char *mem_strndup(const char *p, size_t n);
 char *mem_strdup(const char *s);
+/* Whether an allocation of the calling thread has failed since its last call of this. A builder of a large
+ * tree asks once at the end instead of at every node. */
+bool mem_take_failure(void);
 /* Accepts NULL. */
 void mem_free(void *p);
 
