@@ -64,7 +64,10 @@ static json_t *parts_of(const char *role, const json_t *content, const char *pat
 {
         json_t *parts = json_array();
         if (json_is_string(content)) {
-                json_array_append_new(parts, text_part(role, json_as_str(content)));
+                if (json_array_append_new(parts, text_part(role, json_as_str(content)))) {
+                        json_decref(parts);
+                        return NULL;
+                }
                 return parts;
         }
         size_t i;
@@ -73,19 +76,23 @@ static json_t *parts_of(const char *role, const json_t *content, const char *pat
         {
                 const char *type = json_cstr(part, "type", "");
                 json_t *made = NULL;
+                bool known = true;
                 if (!strcmp(type, "input_text") || !strcmp(type, "text") || !strcmp(type, "output_text"))
                         made = text_part(role, json_str(part, "text"));
                 else if (!strcmp(type, "refusal"))
                         made = json_pack("{s:s, s:o}", "type", "refusal", "refusal",
                                          json_strn(json_str(part, "refusal")));
-                if (!made) {
+                else
+                        known = false;
+                if (!known) {
                         char at[SCHEMA_PARAM_MAX];
                         snprintf(at, sizeof(at), "%s[%zu]", path, i);
                         refuse_part(reterr, at, type);
+                }
+                if (!known || json_array_append_new(parts, made)) {
                         json_decref(parts);
                         return NULL;
                 }
-                json_array_append_new(parts, made);
         }
         return parts;
 }
@@ -191,7 +198,7 @@ int items_from_chat(const json_t *messages, json_t *items, struct schema_err *re
                 }
                 json_t *parts = parts_of(role, chat_content(m), path, reterr);
                 if (!parts)
-                        return -EINVAL;
+                        return reterr->msg[0] ? -EINVAL : -ENOMEM;
                 if (json_array_append_new(items, message_item(role, parts, NULL)))
                         return -ENOMEM;
         }

@@ -22,6 +22,7 @@ struct agent_run {
         struct agent_outcome outcome;
         char error[256];
         bool begun;
+        bool broken;      /* memory was out: what was gathered is not whole */
         atomic_bool held; /* the sink asked for a pause */
 };
 
@@ -98,17 +99,18 @@ static void take_text(struct agent_run *run, const struct turn_event *ev)
         }
         if (ev->text.n || piece)
                 tell(run, &(struct agent_event){ .kind = AGENT_TEXT, .text = ev->text, .logprobs = piece });
+        run->broken |= mem_take_failure();
         json_decref(piece);
 }
 
 static void take_done(struct agent_run *run, const struct turn_event *ev)
 {
         run->outcome = (struct agent_outcome){ .finish = ev->finish, .usage = ev->usage };
-        if (buf_error(&run->text))
+        if (buf_error(&run->text) || run->broken)
                 run->outcome.finish = ENGINE_ERROR;
         if (run->outcome.finish == ENGINE_ERROR) {
                 snprintf(run->error, sizeof(run->error), "%s",
-                         ev->error ? ev->error : "the answer is too long");
+                         ev->error ? ev->error : "the answer does not fit into memory");
                 run->outcome.error = run->error;
         } else {
                 begin(run); /* an empty answer is a message too */
@@ -182,13 +184,13 @@ int agent_start(const struct agent_req *req, const struct agent_sink *sink, stru
         buf_init(&run->text, TEXT_MAX);
         run->logprobs = req->turn.logprobs >= 0 ? json_array() : NULL;
         struct turn_sink turn_sink = { on_turn_event, run };
+        *ret = run; /* the first events may come before turn_start returns */
         int rc = req->truncate ? start_truncated(run, &req->turn, &turn_sink, ret_prompt_tokens)
                                : turn_start(&req->turn, &turn_sink, &run->turn, ret_prompt_tokens);
         if (rc) {
                 atomic_store(&run->refs, 1);
                 run->turn = NULL;
-        } else {
-                *ret = run;
+                *ret = NULL;
         }
         run_put(run);
         return rc;

@@ -42,7 +42,8 @@ struct agent_outcome {
         const char *error; /* ENGINE_ERROR: a sentence */
 };
 
-/* 0 and a handle in *ret (released by agent_unref); the events may begin before the return. Errors are
+/* 0 and a handle in *ret (released by agent_unref), set before the first event: events may begin before the
+ * return. On failure *ret is NULL. Errors are
  * those of turn_start. */
 int agent_start(const struct agent_req *req, const struct agent_sink *sink, struct agent_run **ret,
                 size_t *ret_prompt_tokens);
