@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include "api/api.h"
+#include "base/mem.h"
 #include "base/pool.h"
 
 static void unref(void *ctx)
@@ -17,7 +18,8 @@ static void unref(void *ctx)
 static void resume(void *ctx)
 {
         struct gen *g = ctx;
-        g->ops->resume(g);
+        if (!atomic_load(&g->_rejected)) /* else some runs were never started */
+                g->ops->resume(g);
 }
 
 static void cancel(void *ctx)
@@ -30,6 +32,7 @@ static void finish(void *ctx)
 {
         struct gen *g = ctx;
         req_on_abort(g->r, NULL, NULL);
+        mem_take_failure(); /* of this thread's earlier work */
         g->ops->finish(g);
         unref(g);
 }

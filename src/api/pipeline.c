@@ -152,6 +152,8 @@ static int parse_body(struct req *r, struct api_err *e)
         if (text.n && media.n && !str_ieqc(media, "application/json"))
                 return bad_content_type(e, type);
         r->body = json_keep(r->arena, json_parse(text, JSON_DEPTH_MAX, &fault));
+        if (!r->body && fault.no_memory)
+                return err_internal(e, -ENOMEM, "body", "");
         if (!r->body)
                 return err_invalid(
                         e, NULL, NULL,
@@ -172,6 +174,7 @@ static void run_handler(void *arg)
         struct req *r = arg;
         struct api_err e = { 0 };
         struct reply reply = { 0 };
+        mem_take_failure(); /* of this thread's earlier work */
         int rc = parse_query(r, &e);
         if (rc == 0)
                 rc = parse_body(r, &e);

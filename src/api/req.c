@@ -5,6 +5,7 @@
 #include "api/api.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/mem.h"
 #include "http/sse.h"
 
 #define REPLY_TEXT_MAX ((size_t)256 << 20)
@@ -122,8 +123,10 @@ static void send_json(struct req *r, int status, json_t *body, struct headers *h
 {
         struct buf text;
         buf_init(&text, REPLY_TEXT_MAX);
-        check_reply(r, status, "application/json", body);
-        if (!body || json_write(body, &text)) {
+        bool lost = mem_take_failure(); /* some part of the body may be missing */
+        if (body && !lost)
+                check_reply(r, status, "application/json", body);
+        if (!body || lost || json_write(body, &text)) {
                 log_error("reply", "out of memory for the reply of %s", r->id);
                 buf_release(&text);
                 http_reply(r->http, 500, hs->h, hs->n,

@@ -16,6 +16,7 @@ struct stream {
         struct stream_owner owner;
         pthread_mutex_t lock;
         struct buf pending; /* rendered but refused by the ring */
+        bool broken;        /* an event was lost: the client was told, nothing follows */
 };
 
 static void stream_free(void *ctx)
@@ -86,8 +87,19 @@ struct ring *stream_ring(struct stream *s)
 static void check_event(struct req *r, const char *event, const json_t *data)
 {
         struct schema_err why;
-        if (r->check && contract_check_event(r->op, event, data, &why))
+        if (r->check && data && contract_check_event(r->op, event, data, &why))
                 req_violation(r, event ? event : "event", &why);
+}
+
+/* An event that could not be written ends the stream with an error in the form of either kind of stream. */
+static void break_stream(struct stream *s, bool named)
+{
+        struct str error =
+                STR("{\"type\":\"error\",\"sequence_number\":0,\"message\":\"The server is out of memory.\","
+                    "\"code\":\"server_error\",\"param\":null,\"error\":{\"message\":\"The server is out of "
+                    "memory.\",\"type\":\"server_error\",\"param\":null,\"code\":null}}");
+        s->broken = true;
+        sse_frame(&s->pending, named ? "error" : NULL, error);
 }
 
 /* Renders and sends, consuming data. */
@@ -98,7 +110,9 @@ static bool send(struct stream *s, const char *event, json_t *data)
         int rc = data ? json_write(data, &text) : -ENOMEM;
         json_decref(data);
         pthread_mutex_lock(&s->lock);
-        if (rc == 0)
+        if (!s->broken && (rc || mem_take_failure()))
+                break_stream(s, event != NULL);
+        else if (!s->broken)
                 sse_frame(&s->pending, event, buf_str(&text));
         rc = flush(s);
         pthread_mutex_unlock(&s->lock);
@@ -121,7 +135,7 @@ void stream_end(struct stream *s, bool done_marker)
 {
         struct ring *ring = s->ring;
         pthread_mutex_lock(&s->lock);
-        if (done_marker)
+        if (done_marker && !s->broken)
                 sse_frame(&s->pending, NULL, STR("[DONE]"));
         ring_end(ring, buf_str(&s->pending));
         buf_clear(&s->pending);
