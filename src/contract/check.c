@@ -120,10 +120,15 @@ static bool check_string(struct walk *w, const struct at *at, const struct schem
         return passed(w);
 }
 
+static bool is_file(const struct walk *w, const json_t *v)
+{
+        return w->flags & SCHEMA_FILES && json_is_integer(json_object_get(v, "$file"));
+}
+
 /* A file is an object made by contract_form(); replies describe files as strings. */
 static bool check_binary(struct walk *w, const struct at *at, const struct schema *s, const json_t *v)
 {
-        if (json_is_integer(json_object_get(v, "$file")) || (is_reply(w) && json_is_string(v)))
+        if (is_file(w, v) || (is_reply(w) && json_is_string(v)))
                 return passed(w);
         return fail_type(w, at, s, v);
 }
@@ -318,9 +323,9 @@ static bool some_with_tag(const struct schema *s, const json_t *tag)
         return false;
 }
 
-static struct choice read_tag(const struct schema *s, const json_t *v)
+static struct choice read_tag(const struct walk *w, const struct schema *s, const json_t *v)
 {
-        if (!*schema_tag(s) || !json_is_object(v) || json_object_get(v, "$file"))
+        if (!*schema_tag(s) || !json_is_object(v) || is_file(w, v))
                 return (struct choice){ TAG_NONE, NULL, 0 };
         const json_t *tag = json_object_get(v, schema_tag(s));
         if (!tag || (json_is_null(tag) && some_without_tag(s)))
@@ -331,15 +336,16 @@ static struct choice read_tag(const struct schema *s, const json_t *v)
                                 json_string_length(tag) };
 }
 
-static bool kind_fits(const struct schema *s, const json_t *v)
+static bool kind_fits(const struct walk *w, const struct schema *s, const json_t *v)
 {
         switch ((enum schema_kind)s->kind) {
         case S_OBJECT:
-                return json_is_object(v);
+                return json_is_object(v) && !is_file(w, v);
         case S_ARRAY:
                 return json_is_array(v);
         case S_STRING:
-                return json_is_string(v) || (s->flags & SN_BINARY && json_object_get(v, "$file"));
+                return s->flags & SN_BINARY ? is_file(w, v) || (is_reply(w) && json_is_string(v))
+                                            : json_is_string(v);
         case S_INTEGER:
                 return json_is_integer(v);
         case S_NUMBER:
@@ -356,10 +362,10 @@ static bool kind_fits(const struct schema *s, const json_t *v)
 }
 
 /* Is this variant a candidate for the value? */
-static bool fits(const struct variant *variant, const struct choice *c, const json_t *v)
+static bool fits(const struct walk *w, const struct variant *variant, const struct choice *c, const json_t *v)
 {
         const struct schema *s = schema_node(variant->node);
-        if (!kind_fits(s, v))
+        if (!kind_fits(w, s, v))
                 return false;
         if (s->kind != S_OBJECT)
                 return true;
@@ -404,7 +410,7 @@ static bool check_candidates(struct walk *w, const struct at *at, const struct s
         const struct schema *best = NULL;
         w->err = NULL;
         for (unsigned i = 0; i < s->n; i++) {
-                if (!fits(&variant[i], c, v))
+                if (!fits(w, &variant[i], c, v))
                         continue;
                 w->passed = 0;
                 if (check(w, at, schema_node(variant[i].node), v)) {
@@ -428,12 +434,12 @@ static bool check_candidates(struct walk *w, const struct at *at, const struct s
 
 static bool check_union(struct walk *w, const struct at *at, const struct schema *s, const json_t *v)
 {
-        struct choice c = read_tag(s, v);
+        struct choice c = read_tag(w, s, v);
         const struct variant *variant = schema_variants(s);
         const struct schema *only = NULL;
         unsigned candidates = 0;
         for (unsigned i = 0; i < s->n; i++) {
-                if (!fits(&variant[i], &c, v))
+                if (!fits(w, &variant[i], &c, v))
                         continue;
                 only = schema_node(variant[i].node);
                 candidates++;
@@ -477,7 +483,7 @@ int schema_check(const struct schema *s, const json_t *value, unsigned flags, st
 {
         struct walk w = { .flags = flags, .err = reterr, .visits_left = VISITS_MAX };
         struct at root = { .up = NULL };
-        return !s || check(&w, &root, s, value) ? 0 : -EINVAL;
+        return !s || check(&w, &root, s, value ? value : json_null()) ? 0 : -EINVAL;
 }
 
 int schema_check_named(const struct schema *s, const char *name, const json_t *value,

@@ -669,6 +669,15 @@ static void test_long_values_are_cut(void **state)
                          -EINVAL);
 }
 
+static void test_nothing(void **state)
+{
+        (void)state;
+        struct schema_err err;
+        assert_int_equal(schema_check(schema_named(CHAT), NULL, SCHEMA_CREATE, &err), -EINVAL);
+        assert_string_equal(err.msg, "Invalid type for the body: expected an object, but got null instead.");
+        assert_int_equal(schema_check(NULL, NULL, SCHEMA_CREATE, &err), 0);
+}
+
 static int setup(void **state)
 {
         (void)state;
@@ -696,6 +705,7 @@ int main(void)
                 cmocka_unit_test(test_check_reply),
                 cmocka_unit_test(test_check_event),
                 cmocka_unit_test(test_depth),
+                cmocka_unit_test(test_nothing),
                 cmocka_unit_test(test_long_values_are_cut),
         };
         return cmocka_run_group_tests(tests, setup, NULL);

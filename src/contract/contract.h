@@ -120,7 +120,8 @@ struct schema_err {
 };
 
 /* Checks value against schema. 0, or -EINVAL with *reterr filled (reterr may be NULL). Changes nothing.
- * Never recurses deeper than the schema and SCHEMA_DEPTH_MAX allow. A NULL schema accepts everything. */
+ * Never recurses deeper than the schema and SCHEMA_DEPTH_MAX allow. A NULL schema accepts everything, a NULL
+ * value is null. */
 int schema_check(const struct schema *s, const json_t *value, unsigned flags, struct schema_err *reterr);
 #define SCHEMA_DEPTH_MAX 128
 

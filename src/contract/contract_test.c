@@ -335,6 +335,19 @@ static void test_form_refusals(void **state)
         assert_string_equal(FORM("createFile", file_field("file", 0), text_field("purpose", "\xff")),
                             "! null");
         assert_string_equal(FORM("createFile", file_field("file", 0), text_field("\xff", "x")), "! null");
+        /* Files that were not sent. */
+        assert_string_equal(FORM("createVideo", text_field("prompt", "a"),
+                                 text_field("input_reference", "{\"$file\":7}")),
+                            "!input_reference invalid_type");
+        assert_string_equal(
+                FORM("createVideo", text_field("prompt", "a"), text_field("input_reference[$file]", "7")),
+                "! invalid_value");
+        json_t *forged = json_pack("{s:s, s:{s:i}}", "purpose", "batch", "file", "$file", 7);
+        struct schema_err err;
+        const struct schema *upload = contract_body(contract_operation("createFile"), "multipart/form-data");
+        assert_int_equal(schema_check(upload, forged, SCHEMA_CREATE, &err), -EINVAL);
+        assert_string_equal(err.param, "file");
+        json_decref(forged);
         assert_string_equal(FORM("createTranscription", file_field("file", 0), text_field("model", "m"),
                                  text_field("temperature", "hot")),
                             "!temperature invalid_type");

@@ -11,6 +11,7 @@
 #include "contract/text.h"
 
 #define TREE_MAX_BYTES (8u << 20)
+#define FILE_KEY "$file"   /* marks a file in what contract_form() makes: nobody else may write it */
 #define NAME_QUOTED 64     /* bytes of a client's name in a message */
 #define VALUE_MAX_DEPTH 64 /* of JSON text in a multipart field */
 
@@ -163,6 +164,8 @@ static int add_value(struct build *b, struct node *root, struct str name, struct
         for (int depth = 0; at && rest.n; depth++) {
                 if (depth == QUERY_MAX_DEPTH || ended || !next_piece(&rest, &piece))
                         return refuse_name(b, name, "the brackets make no sense");
+                if (str_eqc(piece, FILE_KEY))
+                        return refuse_name(b, name, "this name is reserved");
                 if (piece.n && at->leaves)
                         return refuse_name(b, name, "it is given as a value and as an object");
                 if (piece.n)
@@ -224,7 +227,7 @@ static json_t *string_of(struct str s)
 static json_t *file_object(const struct form_field *f)
 {
         json_t *o = json_object();
-        if (!o || json_put(o, "$file", json_integer(f->file)) ||
+        if (!o || json_put(o, FILE_KEY, json_integer(f->file)) ||
             json_put(o, "filename", string_of(f->filename)) ||
             json_put(o, "content_type", string_of(f->media_type)) ||
             json_put(o, "bytes", json_integer((json_int_t)f->size))) {
@@ -242,11 +245,27 @@ static bool is_json_text(const struct build *b, const struct schema *s, const st
                ((first == '{' && accepts(s, S_OBJECT)) || (first == '[' && accepts(s, S_ARRAY)));
 }
 
-/* NULL when it only looked like it. */
+static bool names_file(const json_t *v)
+{
+        const char *name;
+        json_t *value;
+        size_t i;
+        if (json_object_get(v, FILE_KEY))
+                return true;
+        json_object_foreach((json_t *)v, name, value) if (names_file(value)) return true;
+        json_array_foreach(v, i, value) if (names_file(value)) return true;
+        return false;
+}
+
+/* NULL when it only looked like it: then it stays text, and the validator refuses it. */
 static json_t *json_of_text(struct str text)
 {
         struct json_fault fault;
-        return json_parse(text, VALUE_MAX_DEPTH, &fault);
+        json_t *v = json_parse(text, VALUE_MAX_DEPTH, &fault);
+        if (!v || !names_file(v))
+                return v;
+        json_decref(v);
+        return NULL;
 }
 
 /* The text as the type that the schema asks for; as a string when it does not look like it, so that the
@@ -491,7 +510,7 @@ int contract_form(const struct operation *op, const struct form_field *fields, s
                 rc = add_field(&b, &root, &fields[i]);
         json_t *out = rc == 0 ? form_object(&b, &root, s && s->kind == S_OBJECT ? s : NULL) : NULL;
         if (rc == 0)
-                rc = out ? schema_check(s, out, flags, reterr) : -ENOMEM;
+                rc = out ? schema_check(s, out, flags | SCHEMA_FILES, reterr) : -ENOMEM;
         arena_free(b.arena);
         if (rc) {
                 json_decref(out);
