@@ -335,6 +335,7 @@ static void test_form_refusals(void **state)
         assert_string_equal(FORM("createFile", file_field("file", 0), text_field("purpose", "\xff")),
                             "! null");
         assert_string_equal(FORM("createFile", file_field("file", 0), text_field("\xff", "x")), "! null");
+        assert_string_equal(form("createFile", (struct form_field[]){ { .file = -1 } }, 1), "! null");
         /* Files that were not sent. */
         assert_string_equal(FORM("createVideo", text_field("prompt", "a"),
                                  text_field("input_reference", "{\"$file\":7}")),

@@ -488,6 +488,8 @@ static bool is_text(struct str s)
 
 static int add_field(struct build *b, struct node *root, const struct form_field *f)
 {
+        if (!f->name.n)
+                return refuse(b->err, NULL, "", "A field of the form has no name.");
         if (!is_text(f->name) || !is_text(f->filename) || !is_text(f->media_type) ||
             (f->file < 0 && !str_is_utf8(f->value)))
                 return refuse(b->err, NULL, "", "A field of the form is not valid UTF-8.");
