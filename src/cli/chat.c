@@ -288,7 +288,10 @@ static int converse(struct chat *c)
                         over = run_command(c, line);
                 else if (text.n && ask(c, text))
                         code = 1;
-                over |= interrupted && !c->terminal;
+                if (interrupted && !c->terminal) { /* in a pipe Ctrl-C means the whole */
+                        over = true;
+                        code = 1;
+                }
         }
         if (c->terminal && !over)
                 fputc('\n', stdout);
@@ -307,7 +310,7 @@ static int chat_with(const struct model *model, struct args *args)
         if (buf_error(&question) || reset(&c, given.system))
                 cli_fail("chat: out of memory");
         else if (question.n)
-                code = ask(&c, buf_str(&question));
+                code = ask(&c, buf_str(&question)) || interrupted;
         else
                 code = converse(&c);
         cut_messages(&c, 0);
