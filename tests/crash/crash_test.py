@@ -7,7 +7,7 @@ every object a client had received: by id in a whole reply, or by its terminal s
 there, and equal to what the client saw. An id seen only in `response.created` may be absent, but if it
 is there it must be whole too.
 
-    tests/crash/crash_test.py        ROUNDS=4 CLIENTS=200 SEED=random
+    tests/crash/crash_test.py        ROUNDS=8 CLIENTS=200 SEED=random
 """
 import asyncio
 import os
@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 from cairn_server import MODEL, Server  # noqa: E402
 from wire import Connection  # noqa: E402
 
-ROUNDS = int(os.environ.get("ROUNDS", "4"))
+ROUNDS = int(os.environ.get("ROUNDS", "8"))
 CLIENTS = int(os.environ.get("CLIENTS", "200"))
 SEED = int(os.environ.get("SEED", random.randrange(1 << 30)))
 TERMINAL = ("response.completed", "response.incomplete", "response.failed")

@@ -82,11 +82,9 @@ test('s08 usage chunk', async () => {
     assert.ok(chunks.at(-1).usage.total_tokens > 0);
     assert.ok(chunks.slice(0, -1).every((chunk) => chunk.usage === null));
     const helper = client.chat.completions.stream(body('Hello!', { stream_options: { include_usage: true } }));
-    assert.deepEqual(await helper.totalUsage(), {
-        completion_tokens: chunks.at(-1).usage.completion_tokens,
-        prompt_tokens: chunks.at(-1).usage.prompt_tokens,
-        total_tokens: chunks.at(-1).usage.total_tokens,
-    });
+    const total = await helper.totalUsage();
+    for (const key of ['prompt_tokens', 'completion_tokens', 'total_tokens'])
+        assert.equal(total[key], chunks.at(-1).usage[key]);
 });
 
 test('s15 models', async () => {
