@@ -17,6 +17,7 @@
 #define MAX_QUEUED 8192
 #define SLOW_WORKERS 2
 #define MAX_SLOW_QUEUED 1024
+#define STOP_POLL_NS 1000000
 
 /* The thread that removes what expired. */
 struct upkeep {
@@ -121,6 +122,8 @@ int api_start(struct api *api, const struct http_config *http, char *err, size_t
 void api_stop(struct api *api, int grace_ms)
 {
         http_server_stop(api->http, grace_ms);
+        while (atomic_load(&api->live)) /* cancelled runs end within a step of their model */
+                nanosleep(&(struct timespec){ .tv_nsec = STOP_POLL_NS }, NULL);
         upkeep_stop(api->upkeep);
         pool_free(api->slow);
         pool_free(api->workers);

@@ -2,6 +2,7 @@
 #ifndef CAIRN_API_API_H
 #define CAIRN_API_API_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -33,6 +34,7 @@ struct api {
         struct pool *slow;    /* handlers that wait for a model (RT_SLOW) */
         struct metrics metrics;
         const struct route **routes; /* by index of the operation */
+        atomic_long live; /* requests that somebody still refers to: a run may outlast its connection */
         struct upkeep *upkeep;
 };
 

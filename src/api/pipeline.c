@@ -206,6 +206,7 @@ static struct req *req_new(struct api *api, struct http_req *http)
         r->check = api->options.check;
         id_hex(r->id, "req_", 32);
         atomic_init(&r->_refs, 1);
+        atomic_fetch_add(&api->live, 1);
         pthread_mutex_init(&r->_lock, NULL);
         return r;
 }

@@ -20,8 +20,10 @@ void req_unref(struct req *r)
 {
         if (!r || atomic_fetch_sub(&r->_refs, 1) != 1)
                 return;
+        struct api *api = r->api;
         pthread_mutex_destroy(&r->_lock);
         arena_free(r->arena); /* r itself lies in it */
+        atomic_fetch_sub(&api->live, 1);
 }
 
 const char *req_param(const struct req *r, const char *name)

@@ -87,7 +87,7 @@ struct ring *stream_ring(struct stream *s)
 static void check_event(struct req *r, const char *event, const json_t *data)
 {
         struct schema_err why;
-        if (r->check && data && contract_check_event(r->op, event, data, &why))
+        if (r->check && contract_check_event(r->op, event, data, &why))
                 req_violation(r, event ? event : "event", &why);
 }
 
@@ -102,15 +102,15 @@ static void break_stream(struct stream *s, bool named)
         sse_frame(&s->pending, named ? "error" : NULL, error);
 }
 
-/* Renders and sends, consuming data. */
-static bool send(struct stream *s, const char *event, json_t *data)
+/* Renders and sends, consuming data, of which `lost` says that a part is missing. */
+static bool send(struct stream *s, const char *event, json_t *data, bool lost)
 {
         struct buf text;
         buf_init(&text, EVENT_MAX);
-        int rc = data ? json_write(data, &text) : -ENOMEM;
+        int rc = lost ? -ENOMEM : json_write(data, &text);
         json_decref(data);
         pthread_mutex_lock(&s->lock);
-        if (!s->broken && (rc || mem_take_failure()))
+        if (rc && !s->broken)
                 break_stream(s, event != NULL);
         else if (!s->broken)
                 sse_frame(&s->pending, event, buf_str(&text));
@@ -122,13 +122,15 @@ static bool send(struct stream *s, const char *event, json_t *data)
 
 bool stream_event(struct stream *s, const char *event, json_t *data)
 {
-        check_event(s->r, event, data);
-        return send(s, event, data);
+        bool lost = mem_take_failure() || !data;
+        if (!lost)
+                check_event(s->r, event, data);
+        return send(s, event, data, lost);
 }
 
 bool stream_error(struct stream *s, const char *event, json_t *data)
 {
-        return send(s, event, data);
+        return send(s, event, data, !data);
 }
 
 void stream_end(struct stream *s, bool done_marker)
