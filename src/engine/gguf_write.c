@@ -1,0 +1,475 @@
+#include "engine/gguf_write.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+#include "base/buf.h"
+#include "base/map.h"
+#include "base/mem.h"
+
+#define GGUF_VERSION 3
+#define HEADER_MAX (1u << 30)
+#define CHUNK_FLOATS 8192 /* converted and written at a time; a multiple of every block */
+
+/* Value types of metadata, with GGUF's numbers. */
+enum { KV_U32 = 4, KV_I32 = 5, KV_F32 = 6, KV_BOOL = 7, KV_STRING = 8, KV_ARRAY = 9, KV_U64 = 10 };
+
+struct tensor {
+        enum gguf_wtype type;
+        uint64_t n_values, bytes;
+};
+
+struct gguf_writer {
+        FILE *file;
+        char *path, *tmp;
+        struct buf kv, infos;
+        uint64_t n_kv, n_tensors;
+        struct map names; /* keys and tensor names, to refuse duplicates */
+        struct tensor *tensors;
+        size_t cap;
+        uint64_t data_end; /* where the next tensor would start, from the start of the data */
+        uint64_t current;  /* tensor being written */
+        uint64_t written;  /* bytes of it */
+        bool header_done;
+        int error; /* the first one */
+        char what[128];
+};
+
+/* --- conversions ------------------------------------------------------------------------------------ */
+
+static uint32_t bits_of(float v)
+{
+        uint32_t u;
+        memcpy(&u, &v, sizeof(u));
+        return u;
+}
+
+static float float_of(uint32_t u)
+{
+        float v;
+        memcpy(&v, &u, sizeof(v));
+        return v;
+}
+
+uint16_t gguf_f16(float v)
+{
+        uint32_t u = bits_of(v), sign = (u >> 16) & 0x8000, mantissa = u & 0x7fffff;
+        int exponent = (int)(u >> 23 & 0xff) - 127 + 15;
+
+        if (exponent == 128 + 15) /* infinity or NaN */
+                return (uint16_t)(sign | 0x7c00 | (mantissa ? 0x200 : 0));
+        if (exponent >= 31)
+                return (uint16_t)(sign | 0x7c00);
+        if (exponent < -10)
+                return (uint16_t)sign;
+        int drop = 13; /* bits that do not fit */
+        if (exponent <= 0) {
+                mantissa |= 0x800000;
+                drop += 1 - exponent;
+                exponent = 0;
+        }
+        uint32_t kept = mantissa >> drop, rest = mantissa & ((1u << drop) - 1), half = 1u << (drop - 1);
+        uint32_t h = ((uint32_t)exponent << 10) + kept; /* a carry runs into the exponent, as it should */
+        h += rest > half || (rest == half && (kept & 1));
+        return (uint16_t)(sign | h);
+}
+
+float gguf_f16_to_f32(uint16_t h)
+{
+        uint32_t sign = (uint32_t)(h & 0x8000) << 16, exponent = h >> 10 & 31, mantissa = h & 0x3ff;
+        if (exponent == 31)
+                return float_of(sign | 0x7f800000 | mantissa << 13);
+        if (exponent == 0)
+                return float_of(sign | bits_of((float)mantissa * 0x1p-24f));
+        return float_of(sign | (exponent + 112) << 23 | mantissa << 13);
+}
+
+uint16_t gguf_bf16(float v)
+{
+        uint32_t u = bits_of(v);
+        if ((u & 0x7fffffff) > 0x7f800000) /* keep a NaN a NaN */
+                return (uint16_t)(u >> 16 | 0x40);
+        return (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
+}
+
+void gguf_quantize_q8_0(const float *v, size_t n, uint8_t *out)
+{
+        for (size_t b = 0; b < n / GGUF_Q8_0_BLOCK; b++, v += GGUF_Q8_0_BLOCK, out += GGUF_Q8_0_BYTES) {
+                float most = 0.0f;
+                for (int i = 0; i < GGUF_Q8_0_BLOCK; i++)
+                        most = fabsf(v[i]) > most ? fabsf(v[i]) : most;
+                float scale = most / 127.0f, inverse = scale > 0.0f ? 1.0f / scale : 0.0f;
+                uint16_t h = gguf_f16(scale);
+                memcpy(out, &h, sizeof(h));
+                for (int i = 0; i < GGUF_Q8_0_BLOCK; i++)
+                        out[2 + i] = (uint8_t)(int8_t)lrintf(v[i] * inverse);
+        }
+}
+
+void gguf_dequantize_q8_0(const uint8_t *q, size_t n, float *out)
+{
+        for (size_t b = 0; b < n / GGUF_Q8_0_BLOCK; b++, q += GGUF_Q8_0_BYTES, out += GGUF_Q8_0_BLOCK) {
+                uint16_t h;
+                memcpy(&h, q, sizeof(h));
+                for (int i = 0; i < GGUF_Q8_0_BLOCK; i++)
+                        out[i] = gguf_f16_to_f32(h) * (float)(int8_t)q[2 + i];
+        }
+}
+
+/* Bytes of n values; 0 when n is not whole blocks or the type is not known. */
+static uint64_t type_bytes(enum gguf_wtype type, uint64_t n)
+{
+        switch (type) {
+        case GGUF_WF32:
+                return n * 4;
+        case GGUF_WF16:
+        case GGUF_WBF16:
+                return n * 2;
+        case GGUF_WQ8_0:
+                return n % GGUF_Q8_0_BLOCK ? 0 : n / GGUF_Q8_0_BLOCK * GGUF_Q8_0_BYTES;
+        }
+        return 0;
+}
+
+static void convert(enum gguf_wtype type, const float *v, size_t n, uint8_t *out)
+{
+        if (type == GGUF_WF32) {
+                memcpy(out, v, n * sizeof(float));
+        } else if (type == GGUF_WQ8_0) {
+                gguf_quantize_q8_0(v, n, out);
+        } else {
+                for (size_t i = 0; i < n; i++) {
+                        uint16_t h = type == GGUF_WF16 ? gguf_f16(v[i]) : gguf_bf16(v[i]);
+                        memcpy(out + 2 * i, &h, sizeof(h));
+                }
+        }
+}
+
+/* --- opening ---------------------------------------------------------------------------------------- */
+
+static int fail(struct gguf_writer *w, int code, const char *what)
+{
+        if (!w->error) {
+                w->error = code;
+                snprintf(w->what, sizeof(w->what), "%s", what);
+        }
+        return w->error;
+}
+
+static void writer_free(struct gguf_writer *w)
+{
+        if (w->file)
+                fclose(w->file);
+        buf_release(&w->kv);
+        buf_release(&w->infos);
+        map_release(&w->names, NULL);
+        mem_free(w->tensors);
+        mem_free(w->path);
+        mem_free(w->tmp);
+        mem_free(w);
+}
+
+int gguf_writer_open(const char *path, struct gguf_writer **ret, char *err, size_t errn)
+{
+        struct gguf_writer *w = mem_calloc(1, sizeof(*w));
+        size_t n = strlen(path) + 5;
+        int rc = -ENOMEM;
+
+        if (!w)
+                goto out;
+        buf_init(&w->kv, HEADER_MAX);
+        buf_init(&w->infos, HEADER_MAX);
+        map_init(&w->names);
+        w->path = mem_strdup(path);
+        w->tmp = mem_alloc(n);
+        if (!w->path || !w->tmp)
+                goto out;
+        snprintf(w->tmp, n, "%s.tmp", path);
+        w->file = fopen(w->tmp, "wbe");
+        rc = w->file ? 0 : -errno;
+out:
+        if (rc) {
+                snprintf(err, errn, "%s: %s", path, strerror(-rc));
+                if (w)
+                        writer_free(w);
+                return rc;
+        }
+        *ret = w;
+        return 0;
+}
+
+/* --- metadata --------------------------------------------------------------------------------------- */
+
+static void put_u32(struct buf *b, uint32_t v)
+{
+        buf_add(b, &v, sizeof(v));
+}
+
+static void put_u64(struct buf *b, uint64_t v)
+{
+        buf_add(b, &v, sizeof(v));
+}
+
+static void put_string(struct buf *b, struct str s)
+{
+        put_u64(b, s.n);
+        buf_add(b, s.p, s.n);
+}
+
+static int claim_name(struct gguf_writer *w, const char *name)
+{
+        if (map_get(&w->names, str_c(name)))
+                return fail(w, -EEXIST, name);
+        return map_put(&w->names, str_c(name), w, NULL) ? fail(w, -ENOMEM, name) : 0;
+}
+
+/* Starts a metadata entry; false when the writer is in error. */
+static bool begin_kv(struct gguf_writer *w, const char *key, uint32_t type)
+{
+        if (!w->error && (w->n_tensors || w->header_done))
+                fail(w, -EINVAL, "metadata after the first tensor");
+        if (w->error || claim_name(w, key))
+                return false;
+        w->n_kv++;
+        put_string(&w->kv, str_c(key));
+        put_u32(&w->kv, type);
+        return true;
+}
+
+static int end_kv(struct gguf_writer *w)
+{
+        int rc = buf_error(&w->kv);
+        return rc ? fail(w, rc, "metadata") : w->error;
+}
+
+int gguf_put_str(struct gguf_writer *w, const char *key, struct str value)
+{
+        if (begin_kv(w, key, KV_STRING))
+                put_string(&w->kv, value);
+        return end_kv(w);
+}
+
+int gguf_put_u32(struct gguf_writer *w, const char *key, uint32_t value)
+{
+        if (begin_kv(w, key, KV_U32))
+                put_u32(&w->kv, value);
+        return end_kv(w);
+}
+
+int gguf_put_u64(struct gguf_writer *w, const char *key, uint64_t value)
+{
+        if (begin_kv(w, key, KV_U64))
+                put_u64(&w->kv, value);
+        return end_kv(w);
+}
+
+int gguf_put_f32(struct gguf_writer *w, const char *key, float value)
+{
+        if (begin_kv(w, key, KV_F32))
+                put_u32(&w->kv, bits_of(value));
+        return end_kv(w);
+}
+
+int gguf_put_bool(struct gguf_writer *w, const char *key, bool value)
+{
+        if (begin_kv(w, key, KV_BOOL))
+                buf_addc(&w->kv, value ? 1 : 0);
+        return end_kv(w);
+}
+
+static bool begin_array(struct gguf_writer *w, const char *key, uint32_t type, size_t n)
+{
+        if (!begin_kv(w, key, KV_ARRAY))
+                return false;
+        put_u32(&w->kv, type);
+        put_u64(&w->kv, n);
+        return true;
+}
+
+int gguf_put_strs(struct gguf_writer *w, const char *key, const struct str *v, size_t n)
+{
+        if (begin_array(w, key, KV_STRING, n)) {
+                for (size_t i = 0; i < n; i++)
+                        put_string(&w->kv, v[i]);
+        }
+        return end_kv(w);
+}
+
+int gguf_put_i32s(struct gguf_writer *w, const char *key, const int32_t *v, size_t n)
+{
+        if (begin_array(w, key, KV_I32, n))
+                buf_add(&w->kv, v, n * sizeof(*v));
+        return end_kv(w);
+}
+
+int gguf_put_f32s(struct gguf_writer *w, const char *key, const float *v, size_t n)
+{
+        if (begin_array(w, key, KV_F32, n))
+                buf_add(&w->kv, v, n * sizeof(*v));
+        return end_kv(w);
+}
+
+/* --- tensors ---------------------------------------------------------------------------------------- */
+
+static uint64_t aligned(uint64_t n)
+{
+        return (n + GGUF_WRITE_ALIGN - 1) / GGUF_WRITE_ALIGN * GGUF_WRITE_ALIGN;
+}
+
+static int grow_tensors(struct gguf_writer *w)
+{
+        if (w->n_tensors < w->cap)
+                return 0;
+        size_t cap = w->cap ? w->cap * 2 : 64;
+        struct tensor *p = mem_realloc(w->tensors, cap, sizeof(*p));
+        if (!p)
+                return fail(w, -ENOMEM, "tensors");
+        w->tensors = p;
+        w->cap = cap;
+        return 0;
+}
+
+int gguf_add_tensor(struct gguf_writer *w, const char *name, enum gguf_wtype type, int n_dims,
+                    const uint64_t *dims)
+{
+        struct tensor t = { .type = type, .n_values = 1 };
+
+        if (w->error)
+                return w->error;
+        if (w->header_done || n_dims < 1 || n_dims > 4 || !type_bytes(type, dims[0]))
+                return fail(w, -EINVAL, name);
+        for (int i = 0; i < n_dims; i++) {
+                if (__builtin_mul_overflow(t.n_values, dims[i], &t.n_values) || t.n_values > UINT64_MAX / 8)
+                        return fail(w, -EINVAL, name);
+        }
+        t.bytes = type_bytes(type, t.n_values);
+        if (!t.bytes || claim_name(w, name) || grow_tensors(w))
+                return fail(w, -EINVAL, name);
+        put_string(&w->infos, str_c(name));
+        put_u32(&w->infos, (uint32_t)n_dims);
+        for (int i = 0; i < n_dims; i++)
+                put_u64(&w->infos, dims[i]);
+        put_u32(&w->infos, (uint32_t)type);
+        put_u64(&w->infos, w->data_end);
+        w->data_end = aligned(w->data_end + t.bytes);
+        w->tensors[w->n_tensors++] = t;
+        int rc = buf_error(&w->infos);
+        return rc ? fail(w, rc, name) : 0;
+}
+
+static int write_bytes(struct gguf_writer *w, const void *p, size_t n)
+{
+        if (n && fwrite(p, 1, n, w->file) != n)
+                return fail(w, errno ? -errno : -EIO, "write");
+        return 0;
+}
+
+static int write_padding(struct gguf_writer *w, uint64_t at)
+{
+        static const char zeros[GGUF_WRITE_ALIGN];
+        return write_bytes(w, zeros, (size_t)(aligned(at) - at));
+}
+
+static int write_header(struct gguf_writer *w)
+{
+        struct buf head;
+        if (w->header_done)
+                return 0;
+        w->header_done = true;
+        buf_init(&head, 64);
+        buf_adds(&head, "GGUF");
+        put_u32(&head, GGUF_VERSION);
+        put_u64(&head, w->n_tensors);
+        put_u64(&head, w->n_kv);
+        int rc = buf_error(&head);
+        if (!rc)
+                rc = write_bytes(w, head.p, head.n);
+        if (!rc)
+                rc = write_bytes(w, w->kv.p, w->kv.n);
+        if (!rc)
+                rc = write_bytes(w, w->infos.p, w->infos.n);
+        if (!rc)
+                rc = write_padding(w, head.n + w->kv.n + w->infos.n);
+        buf_release(&head);
+        return rc ? fail(w, rc, "header") : 0;
+}
+
+/* Takes note of n bytes of the current tensor, pads and steps on when it is complete. */
+static int advance(struct gguf_writer *w, size_t n)
+{
+        w->written += n;
+        if (w->written < w->tensors[w->current].bytes)
+                return 0;
+        int rc = write_padding(w, w->written);
+        w->current++;
+        w->written = 0;
+        return rc;
+}
+
+int gguf_write_raw(struct gguf_writer *w, const void *p, size_t n)
+{
+        if (w->error || write_header(w))
+                return w->error;
+        if (w->current == w->n_tensors || n > w->tensors[w->current].bytes - w->written)
+                return fail(w, -EINVAL, "more data than the tensors hold");
+        if (write_bytes(w, p, n))
+                return w->error;
+        return advance(w, n);
+}
+
+int gguf_write_floats(struct gguf_writer *w, const float *v, size_t n)
+{
+        uint8_t chunk[CHUNK_FLOATS * sizeof(float)];
+
+        while (n && !w->error) {
+                if (w->current == w->n_tensors)
+                        return fail(w, -EINVAL, "more data than the tensors hold");
+                enum gguf_wtype type = w->tensors[w->current].type;
+                size_t part = n < CHUNK_FLOATS ? n : CHUNK_FLOATS;
+                uint64_t left = w->tensors[w->current].bytes - w->written, bytes = type_bytes(type, part);
+                if (!bytes || bytes > left)
+                        return fail(w, -EINVAL, "data does not fit the tensor");
+                convert(type, v, part, chunk);
+                gguf_write_raw(w, chunk, (size_t)bytes);
+                v += part;
+                n -= part;
+        }
+        return w->error;
+}
+
+/* --- closing ---------------------------------------------------------------------------------------- */
+
+int gguf_writer_close(struct gguf_writer *w, char *err, size_t errn)
+{
+        if (!w)
+                return -EINVAL;
+        if (!w->error)
+                write_header(w);
+        if (!w->error && w->current != w->n_tensors)
+                fail(w, -EINVAL, "a tensor is incomplete");
+        if (!w->error && (fflush(w->file) || fsync(fileno(w->file))))
+                fail(w, -errno, "sync");
+        if (fclose(w->file) && !w->error)
+                fail(w, -errno, "close");
+        w->file = NULL;
+        if (!w->error && rename(w->tmp, w->path))
+                fail(w, -errno, "rename");
+        int rc = w->error;
+        if (rc) {
+                unlink(w->tmp);
+                snprintf(err, errn, "%s: %s: %s", w->path, w->what, strerror(-rc));
+        }
+        writer_free(w);
+        return rc;
+}
+
+void gguf_writer_abort(struct gguf_writer *w)
+{
+        if (!w)
+                return;
+        unlink(w->tmp);
+        writer_free(w);
+}
