@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/magic.h>
 #include <mntent.h>
 #include <stdbool.h>
@@ -85,13 +86,13 @@ static const char *const remote_fuse[] = {
 
 static bool fuse_is_remote(const char *dir)
 {
-        char *path = realpath(dir, NULL);
+        char path[PATH_MAX], buffer[4096];
         FILE *mounts = setmntent("/proc/self/mounts", "r");
-        char buffer[4096];
+        bool known = realpath(dir, path) != NULL;
         struct mntent entry;
         size_t longest = 0;
         bool remote = false;
-        while (path && mounts && getmntent_r(mounts, &entry, buffer, sizeof(buffer))) {
+        while (known && mounts && getmntent_r(mounts, &entry, buffer, sizeof(buffer))) {
                 size_t n = strlen(entry.mnt_dir);
                 bool inside =
                         !strncmp(path, entry.mnt_dir, n) && (n == 1 || path[n] == '/' || path[n] == '\0');
@@ -104,7 +105,6 @@ static bool fuse_is_remote(const char *dir)
         }
         if (mounts)
                 endmntent(mounts);
-        free(path); /* realpath's own */
         return remote;
 }
 
