@@ -71,7 +71,7 @@ static int pepper_read(const char *path, uint8_t secret[32])
 int pepper_load(const char *data_dir, bool create, struct pepper *ret, char *err, size_t errn)
 {
         char path[4096];
-        uint8_t secret[32];
+        uint8_t secret[32] = { 0 };
         if ((size_t)snprintf(path, sizeof(path), "%s/pepper", data_dir) >= sizeof(path)) {
                 snprintf(err, errn, "the data directory's name is too long");
                 return -ENAMETOOLONG;
