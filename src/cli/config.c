@@ -469,6 +469,7 @@ struct flag {
 static int flag_next(struct loader *l, int argc, char *const *argv, int *at, struct flag *ret)
 {
         const char *arg = argv[(*at)++];
+        *ret = (struct flag){ 0 };
         if (strncmp(arg, "--", 2) != 0 || !arg[2])
                 return loader_fail(l, -EINVAL, "unexpected argument", "'%.60s'", arg);
         const char *equals = strchr(arg, '=');

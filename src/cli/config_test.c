@@ -23,7 +23,7 @@ static int setup(void **state)
                 unsetenv(option_at(i)->env);
         unsetenv("CAIRN_CONFIG");
         unsetenv("XDG_DATA_HOME");
-        setenv("HOME", "/home/ann", 1);
+        setenv("HOME", "/srv/ann", 1);
         return 0;
 }
 
@@ -69,7 +69,7 @@ static void defaults_are_complete(void **state)
         (void)state;
         assert_int_equal(config_load(&c, 0, NULL, err, sizeof(err)), 0);
         assert_string_equal(c.listen, "127.0.0.1:8080");
-        assert_string_equal(c.data, "/home/ann/.local/share/cairn");
+        assert_string_equal(c.data, "/srv/ann/.local/share/cairn");
         assert_int_equal(c.models.n, 0);
         assert_null(c.api_key);
         assert_int_equal(c.log.format, CONFIG_LOG_JSON);
@@ -117,11 +117,11 @@ static void a_file_sets_everything(void **state)
         if (config_load_file(&c, file_with(yaml), err, sizeof(err)))
                 fail_msg("%s", err);
         assert_string_equal(c.listen, "[::1]:9000");
-        assert_string_equal(c.data, "/home/ann/data");
+        assert_string_equal(c.data, "/srv/ann/data");
         assert_int_equal(c.models.n, 2);
         assert_string_equal(c.models.items[0].path, "/models/a.gguf");
         assert_null(c.models.items[0].id);
-        assert_string_equal(c.models.items[1].path, "/home/ann/b.gguf");
+        assert_string_equal(c.models.items[1].path, "/srv/ann/b.gguf");
         assert_string_equal(c.models.items[1].id, "big");
         assert_int_equal(c.models.items[1].aliases.n, 2);
         assert_string_equal(c.models.items[1].aliases.items[1], "gpt-4o");
