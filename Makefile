@@ -6,10 +6,11 @@ JOBS ?= $(shell nproc)
 ARGS ?=
 PREFIX ?= /usr/local
 
-# Configures a preset once (ninja reconfigures by itself when a CMake file changes), then builds it.
+# build_preset PRESET [TARGETS]: configures once (ninja reconfigures by itself when a CMake file changes),
+# then builds everything, or the targets named.
 define build_preset
 @test -f build/$(1)/build.ninja || cmake --preset $(1)
-cmake --build build/$(1) -j $(JOBS)
+cmake --build build/$(1) -j $(JOBS) $(if $(2),--target $(2))
 endef
 
 .PHONY: help
@@ -22,7 +23,7 @@ setup:
 
 .PHONY: build
 build: setup ## build/release/cairn, optimised
-	$(call build_preset,release)
+	$(call build_preset,release,cairn cairn-train)
 
 .PHONY: dev
 dev: setup ## build/dev: unit tests and fault injection
@@ -36,7 +37,7 @@ run: build ## set up, build and start the server (ARGS="--listen 127.0.0.1:9000"
 test: ## set up, build and pass every test
 	@scripts/setup.sh build test
 	$(call build_preset,dev)
-	$(call build_preset,release)
+	$(call build_preset,release,cairn)
 	@scripts/test.sh all
 
 .PHONY: soak
@@ -70,6 +71,7 @@ fuzz: ## fuzz every target for FUZZ_SECONDS (60) each
 .PHONY: bench
 bench: build ## speed as ratios: HTTP against nginx, store, kernels, engine
 	@scripts/setup.sh bench
+	$(call build_preset,release,benches)
 	@scripts/bench.sh
 
 .PHONY: train
