@@ -479,6 +479,56 @@ static void waiting_writes_share_a_commit(void **state)
         assert_int_equal(counts[1], 20);
 }
 
+/* One write of a group is longer than the disk: its neighbours succeed all the same. */
+static int full_group_body(void)
+{
+        struct rlimit limit = { 2 << 20, 2 << 20 };
+        pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
+        struct store_op op = { .verb = STORE_PUT, .kind = "thing", .id = "gate", .project = "p" };
+        size_t huge = 3 << 20;
+        char *doc = mem_calloc(1, huge), id[16];
+        int counts[2] = { 0, 0 };
+        struct store_stats stats;
+        struct store *s;
+        memset(doc, 'x', huge);
+        signal(SIGXFSZ, SIG_IGN);
+        EXPECT(!setrlimit(RLIMIT_FSIZE, &limit));
+        EXPECT(!store_open(dir, NULL, &s, NULL));
+        pthread_mutex_lock(&gate);
+        EXPECT(!store_write_async(s, &op, 1, gate_done, &gate));
+        do
+                store_get_stats(s, &stats);
+        while (!stats.writes);
+        for (int i = 0; i < 9; i++) {
+                snprintf(id, sizeof(id), "t%d", i);
+                op.id = id;
+                op.doc = (struct str){ doc, i == 4 ? huge : 10 };
+                EXPECT(!store_write_async(s, &op, 1, count_done, counts));
+        }
+        pthread_mutex_unlock(&gate);
+        store_close(s);
+        mem_free(doc);
+        EXPECT(counts[0] == 8);
+        EXPECT(counts[1] == 1);
+        return 0;
+}
+
+static void a_write_too_long_for_the_disk_fails_alone(void **state)
+{
+        struct object o;
+        (void)state;
+        dir_fresh();
+        assert_int_equal(run_in_child(full_group_body), 0);
+        struct store *s = open_or_die(NULL);
+        for (int i = 0; i < 9; i++) {
+                char id[16];
+                snprintf(id, sizeof(id), "t%d", i);
+                assert_int_equal(store_get(s, "thing", id, "p", &o, NULL), i == 4 ? -ENOENT : 0);
+                object_release(&o);
+        }
+        store_close(s);
+}
+
 #ifdef CAIRN_FAULTS
 /* Fails each allocation in turn: every call says -ENOMEM or succeeds, and a failed write changes nothing. */
 static void memory_may_run_out(void **state)
@@ -550,6 +600,7 @@ int main(void)
                 cmocka_unit_test(a_read_only_directory_is_an_error),
                 cmocka_unit_test(a_held_write_lock_is_waited_for),
                 cmocka_unit_test(waiting_writes_share_a_commit),
+                cmocka_unit_test(a_write_too_long_for_the_disk_fails_alone),
 #ifdef CAIRN_FAULTS
                 cmocka_unit_test(memory_may_run_out),
                 cmocka_unit_test(opening_survives_lack_of_memory),
