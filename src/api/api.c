@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include "api/handlers.h"
 #include "api/pipeline.h"
 #include "api/routes.h"
 #include "api/stored.h"
@@ -93,6 +94,14 @@ static int recover(struct api *api, char *err, size_t errn)
         return rc;
 }
 
+static int prepare_model_list(struct api *api)
+{
+        json_t *list = model_list_json(api->models);
+        api->model_list.p = json_text(list, &api->model_list.n);
+        json_decref(list);
+        return api->model_list.p ? 0 : -ENOMEM;
+}
+
 int api_start(struct api *api, const struct http_config *http, char *err, size_t errn)
 {
         struct http_app app = pipeline_app(api);
@@ -107,6 +116,8 @@ int api_start(struct api *api, const struct http_config *http, char *err, size_t
         api->workers = pool_new("worker", workers, MAX_QUEUED);
         api->slow = pool_new("slow", SLOW_WORKERS, MAX_SLOW_QUEUED);
         rc = api->routes && api->workers && api->slow ? metrics_init(&api->metrics) : -ENOMEM;
+        if (rc == 0)
+                rc = prepare_model_list(api);
         if (rc == 0)
                 rc = upkeep_start(api);
         if (rc)
@@ -129,6 +140,8 @@ void api_stop(struct api *api, int grace_ms)
         pool_free(api->workers);
         metrics_release(&api->metrics);
         routes_free(api->routes);
+        mem_free((char *)api->model_list.p);
+        api->model_list = (struct str){ 0 };
         api->http = NULL;
         api->upkeep = NULL;
         api->workers = api->slow = NULL;

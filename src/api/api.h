@@ -34,7 +34,8 @@ struct api {
         struct pool *slow;    /* handlers that wait for a model (RT_SLOW) */
         struct metrics metrics;
         const struct route **routes; /* by index of the operation */
-        atomic_long live; /* requests that somebody still refers to: a run may outlast its connection */
+        atomic_long live;      /* requests that somebody still refers to: a run may outlast its connection */
+        struct str model_list; /* the reply of listModels, made once */
         struct upkeep *upkeep;
 };
 
