@@ -56,8 +56,8 @@ static void on_interrupt(int signal_number)
         sem_post(&wake);
 }
 
-/* No SA_RESTART: Ctrl-C at the prompt ends the reading of a line. Called with SIGINT blocked, so that the
- * threads of the model inherit that and it always reaches the main thread. */
+/* No SA_RESTART: Ctrl-C at the prompt ends the reading of a line. The model's threads were made with SIGINT
+ * blocked, so it always reaches the main thread. */
 static void catch_interrupts(void)
 {
         struct sigaction action = { .sa_handler = on_interrupt };
@@ -336,8 +336,8 @@ static int run(int argc, char **argv)
                 const struct model *model = NULL;
                 const char *name;
                 size_t it = 0;
+                mask_interrupts(SIG_UNBLOCK); /* one that came while the model was opened ends the program */
                 catch_interrupts();
-                mask_interrupts(SIG_UNBLOCK);
                 registry_next(lineup.registry, &it, &name, &model);
                 code = chat_with(model, &args);
                 lineup_release(&lineup);
