@@ -259,6 +259,8 @@ static uint64_t read_alignment(struct cursor *c, const struct gguf *g)
 static void place_tensors(struct cursor *c, struct gguf *g, const uint64_t *offsets)
 {
         uint64_t align = read_alignment(c, g);
+        if (c->rc)
+                return;
         uint64_t base = ((uint64_t)(c->p - c->start) + align - 1) / align * align;
         for (size_t i = 0; i < g->n_tensors && !c->rc; i++) {
                 struct gguf_tensor *t = &g->tensors[i];
