@@ -114,11 +114,6 @@ static bool text_format(const json_t *format)
         return str_eqc(json_str(format, "type"), "text");
 }
 
-static bool in_memory(const json_t *v)
-{
-        return str_eqc(json_as_str(v), "in_memory");
-}
-
 static const struct param_rule refused[] = {
         { "tools", param_is_empty },
         { "tool_choice", param_is_auto },
@@ -130,7 +125,7 @@ static const struct param_rule refused[] = {
         { "prediction", NULL },
         { "web_search_options", NULL },
         { "moderation", NULL },
-        { "prompt_cache_retention", in_memory },
+        { "prompt_cache_retention", param_is_in_memory },
         { "prompt_cache_options", param_is_empty },
         { NULL, NULL },
 };
@@ -145,11 +140,7 @@ static int check_combinations(struct req *r, struct api_err *e)
         if (json_get(b, "top_logprobs") && !json_flag(b, "logprobs", false))
                 return err_invalid(e, "invalid_value", "top_logprobs",
                                    "Invalid 'top_logprobs': 'logprobs' must be true to use it.");
-        if (json_get(b, "stream_options") && !json_flag(b, "stream", false))
-                return err_invalid(
-                        e, "invalid_value", "stream_options",
-                        "The 'stream_options' parameter is only allowed when 'stream' is enabled.");
-        return 0;
+        return params_stream_options(r, e);
 }
 
 /* max_completion_tokens or its old name; -1 without either. */

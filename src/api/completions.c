@@ -330,23 +330,11 @@ static int start_token(const struct model *m, struct engine_tokens *t)
 
 static int read_prompt(const struct model *m, const json_t *v, struct engine_tokens *out, struct api_err *e)
 {
-        int n_vocab = engine_model_info(m->engine)->n_vocab;
-        size_t i;
-        json_t *id;
         int rc = 0;
         if (json_is_string(v))
                 rc = engine_tokenize(m->engine, json_as_str(v), ENGINE_TOK_BOS | ENGINE_TOK_SPECIAL, out);
-        json_array_foreach((json_t *)v, i, id)
-        {
-                json_int_t value = json_integer_value(id);
-                if (value < 0 || value >= n_vocab)
-                        return err_invalid(e, "invalid_value", "prompt",
-                                           "Invalid 'prompt': token id %lld is not in the model's vocabulary "
-                                           "of %d tokens.",
-                                           (long long)value, n_vocab);
-                if (vec_push(out, (int32_t)value))
-                        rc = -ENOMEM;
-        }
+        else if (params_token_ids(m, v, "prompt", out, e))
+                return -1;
         if (rc == 0 && start_token(m, out))
                 rc = -ENOMEM;
         return rc ? err_internal(e, rc, "prompt", "") : 0;
@@ -388,13 +376,9 @@ static int read_counts(struct req *r, struct completion *c, struct api_err *e)
         if (stream && c->best_of > c->n)
                 return err_invalid(e, "invalid_value", "best_of",
                                    "'best_of' above 'n' cannot be used with 'stream'.");
-        if (json_get(r->body, "stream_options") && !stream)
-                return err_invalid(
-                        e, "invalid_value", "stream_options",
-                        "The 'stream_options' parameter is only allowed when 'stream' is enabled.");
         if (json_str(r->body, "suffix").n)
                 return err_unsupported(e, "suffix");
-        return 0;
+        return params_stream_options(r, e);
 }
 
 static int init_run(struct completion *c, int i, struct api_err *e)

@@ -7,7 +7,6 @@
 #include "api/handlers.h"
 #include "api/params.h"
 #include "base/mem.h"
-#include "base/vec.h"
 
 #define MAX_TOTAL_TOKENS 300000 /* of one request, as OpenAI has it */
 
@@ -30,25 +29,6 @@ static int add_text(const struct model *m, struct inputs *in, struct str text, s
                                    "Invalid 'input': input cannot be an empty string.");
         int rc = engine_tokenize(m->engine, text, ENGINE_TOK_BOS, &in->tokens);
         return rc ? err_internal(e, rc, "tokenize", "") : 0;
-}
-
-static int add_tokens(const struct model *m, struct inputs *in, const json_t *list, struct api_err *e)
-{
-        int n_vocab = engine_model_info(m->engine)->n_vocab;
-        size_t i;
-        json_t *v;
-        json_array_foreach((json_t *)list, i, v)
-        {
-                json_int_t id = json_integer_value(v);
-                if (id < 0 || id >= n_vocab)
-                        return err_invalid(e, "invalid_value", "input",
-                                           "Invalid 'input': token id %lld is not in the model's vocabulary "
-                                           "of %d tokens.",
-                                           (long long)id, n_vocab);
-                if (vec_push(&in->tokens, (int32_t)id))
-                        return err_internal(e, -ENOMEM, "tokens", "");
-        }
-        return 0;
 }
 
 static int end_input(const struct model *m, struct inputs *in, struct api_err *e)
@@ -81,7 +61,8 @@ static int read_inputs(struct req *r, const struct model *m, struct inputs *in, 
                 return err_internal(e, -ENOMEM, "inputs", "");
         for (size_t i = 0; i < n; i++) {
                 const json_t *v = one ? input : json_array_get(input, i);
-                int rc = json_is_string(v) ? add_text(m, in, json_as_str(v), e) : add_tokens(m, in, v, e);
+                int rc = json_is_string(v) ? add_text(m, in, json_as_str(v), e)
+                                           : params_token_ids(m, v, "input", &in->tokens, e);
                 if (rc || end_input(m, in, e))
                         return -1;
         }

@@ -17,6 +17,7 @@ handler_fn health_live;           /* health.c */
 handler_fn health_ready;          /* health.c */
 handler_fn health_metrics;        /* health.c */
 handler_fn openapi_document;      /* health.c */
+
 struct registry;
 /* The reply of listModels; NULL when memory is out. */
 json_t *model_list_json(const struct registry *models);

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "api/api.h"
-#include "base/log.h"
+#include "base/vec.h"
 
 int params_model(struct req *r, const struct model **ret, struct api_err *reterr)
 {
@@ -31,6 +31,39 @@ bool param_is_auto(const json_t *v)
 {
         struct str s = json_as_str(v);
         return str_eqc(s, "auto") || str_eqc(s, "none");
+}
+
+bool param_is_in_memory(const json_t *v)
+{
+        return str_eqc(json_as_str(v), "in_memory");
+}
+
+int params_stream_options(struct req *r, struct api_err *reterr)
+{
+        if (!json_get(r->body, "stream_options") || json_flag(r->body, "stream", false))
+                return 0;
+        return err_invalid(reterr, "invalid_value", "stream_options",
+                           "The 'stream_options' parameter is only allowed when 'stream' is enabled.");
+}
+
+int params_token_ids(const struct model *m, const json_t *list, const char *param, struct engine_tokens *out,
+                     struct api_err *reterr)
+{
+        int n_vocab = engine_model_info(m->engine)->n_vocab;
+        size_t i;
+        json_t *v;
+        json_array_foreach((json_t *)list, i, v)
+        {
+                json_int_t id = json_integer_value(v);
+                if (id < 0 || id >= n_vocab)
+                        return err_invalid(
+                                reterr, "invalid_value", param,
+                                "Invalid '%s': token id %lld is not in the model's vocabulary of %d tokens.",
+                                param, (long long)id, n_vocab);
+                if (vec_push(out, (int32_t)id))
+                        return err_internal(reterr, -ENOMEM, "tokens", "");
+        }
+        return 0;
 }
 
 int params_refuse(struct req *r, const struct param_rule *rules, struct api_err *reterr)

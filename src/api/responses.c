@@ -130,11 +130,6 @@ static bool only_text_format(const json_t *text)
         return !format || str_eqc(json_str(format, "type"), "text");
 }
 
-static bool in_memory(const json_t *v)
-{
-        return str_eqc(json_as_str(v), "in_memory");
-}
-
 static const struct param_rule refused[] = {
         { "background", param_is_false },
         { "conversation", NULL },
@@ -143,7 +138,7 @@ static const struct param_rule refused[] = {
         { "tool_choice", param_is_auto },
         { "context_management", NULL },
         { "moderation", NULL },
-        { "prompt_cache_retention", in_memory },
+        { "prompt_cache_retention", param_is_in_memory },
         { "prompt_cache_options", param_is_empty },
         { NULL, NULL },
 };
@@ -156,13 +151,9 @@ static int check_combinations(struct req *r, struct api_err *e)
                                    "Mutually exclusive parameters: 'previous_response_id' and "
                                    "'conversation'. Ensure you "
                                    "are only providing one of them.");
-        if (json_get(b, "stream_options") && !json_flag(b, "stream", false))
-                return err_invalid(
-                        e, "invalid_value", "stream_options",
-                        "The 'stream_options' parameter is only allowed when 'stream' is enabled.");
         if (!only_text_format(json_get(b, "text")))
                 return err_unsupported(e, "text.format");
-        return 0;
+        return params_stream_options(r, e);
 }
 
 static bool wants_logprobs(const struct req *r)
