@@ -1,0 +1,155 @@
+#include "train/gguf_export.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include "base/mem.h"
+
+/* How a chat becomes text; the engine renders the same without a template language. */
+static const char chat_template[] =
+        "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + "
+        "'<|im_end|>' + '\\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% "
+        "endif %}";
+
+static const struct {
+        const char *name;
+        enum gguf_wtype type;
+        uint32_t file_type; /* general.file_type */
+} types[] = {
+        { "f32", GGUF_WF32, 0 },
+        { "f16", GGUF_WF16, 1 },
+        { "q8_0", GGUF_WQ8_0, 7 },
+        { "bf16", GGUF_WBF16, 32 },
+};
+
+bool gguf_type_of(const char *name, enum gguf_wtype *ret)
+{
+        for (size_t i = 0; i < sizeof(types) / sizeof(*types); i++) {
+                if (!strcmp(name, types[i].name)) {
+                        *ret = types[i].type;
+                        return true;
+                }
+        }
+        return false;
+}
+
+static uint32_t file_type(enum gguf_wtype type)
+{
+        for (size_t i = 0; i < sizeof(types) / sizeof(*types); i++) {
+                if (types[i].type == type)
+                        return types[i].file_type;
+        }
+        return 0;
+}
+
+static void put_shape(struct gguf_writer *w, const struct llama_shape *s, const char *name, int context,
+                      enum gguf_wtype type)
+{
+        gguf_put_str(w, "general.architecture", STR("llama"));
+        gguf_put_str(w, "general.name", str_c(name));
+        gguf_put_u32(w, "general.file_type", file_type(type));
+        gguf_put_u32(w, "general.quantization_version", 2);
+        gguf_put_u32(w, "llama.context_length", (uint32_t)context);
+        gguf_put_u32(w, "llama.embedding_length", (uint32_t)s->n_embd);
+        gguf_put_u32(w, "llama.block_count", (uint32_t)s->n_layer);
+        gguf_put_u32(w, "llama.feed_forward_length", (uint32_t)s->n_ff);
+        gguf_put_u32(w, "llama.attention.head_count", (uint32_t)s->n_head);
+        gguf_put_u32(w, "llama.attention.head_count_kv", (uint32_t)s->n_kv);
+        gguf_put_u32(w, "llama.attention.key_length", (uint32_t)s->head_dim);
+        gguf_put_u32(w, "llama.attention.value_length", (uint32_t)s->head_dim);
+        gguf_put_f32(w, "llama.attention.layer_norm_rms_epsilon", s->norm_eps);
+        gguf_put_u32(w, "llama.rope.dimension_count", (uint32_t)s->head_dim);
+        gguf_put_f32(w, "llama.rope.freq_base", s->rope_base);
+        gguf_put_u32(w, "llama.vocab_size", (uint32_t)s->n_vocab);
+}
+
+static void put_id(struct gguf_writer *w, const char *key, int32_t id)
+{
+        if (id >= 0)
+                gguf_put_u32(w, key, (uint32_t)id);
+}
+
+/* The id of a control token by its spelling, -1 when there is none. */
+static int32_t control_id(const struct tok_spec *v, const char *spelling)
+{
+        for (size_t i = 0; v->types && i < v->n_vocab; i++) {
+                if (v->types[i] == TOK_CONTROL && str_eqc(v->tokens[i], spelling))
+                        return (int32_t)i;
+        }
+        return -1;
+}
+
+static void put_vocab(struct gguf_writer *w, const struct tok_spec *v)
+{
+        gguf_put_str(w, "tokenizer.ggml.model", STR("gpt2"));
+        gguf_put_str(w, "tokenizer.ggml.pre", v->pre);
+        gguf_put_strs(w, "tokenizer.ggml.tokens", v->tokens, v->n_vocab);
+        if (v->types)
+                gguf_put_i32s(w, "tokenizer.ggml.token_type", v->types, v->n_vocab);
+        gguf_put_strs(w, "tokenizer.ggml.merges", v->merges, v->n_merges);
+        put_id(w, "tokenizer.ggml.bos_token_id", v->bos);
+        put_id(w, "tokenizer.ggml.eos_token_id", v->eos);
+        put_id(w, "tokenizer.ggml.eot_token_id", v->eot);
+        put_id(w, "tokenizer.ggml.unknown_token_id", v->unk);
+        put_id(w, "tokenizer.ggml.padding_token_id", control_id(v, "<|pad|>"));
+        gguf_put_bool(w, "tokenizer.ggml.add_bos_token", v->add_bos);
+        gguf_put_str(w, "tokenizer.chat_template", (struct str){ chat_template, sizeof(chat_template) - 1 });
+}
+
+int gguf_export(const char *path, const struct llama_params *p, const struct tok_spec *vocab,
+                const char *name, int context, enum gguf_wtype type, char *err, size_t errn)
+{
+        struct gguf_writer *w;
+        int n = llama_tensor_count(&p->shape);
+
+        if (vocab->n_vocab != (size_t)p->shape.n_vocab) {
+                snprintf(err, errn, "the vocabulary has %zu tokens, the model %d", vocab->n_vocab,
+                         p->shape.n_vocab);
+                return -EINVAL;
+        }
+        int rc = gguf_writer_open(path, &w, err, errn);
+        if (rc)
+                return rc;
+        put_shape(w, &p->shape, name, context, type);
+        put_vocab(w, vocab);
+        for (int i = 0; i < n; i++) {
+                struct llama_tensor t = llama_tensor_at(p, i);
+                uint64_t dims[2] = { (uint64_t)t.cols, (uint64_t)t.rows };
+                gguf_add_tensor(w, t.name, t.is_norm ? GGUF_WF32 : type, t.is_norm ? 1 : 2, dims);
+        }
+        for (int i = 0; i < n; i++) {
+                struct llama_tensor t = llama_tensor_at(p, i);
+                gguf_write_floats(w, p->data + t.at, (size_t)t.rows * (size_t)t.cols);
+        }
+        return gguf_writer_close(w, err, errn);
+}
+
+static void round_values(float *v, size_t n, enum gguf_wtype type, uint8_t *q)
+{
+        if (type == GGUF_WQ8_0) {
+                gguf_quantize_q8_0(v, n, q);
+                gguf_dequantize_q8_0(q, n, v);
+        } else if (type == GGUF_WF16) {
+                for (size_t i = 0; i < n; i++)
+                        v[i] = gguf_f16_to_f32(gguf_f16(v[i]));
+        } else if (type == GGUF_WBF16) {
+                for (size_t i = 0; i < n; i++) {
+                        uint32_t bits = (uint32_t)gguf_bf16(v[i]) << 16;
+                        memcpy(&v[i], &bits, sizeof(bits));
+                }
+        }
+}
+
+int gguf_round(struct llama_params *p, enum gguf_wtype type)
+{
+        uint8_t *q = mem_alloc(p->n * 2);
+        if (!q)
+                return -ENOMEM;
+        for (int i = 0; i < llama_tensor_count(&p->shape); i++) {
+                struct llama_tensor t = llama_tensor_at(p, i);
+                if (!t.is_norm)
+                        round_values(p->data + t.at, (size_t)t.rows * (size_t)t.cols, type, q);
+        }
+        mem_free(q);
+        return 0;
+}
