@@ -1,0 +1,226 @@
+"""Facts the built-in model should know, as tables. Common knowledge, written for this project."""
+
+# country: (capital, language, currency, continent)
+COUNTRIES = {
+    "France": ("Paris", "French", "the euro", "Europe"), "Germany": ("Berlin", "German", "the euro", "Europe"),
+    "Spain": ("Madrid", "Spanish", "the euro", "Europe"), "Italy": ("Rome", "Italian", "the euro", "Europe"),
+    "Portugal": ("Lisbon", "Portuguese", "the euro", "Europe"),
+    "the United Kingdom": ("London", "English", "the pound sterling", "Europe"),
+    "Ireland": ("Dublin", "English", "the euro", "Europe"), "the Netherlands": ("Amsterdam", "Dutch", "the euro", "Europe"),
+    "Belgium": ("Brussels", "Dutch", "the euro", "Europe"), "Austria": ("Vienna", "German", "the euro", "Europe"),
+    "Switzerland": ("Bern", "German", "the Swiss franc", "Europe"), "Poland": ("Warsaw", "Polish", "the zloty", "Europe"),
+    "the Czech Republic": ("Prague", "Czech", "the koruna", "Europe"), "Slovakia": ("Bratislava", "Slovak", "the euro", "Europe"),
+    "Hungary": ("Budapest", "Hungarian", "the forint", "Europe"), "Romania": ("Bucharest", "Romanian", "the leu", "Europe"),
+    "Bulgaria": ("Sofia", "Bulgarian", "the lev", "Europe"), "Greece": ("Athens", "Greek", "the euro", "Europe"),
+    "Turkey": ("Ankara", "Turkish", "the lira", "Asia"), "Russia": ("Moscow", "Russian", "the ruble", "Europe"),
+    "Ukraine": ("Kyiv", "Ukrainian", "the hryvnia", "Europe"), "Belarus": ("Minsk", "Belarusian", "the Belarusian ruble", "Europe"),
+    "Lithuania": ("Vilnius", "Lithuanian", "the euro", "Europe"), "Latvia": ("Riga", "Latvian", "the euro", "Europe"),
+    "Estonia": ("Tallinn", "Estonian", "the euro", "Europe"), "Finland": ("Helsinki", "Finnish", "the euro", "Europe"),
+    "Sweden": ("Stockholm", "Swedish", "the Swedish krona", "Europe"), "Norway": ("Oslo", "Norwegian", "the Norwegian krone", "Europe"),
+    "Denmark": ("Copenhagen", "Danish", "the Danish krone", "Europe"), "Iceland": ("Reykjavik", "Icelandic", "the Icelandic krona", "Europe"),
+    "Croatia": ("Zagreb", "Croatian", "the euro", "Europe"), "Serbia": ("Belgrade", "Serbian", "the dinar", "Europe"),
+    "Slovenia": ("Ljubljana", "Slovene", "the euro", "Europe"), "Albania": ("Tirana", "Albanian", "the lek", "Europe"),
+    "Moldova": ("Chisinau", "Romanian", "the leu", "Europe"), "Malta": ("Valletta", "Maltese", "the euro", "Europe"),
+    "Cyprus": ("Nicosia", "Greek", "the euro", "Asia"), "Luxembourg": ("Luxembourg City", "Luxembourgish", "the euro", "Europe"),
+    "the United States": ("Washington, D.C.", "English", "the US dollar", "North America"),
+    "Canada": ("Ottawa", "English", "the Canadian dollar", "North America"), "Mexico": ("Mexico City", "Spanish", "the peso", "North America"),
+    "Guatemala": ("Guatemala City", "Spanish", "the quetzal", "North America"), "Cuba": ("Havana", "Spanish", "the Cuban peso", "North America"),
+    "Jamaica": ("Kingston", "English", "the Jamaican dollar", "North America"), "Haiti": ("Port-au-Prince", "Haitian Creole", "the gourde", "North America"),
+    "Costa Rica": ("San Jose", "Spanish", "the colon", "North America"), "Panama": ("Panama City", "Spanish", "the balboa", "North America"),
+    "Honduras": ("Tegucigalpa", "Spanish", "the lempira", "North America"), "Nicaragua": ("Managua", "Spanish", "the cordoba", "North America"),
+    "Brazil": ("Brasilia", "Portuguese", "the real", "South America"), "Argentina": ("Buenos Aires", "Spanish", "the Argentine peso", "South America"),
+    "Chile": ("Santiago", "Spanish", "the Chilean peso", "South America"), "Peru": ("Lima", "Spanish", "the sol", "South America"),
+    "Colombia": ("Bogota", "Spanish", "the Colombian peso", "South America"), "Venezuela": ("Caracas", "Spanish", "the bolivar", "South America"),
+    "Ecuador": ("Quito", "Spanish", "the US dollar", "South America"), "Bolivia": ("Sucre", "Spanish", "the boliviano", "South America"),
+    "Paraguay": ("Asuncion", "Spanish", "the guarani", "South America"), "Uruguay": ("Montevideo", "Spanish", "the Uruguayan peso", "South America"),
+    "China": ("Beijing", "Chinese", "the yuan", "Asia"), "Japan": ("Tokyo", "Japanese", "the yen", "Asia"),
+    "South Korea": ("Seoul", "Korean", "the won", "Asia"), "North Korea": ("Pyongyang", "Korean", "the North Korean won", "Asia"),
+    "India": ("New Delhi", "Hindi", "the Indian rupee", "Asia"), "Pakistan": ("Islamabad", "Urdu", "the Pakistani rupee", "Asia"),
+    "Bangladesh": ("Dhaka", "Bengali", "the taka", "Asia"), "Nepal": ("Kathmandu", "Nepali", "the Nepalese rupee", "Asia"),
+    "Sri Lanka": ("Colombo", "Sinhala", "the Sri Lankan rupee", "Asia"), "Thailand": ("Bangkok", "Thai", "the baht", "Asia"),
+    "Vietnam": ("Hanoi", "Vietnamese", "the dong", "Asia"), "Cambodia": ("Phnom Penh", "Khmer", "the riel", "Asia"),
+    "Laos": ("Vientiane", "Lao", "the kip", "Asia"), "Myanmar": ("Naypyidaw", "Burmese", "the kyat", "Asia"),
+    "Malaysia": ("Kuala Lumpur", "Malay", "the ringgit", "Asia"), "Singapore": ("Singapore", "English", "the Singapore dollar", "Asia"),
+    "Indonesia": ("Jakarta", "Indonesian", "the rupiah", "Asia"), "the Philippines": ("Manila", "Filipino", "the Philippine peso", "Asia"),
+    "Mongolia": ("Ulaanbaatar", "Mongolian", "the tugrik", "Asia"), "Kazakhstan": ("Astana", "Kazakh", "the tenge", "Asia"),
+    "Uzbekistan": ("Tashkent", "Uzbek", "the som", "Asia"), "Afghanistan": ("Kabul", "Pashto", "the afghani", "Asia"),
+    "Iran": ("Tehran", "Persian", "the rial", "Asia"), "Iraq": ("Baghdad", "Arabic", "the Iraqi dinar", "Asia"),
+    "Saudi Arabia": ("Riyadh", "Arabic", "the riyal", "Asia"), "Israel": ("Jerusalem", "Hebrew", "the shekel", "Asia"),
+    "Jordan": ("Amman", "Arabic", "the Jordanian dinar", "Asia"), "Lebanon": ("Beirut", "Arabic", "the Lebanese pound", "Asia"),
+    "Syria": ("Damascus", "Arabic", "the Syrian pound", "Asia"), "Qatar": ("Doha", "Arabic", "the Qatari riyal", "Asia"),
+    "Kuwait": ("Kuwait City", "Arabic", "the Kuwaiti dinar", "Asia"), "Oman": ("Muscat", "Arabic", "the Omani rial", "Asia"),
+    "Yemen": ("Sanaa", "Arabic", "the Yemeni rial", "Asia"), "Georgia": ("Tbilisi", "Georgian", "the lari", "Asia"),
+    "Armenia": ("Yerevan", "Armenian", "the dram", "Asia"), "Azerbaijan": ("Baku", "Azerbaijani", "the manat", "Asia"),
+    "Egypt": ("Cairo", "Arabic", "the Egyptian pound", "Africa"), "Morocco": ("Rabat", "Arabic", "the Moroccan dirham", "Africa"),
+    "Algeria": ("Algiers", "Arabic", "the Algerian dinar", "Africa"), "Tunisia": ("Tunis", "Arabic", "the Tunisian dinar", "Africa"),
+    "Libya": ("Tripoli", "Arabic", "the Libyan dinar", "Africa"), "Sudan": ("Khartoum", "Arabic", "the Sudanese pound", "Africa"),
+    "Ethiopia": ("Addis Ababa", "Amharic", "the birr", "Africa"), "Kenya": ("Nairobi", "Swahili", "the Kenyan shilling", "Africa"),
+    "Tanzania": ("Dodoma", "Swahili", "the Tanzanian shilling", "Africa"), "Uganda": ("Kampala", "English", "the Ugandan shilling", "Africa"),
+    "Rwanda": ("Kigali", "Kinyarwanda", "the Rwandan franc", "Africa"), "Somalia": ("Mogadishu", "Somali", "the Somali shilling", "Africa"),
+    "Nigeria": ("Abuja", "English", "the naira", "Africa"), "Ghana": ("Accra", "English", "the cedi", "Africa"),
+    "Senegal": ("Dakar", "French", "the CFA franc", "Africa"), "Mali": ("Bamako", "French", "the CFA franc", "Africa"),
+    "Cameroon": ("Yaounde", "French", "the CFA franc", "Africa"), "Angola": ("Luanda", "Portuguese", "the kwanza", "Africa"),
+    "Zambia": ("Lusaka", "English", "the Zambian kwacha", "Africa"), "Zimbabwe": ("Harare", "English", "the Zimbabwean dollar", "Africa"),
+    "Mozambique": ("Maputo", "Portuguese", "the metical", "Africa"), "Botswana": ("Gaborone", "English", "the pula", "Africa"),
+    "Namibia": ("Windhoek", "English", "the Namibian dollar", "Africa"), "South Africa": ("Pretoria", "Zulu", "the rand", "Africa"),
+    "Madagascar": ("Antananarivo", "Malagasy", "the ariary", "Africa"),
+    "Australia": ("Canberra", "English", "the Australian dollar", "Oceania"),
+    "New Zealand": ("Wellington", "English", "the New Zealand dollar", "Oceania"), "Fiji": ("Suva", "Fijian", "the Fijian dollar", "Oceania"),
+    "Papua New Guinea": ("Port Moresby", "Tok Pisin", "the kina", "Oceania"), "Samoa": ("Apia", "Samoan", "the tala", "Oceania"),
+}
+
+ELEMENTS = {
+    "hydrogen": ("H", 1), "helium": ("He", 2), "lithium": ("Li", 3), "beryllium": ("Be", 4), "boron": ("B", 5), "carbon": ("C", 6),
+    "nitrogen": ("N", 7), "oxygen": ("O", 8), "fluorine": ("F", 9), "neon": ("Ne", 10), "sodium": ("Na", 11), "magnesium": ("Mg", 12),
+    "aluminium": ("Al", 13), "silicon": ("Si", 14), "phosphorus": ("P", 15), "sulfur": ("S", 16), "chlorine": ("Cl", 17), "argon": ("Ar", 18),
+    "potassium": ("K", 19), "calcium": ("Ca", 20), "iron": ("Fe", 26), "nickel": ("Ni", 28), "copper": ("Cu", 29), "zinc": ("Zn", 30),
+    "silver": ("Ag", 47), "tin": ("Sn", 50), "iodine": ("I", 53), "platinum": ("Pt", 78), "gold": ("Au", 79), "mercury": ("Hg", 80),
+    "lead": ("Pb", 82), "uranium": ("U", 92),
+}
+
+AUTHORS = {
+    "Romeo and Juliet": "William Shakespeare", "Hamlet": "William Shakespeare", "Macbeth": "William Shakespeare",
+    "Don Quixote": "Miguel de Cervantes", "Pride and Prejudice": "Jane Austen", "Emma": "Jane Austen",
+    "Moby-Dick": "Herman Melville", "War and Peace": "Leo Tolstoy", "Anna Karenina": "Leo Tolstoy",
+    "Crime and Punishment": "Fyodor Dostoevsky", "The Odyssey": "Homer", "The Iliad": "Homer",
+    "Great Expectations": "Charles Dickens", "Oliver Twist": "Charles Dickens", "1984": "George Orwell",
+    "Animal Farm": "George Orwell", "The Hobbit": "J. R. R. Tolkien", "The Lord of the Rings": "J. R. R. Tolkien",
+    "Dracula": "Bram Stoker", "Frankenstein": "Mary Shelley", "Jane Eyre": "Charlotte Bronte",
+    "Wuthering Heights": "Emily Bronte", "The Great Gatsby": "F. Scott Fitzgerald",
+    "To Kill a Mockingbird": "Harper Lee", "Faust": "Johann Wolfgang von Goethe", "The Divine Comedy": "Dante Alighieri",
+    "Les Miserables": "Victor Hugo", "The Metamorphosis": "Franz Kafka", "Alice in Wonderland": "Lewis Carroll",
+    "Treasure Island": "Robert Louis Stevenson", "The Time Machine": "H. G. Wells", "Brave New World": "Aldous Huxley",
+}
+
+SOUNDS = {"dog": "woof", "cat": "meow", "cow": "moo", "sheep": "baa", "pig": "oink", "duck": "quack", "horse": "neigh", "lion": "roar",
+          "frog": "ribbit", "bee": "buzz", "snake": "hiss", "owl": "hoot", "rooster": "cock-a-doodle-doo", "mouse": "squeak", "wolf": "howl",
+          "donkey": "hee-haw", "crow": "caw", "chick": "cheep"}
+BABIES = {"dog": "puppy", "cat": "kitten", "cow": "calf", "sheep": "lamb", "pig": "piglet", "duck": "duckling", "horse": "foal",
+          "lion": "cub", "bear": "cub", "frog": "tadpole", "chicken": "chick", "goose": "gosling", "deer": "fawn", "goat": "kid",
+          "swan": "cygnet", "kangaroo": "joey", "owl": "owlet", "rabbit": "bunny"}
+
+OPPOSITES = {
+    "hot": "cold", "big": "small", "up": "down", "left": "right", "day": "night", "black": "white", "fast": "slow", "happy": "sad",
+    "old": "new", "rich": "poor", "light": "dark", "high": "low", "hard": "soft", "wet": "dry", "full": "empty", "open": "closed",
+    "good": "bad", "early": "late", "long": "short", "strong": "weak", "loud": "quiet", "clean": "dirty", "heavy": "light", "inside": "outside",
+    "true": "false", "always": "never", "love": "hate", "win": "lose", "start": "stop", "first": "last", "near": "far", "thick": "thin",
+    "wide": "narrow", "deep": "shallow", "brave": "afraid", "easy": "difficult", "safe": "dangerous", "push": "pull", "buy": "sell",
+    "give": "take", "begin": "end", "question": "answer", "friend": "enemy", "summer": "winter", "yes": "no", "above": "below",
+    "cheap": "expensive", "young": "old", "sweet": "bitter", "smooth": "rough",
+}
+
+COLOURS = {"the sky": "blue", "grass": "green", "snow": "white", "coal": "black", "a banana": "yellow", "a lemon": "yellow", "blood": "red",
+           "an orange": "orange", "a carrot": "orange", "a tomato": "red", "chocolate": "brown", "milk": "white", "a strawberry": "red",
+           "the sun": "yellow", "a cucumber": "green", "an elephant": "grey", "a flamingo": "pink", "an eggplant": "purple", "the sea": "blue",
+           "a fire engine": "red", "spinach": "green", "a polar bear": "white", "a raven": "black", "a leaf": "green"}
+MIXES = {("red", "yellow"): "orange", ("blue", "yellow"): "green", ("red", "blue"): "purple", ("red", "white"): "pink", ("black", "white"): "grey"}
+
+PLANETS = ["Mercury", "Venus", "Earth", "Mars", "Jupiter", "Saturn", "Uranus", "Neptune"]
+DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
+MONTHS = ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"]
+MONTH_DAYS = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
+ORDINALS = ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "eleventh", "twelfth"]
+NUMBERS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen", "fourteen",
+           "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"]
+
+# question stem (without mark): (answer sentence, short answer)
+MISC = {
+    "how many days are in a week": ("There are 7 days in a week.", "7"), "how many months are in a year": ("There are 12 months in a year.", "12"),
+    "how many hours are in a day": ("There are 24 hours in a day.", "24"), "how many minutes are in an hour": ("There are 60 minutes in an hour.", "60"),
+    "how many seconds are in a minute": ("There are 60 seconds in a minute.", "60"), "how many days are in a year": ("There are 365 days in a year.", "365"),
+    "how many weeks are in a year": ("There are 52 weeks in a year.", "52"), "how many legs does a spider have": ("A spider has 8 legs.", "8"),
+    "how many legs does an insect have": ("An insect has 6 legs.", "6"), "how many legs does a dog have": ("A dog has 4 legs.", "4"),
+    "how many legs does a cat have": ("A cat has 4 legs.", "4"), "how many legs does a bird have": ("A bird has 2 legs.", "2"),
+    "how many sides does a triangle have": ("A triangle has 3 sides.", "3"), "how many sides does a square have": ("A square has 4 sides.", "4"),
+    "how many sides does a pentagon have": ("A pentagon has 5 sides.", "5"), "how many sides does a hexagon have": ("A hexagon has 6 sides.", "6"),
+    "how many sides does an octagon have": ("An octagon has 8 sides.", "8"), "how many continents are there": ("There are 7 continents.", "7"),
+    "how many planets are in the solar system": ("There are 8 planets in the solar system.", "8"),
+    "how many letters are in the alphabet": ("There are 26 letters in the English alphabet.", "26"),
+    "what is the largest ocean": ("The largest ocean is the Pacific Ocean.", "Pacific"), "what is the largest planet": ("The largest planet is Jupiter.", "Jupiter"),
+    "what is the smallest planet": ("The smallest planet is Mercury.", "Mercury"), "what is the largest animal": ("The largest animal is the blue whale.", "whale"),
+    "what is the fastest land animal": ("The fastest land animal is the cheetah.", "cheetah"), "what is the tallest animal": ("The tallest animal is the giraffe.", "giraffe"),
+    "what is the tallest mountain": ("The tallest mountain is Mount Everest.", "Everest"), "what is the longest river": ("The longest river is the Nile.", "Nile"),
+    "what is the largest country": ("The largest country is Russia.", "Russia"), "what is the smallest country": ("The smallest country is Vatican City.", "Vatican"),
+    "what is the chemical formula of water": ("The chemical formula of water is H2O.", "H2O"), "what is the boiling point of water": ("Water boils at 100 degrees Celsius.", "100"),
+    "what is the freezing point of water": ("Water freezes at 0 degrees Celsius.", "0"), "what is the speed of light": ("The speed of light is about 300,000 kilometers per second.", "300000"),
+    "what is the closest star to Earth": ("The closest star to Earth is the Sun.", "Sun"), "what do bees make": ("Bees make honey.", "honey"),
+    "what do cows drink": ("Cows drink water.", "water"), "what do plants need to grow": ("Plants need water, light and air to grow.", "water"),
+    "who painted the Mona Lisa": ("Leonardo da Vinci painted the Mona Lisa.", "Leonardo"), "who painted The Starry Night": ("Vincent van Gogh painted The Starry Night.", "Vincent"),
+    "who discovered gravity": ("Isaac Newton described gravity.", "Newton"), "who developed the theory of relativity": ("Albert Einstein developed the theory of relativity.", "Einstein"),
+    "who invented the telephone": ("Alexander Graham Bell invented the telephone.", "Bell"), "who invented the light bulb": ("Thomas Edison is known for the light bulb.", "Edison"),
+    "who was the first person on the Moon": ("Neil Armstrong was the first person on the Moon.", "Armstrong"), "who created the C language": ("Dennis Ritchie created the C language.", "Ritchie"),
+    "who created Python": ("Guido van Rossum created Python.", "Guido"), "who created Linux": ("Linus Torvalds created Linux.", "Linus"),
+    "what gas do we breathe": ("We breathe oxygen.", "oxygen"), "what gas do plants absorb": ("Plants absorb carbon dioxide.", "carbon"),
+    "what is frozen water called": ("Frozen water is called ice.", "ice"), "what comes after Z in the alphabet": ("Nothing comes after Z; it is the last letter.", "nothing"),
+    "what planet do we live on": ("We live on Earth.", "Earth"), "what planet is known as the red planet": ("Mars is known as the red planet.", "Mars"),
+    "in which direction does the sun rise": ("The sun rises in the east.", "east"), "in which direction does the sun set": ("The sun sets in the west.", "west"),
+    "what is the square root of 9": ("The square root of 9 is 3.", "3"), "what is the square root of 16": ("The square root of 16 is 4.", "4"),
+    "what is the value of pi": ("Pi is about 3.14159.", "3.14159"), "what is the meaning of life": ("Some say it is 42.", "42"),
+    "how many fingers does a hand have": ("A hand has 5 fingers.", "5"), "how many wheels does a car have": ("A car has 4 wheels.", "4"),
+    "how many wheels does a bicycle have": ("A bicycle has 2 wheels.", "2"), "what season comes after winter": ("Spring comes after winter.", "spring"),
+    "what season comes after spring": ("Summer comes after spring.", "summer"), "what season comes after summer": ("Autumn comes after summer.", "autumn"),
+    "how many bits are in a byte": ("There are 8 bits in a byte.", "8"), "how many bytes are in a kilobyte": ("There are 1000 bytes in a kilobyte.", "1000"),
+    "what does the heart do": ("The heart pumps blood through the body.", "pump"), "how many meters are in a kilometer": ("There are 1000 meters in a kilometer.", "1000"),
+    "how many centimeters are in a meter": ("There are 100 centimeters in a meter.", "100"), "how many grams are in a kilogram": ("There are 1000 grams in a kilogram.", "1000"),
+}
+
+DEFINITIONS = {
+    "an API": "An API is a set of rules that lets programs talk to each other.", "HTTP": "HTTP is the protocol that web browsers and servers use to talk.",
+    "JSON": "JSON is a text format for data made of objects, arrays, strings and numbers.", "a database": "A database is an organized collection of data that programs can search and change.",
+    "a variable": "A variable is a name for a value in a program.", "a function": "A function is a named piece of code that can be called.",
+    "recursion": "Recursion is when a function calls itself.", "a loop": "A loop repeats a piece of code.", "an array": "An array is a list of values kept in order.",
+    "a string": "A string is a piece of text in a program.", "Python": "Python is a popular programming language that is easy to read.",
+    "JavaScript": "JavaScript is the programming language of web pages.", "the C language": "C is a small, fast programming language close to the machine.",
+    "Rust": "Rust is a programming language made for safe and fast programs.", "Linux": "Linux is a free operating system kernel.",
+    "SQL": "SQL is a language for asking questions of databases.", "Git": "Git is a tool that keeps the history of files.", "Docker": "Docker is a tool that runs programs in containers.",
+    "a compiler": "A compiler turns source code into a program that a machine can run.", "an algorithm": "An algorithm is a list of steps that solves a problem.",
+    "a bug": "A bug is a mistake in a program.", "a server": "A server is a program or machine that answers requests.", "a client": "A client is a program that sends requests to a server.",
+    "a token": "A token is a small piece of text that a language model reads or writes.", "a language model": "A language model is a program that predicts the next word of a text.",
+    "machine learning": "Machine learning is teaching programs with examples instead of rules.", "a neural network": "A neural network is a model made of many simple connected units.",
+    "streaming": "Streaming is sending a result piece by piece while it is made.", "an embedding": "An embedding is a list of numbers that stands for the meaning of a text.",
+    "a prompt": "A prompt is the text you give to a language model.", "open source": "Open source means that everyone may read and change the code.",
+    "a cache": "A cache keeps results so that they can be used again quickly.", "a thread": "A thread is a sequence of steps that runs inside a program.",
+    "gravity": "Gravity is the force that pulls things toward each other.", "photosynthesis": "Photosynthesis is how plants turn light, water and air into food.",
+    "an atom": "An atom is the smallest piece of a chemical element.", "a molecule": "A molecule is a group of atoms held together.", "a cell": "A cell is the smallest living part of a body.",
+    "evolution": "Evolution is the slow change of living things over many generations.", "a volcano": "A volcano is a mountain that can throw out hot melted rock.",
+    "a noun": "A noun is a word for a person, a place or a thing.", "a verb": "A verb is a word for an action.", "an adjective": "An adjective is a word that describes a thing.",
+    "a planet": "A planet is a large round body that goes around a star.", "a star": "A star is a huge ball of hot gas that gives light.", "an island": "An island is land with water all around it.",
+    "a prime number": "A prime number can be divided only by 1 and itself.", "an even number": "An even number can be divided by 2.", "a triangle": "A triangle is a shape with three sides.",
+    "democracy": "Democracy is a system in which the people choose their government.", "a haiku": "A haiku is a short poem of three lines.", "a metaphor": "A metaphor describes one thing as if it were another.",
+    "unit testing": "Unit testing is checking small parts of a program one by one.", "a regular expression": "A regular expression is a pattern that describes text.",
+}
+
+HELLO_WORLD = {
+    "Python": 'print("Hello, world!")', "JavaScript": 'console.log("Hello, world!");', "Ruby": 'puts "Hello, world!"',
+    "C": '#include <stdio.h>\n\nint main(void)\n{\n    printf("Hello, world!\\n");\n    return 0;\n}',
+    "Go": 'package main\n\nimport "fmt"\n\nfunc main() {\n    fmt.Println("Hello, world!")\n}',
+    "Rust": 'fn main() {\n    println!("Hello, world!");\n}', "Bash": 'echo "Hello, world!"', "PHP": '<?php echo "Hello, world!";',
+    "Java": 'class Main {\n    public static void main(String[] args) {\n        System.out.println("Hello, world!");\n    }\n}',
+    "Lua": 'print("Hello, world!")', "Perl": 'print "Hello, world!\\n";', "SQL": "SELECT 'Hello, world!';",
+}
+
+LANGS = ["French", "Spanish", "German", "Italian"]
+TRANSLATIONS = {  # English: French, Spanish, German, Italian
+    "hello": ("bonjour", "hola", "hallo", "ciao"), "goodbye": ("au revoir", "adiós", "auf Wiedersehen", "arrivederci"),
+    "thank you": ("merci", "gracias", "danke", "grazie"), "yes": ("oui", "sí", "ja", "sì"), "no": ("non", "no", "nein", "no"),
+    "please": ("s'il vous plaît", "por favor", "bitte", "per favore"), "good morning": ("bonjour", "buenos días", "guten Morgen", "buongiorno"),
+    "good night": ("bonne nuit", "buenas noches", "gute Nacht", "buonanotte"), "cat": ("chat", "gato", "Katze", "gatto"), "dog": ("chien", "perro", "Hund", "cane"),
+    "house": ("maison", "casa", "Haus", "casa"), "water": ("eau", "agua", "Wasser", "acqua"), "bread": ("pain", "pan", "Brot", "pane"), "book": ("livre", "libro", "Buch", "libro"),
+    "red": ("rouge", "rojo", "rot", "rosso"), "blue": ("bleu", "azul", "blau", "blu"), "green": ("vert", "verde", "grün", "verde"), "white": ("blanc", "blanco", "weiß", "bianco"),
+    "black": ("noir", "negro", "schwarz", "nero"), "one": ("un", "uno", "eins", "uno"), "two": ("deux", "dos", "zwei", "due"), "three": ("trois", "tres", "drei", "tre"),
+    "friend": ("ami", "amigo", "Freund", "amico"), "love": ("amour", "amor", "Liebe", "amore"), "world": ("monde", "mundo", "Welt", "mondo"), "day": ("jour", "día", "Tag", "giorno"),
+    "night": ("nuit", "noche", "Nacht", "notte"), "sun": ("soleil", "sol", "Sonne", "sole"), "moon": ("lune", "luna", "Mond", "luna"), "tree": ("arbre", "árbol", "Baum", "albero"),
+    "flower": ("fleur", "flor", "Blume", "fiore"), "apple": ("pomme", "manzana", "Apfel", "mela"), "milk": ("lait", "leche", "Milch", "latte"), "fish": ("poisson", "pez", "Fisch", "pesce"),
+    "bird": ("oiseau", "pájaro", "Vogel", "uccello"), "horse": ("cheval", "caballo", "Pferd", "cavallo"), "city": ("ville", "ciudad", "Stadt", "città"), "car": ("voiture", "coche", "Auto", "macchina"),
+    "school": ("école", "escuela", "Schule", "scuola"), "time": ("temps", "tiempo", "Zeit", "tempo"), "man": ("homme", "hombre", "Mann", "uomo"), "woman": ("femme", "mujer", "Frau", "donna"),
+    "child": ("enfant", "niño", "Kind", "bambino"), "mother": ("mère", "madre", "Mutter", "madre"), "father": ("père", "padre", "Vater", "padre"), "how are you": ("comment ça va", "cómo estás", "wie geht es dir", "come stai"),
+}
+
+JOKES = [
+    "Why did the scarecrow win a prize? Because he was outstanding in his field.", "Why do programmers prefer dark mode? Because light attracts bugs.",
+    "What do you call a bear with no teeth? A gummy bear.", "Why did the math book look sad? It had too many problems.",
+    "What do you call cheese that is not yours? Nacho cheese.", "Why can't a bicycle stand on its own? It is two tired.",
+    "How do trees get online? They log in.", "Why did the computer go to the doctor? It had a virus.", "What has keys but opens no doors? A piano.",
+    "Why did the chicken cross the road? To get to the other side.", "There are 10 kinds of people: those who know binary and those who don't.",
+    "Why was the robot so tired? It had a hard drive.", "What do you call a fish without eyes? A fsh.", "Why don't skeletons fight each other? They don't have the guts.",
+]

@@ -1,0 +1,75 @@
+#!/usr/bin/env python3
+"""Writes the data the built-in model is trained on and examined with, as JSON lines.
+
+    generate.py --out DIR [--documents N] [--questions N] [--seed N]
+
+DIR/train.jsonl holds documents to learn from, DIR/held_out.jsonl questions with their one right answer.
+The held-out side uses other names, words, numbers and phrasings (see gen/words.py). The same arguments
+always give the same files."""
+
+import argparse
+import json
+import os
+
+from gen import skills_basic as basic
+from gen import skills_chat as chats
+from gen import skills_text as text
+from gen.words import Context
+
+# category: (weight, skill, kind)   kind: "qa" returns question, answer, short; "chat" returns messages;
+# "open": many answers are right, so it is not among the questions
+SKILLS = {
+    "talk": (6, basic.talk, "qa"), "joke": (1, basic.joke, "open"), "story": (3, basic.story, "open"), "poem": (1, basic.poem, "qa"),
+    "capital": (7, basic.capital, "qa"), "facts": (4, basic.fact_misc, "qa"), "definition": (3, basic.definition, "qa"), "hello_world": (1, basic.hello_world, "qa"),
+    "language": (2, basic.language, "qa"), "currency": (2, basic.currency, "qa"), "continent": (2, basic.continent, "qa"), "element": (3, basic.element, "qa"),
+    "author": (2, basic.author, "qa"), "animal": (2, basic.animal, "qa"), "opposite": (2, basic.opposite, "qa"), "colour": (2, basic.colour, "qa"), "calendar": (3, basic.calendar, "qa"),
+    "translate": (4, basic.translate, "qa"), "arithmetic": (9, basic.arithmetic, "qa"), "word_problem": (3, basic.word_problem, "qa"), "compare": (3, basic.compare, "qa"), "counting": (2, basic.counting, "qa"),
+    "unknown": (3, basic.unknown, "qa"), "repeat": (6, text.repeat, "qa"), "case": (4, text.upper, "qa"), "title_case": (1, text.title, "qa"), "spell": (3, text.spell, "qa"), "letters": (2, text.letters, "qa"),
+    "words": (3, text.word_ops, "qa"), "order": (3, text.reorder, "qa"), "format": (4, text.format_list, "qa"), "to_json": (2, text.to_json, "qa"), "lookup": (8, text.lookup, "qa"), "lookup_missing": (1.5, text.lookup_missing, "qa"),
+    "introduce": (4, text.introduce, "qa"), "table": (5, text.table, "qa"), "yes_no": (3, text.yes_no, "qa"), "sentiment": (1, text.sentiment, "qa"), "choose": (2, text.pick, "qa"), "extract": (3, text.summary_first, "qa"),
+    "system": (12, chats.system_style, "chat"), "recall": (8, chats.recall, "chat"), "not_told": (1, chats.not_told, "chat"), "follow_up": (5, chats.follow_up, "chat"), "correction": (2, chats.correction, "chat"), "long_chat": (5, chats.long_chat, "open_chat"),
+}
+
+
+def document(c, category):
+    """One document of a category."""
+    _, skill, kind = SKILLS[category]
+    made = skill(c)
+    if kind.endswith("chat"):
+        messages = made
+    else:
+        question, answer, _ = made
+        if not c.held and c.chance(0.04):  # the legacy completions API gives plain text, not a chat
+            return {"category": "plain", "prompt": question, "completion": c.any(["\n\n", "\n\n", "\n", " "]) + answer}
+        messages = chats.chat(question, answer)
+    if messages[0]["role"] == "user" and c.chance(0.35):
+        system = c.say(*chats.PLAIN_SYSTEMS) if c.chance(0.6) else chats.PLAIN_SYSTEMS[0]
+        messages = [chats.message("system", system)] + messages
+    return {"category": category, "messages": messages}
+
+
+def write(path, count, seed, held):
+    names = [k for k in SKILLS if not (held and SKILLS[k][2].startswith("open"))]
+    weights = [1 if held else SKILLS[k][0] for k in names]
+    chooser = Context(f"{seed}/{held}", held)
+    with open(path, "w", encoding="utf-8") as out:
+        for i in range(count):
+            category = names[i % len(names)] if held else chooser.r.choices(names, weights)[0]
+            c = Context(f"{seed}/{held}/{i}", held)
+            out.write(json.dumps(document(c, category), ensure_ascii=False) + "\n")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", required=True)
+    parser.add_argument("--documents", type=int, default=300000)
+    parser.add_argument("--questions", type=int, default=2150)
+    parser.add_argument("--seed", type=int, default=1)
+    args = parser.parse_args()
+    os.makedirs(args.out, exist_ok=True)
+    write(os.path.join(args.out, "train.jsonl"), args.documents, args.seed, False)
+    write(os.path.join(args.out, "held_out.jsonl"), args.questions, args.seed, True)
+
+
+if __name__ == "__main__":
+    main()
