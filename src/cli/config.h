@@ -52,7 +52,6 @@ struct config {
         struct config_list cors_origins; /* empty: CORS off; "*": any */
         struct {
                 int64_t max_body;   /* JSON body */
-                int64_t max_upload; /* one multipart file */
                 int64_t max_connections;
                 int64_t header_timeout, body_timeout, idle_timeout, write_timeout;
         } limits;
@@ -66,7 +65,7 @@ struct config {
                 int64_t context;   /* tokens a sequence may hold; 0: what the model was made for */
                 int64_t kv_memory; /* bytes of the KV cache; 0: chosen from the machine's memory */
                 int64_t batch;     /* sequences decoded in one step */
-                int64_t queue;     /* waiting turns before 429 */
+                int64_t queue;     /* waiting turns before clients get 503 */
         } engine;
         int unknown_parameters;     /* enum config_unknown */
         int64_t shutdown_grace;     /* time for streams to end after SIGTERM */
