@@ -110,7 +110,7 @@ static void a_file_sets_everything(void **state)
                            "  cert: c.pem\n"
                            "  key: k.pem\n"
                            "threads: {http: 2, workers: 3, engine: 4}\n"
-                           "engine: {context: 4096, kv_memory: 1G, batch: 8, queue: 0}\n"
+                           "engine: {context: 4096, kv_memory: 1G, batch: 8, queue: 7}\n"
                            "unknown_parameters: ignore\n"
                            "shutdown_grace: 0\n"
                            "response_retention: 7d\n";
@@ -140,7 +140,7 @@ static void a_file_sets_everything(void **state)
         assert_int_equal(c.threads.engine, 4);
         assert_int_equal(c.engine.context, 4096);
         assert_int_equal(c.engine.kv_memory, 1 << 30);
-        assert_int_equal(c.engine.queue, 0);
+        assert_int_equal(c.engine.queue, 7);
         assert_int_equal(c.unknown_parameters, CONFIG_UNKNOWN_IGNORE);
         assert_int_equal(c.shutdown_grace, 0);
         assert_int_equal(c.response_retention, 7 * 86400);
