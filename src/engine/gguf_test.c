@@ -64,7 +64,8 @@ static int parse(const void *p, size_t n, struct gguf **ret, char *err)
         static void *copy;
         mem_free(copy);
         copy = mem_alloc(n ? n : 1);
-        memcpy(copy, p, n);
+        if (n)
+                memcpy(copy, p, n);
         *ret = NULL;
         err[0] = 0;
         return gguf_parse(copy, n, ret, err, 200);

@@ -5,13 +5,25 @@
 #include <string.h>
 #include "kernels/variants.h"
 
+#if KERN_X86
+#include <cpuid.h>
+#endif
+
+#if KERN_X86
+/* No name for it in every compiler's __builtin_cpu_supports. */
+static bool has_f16c(void)
+{
+        unsigned a, b, c, d;
+        return __get_cpuid(1, &a, &b, &c, &d) && c & bit_F16C;
+}
+#endif
+
 static bool supported(enum kern_isa isa)
 {
 #if KERN_X86
         __builtin_cpu_init();
         if (isa == KERN_AVX2)
-                return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-                       __builtin_cpu_supports("f16c");
+                return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
         if (isa == KERN_AVX512)
                 return supported(KERN_AVX2) && __builtin_cpu_supports("avx512f") &&
                        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
