@@ -65,7 +65,7 @@ static void lay_out_rows(struct eval *e, struct slab *s)
 static void lay_out_threads(struct eval *e, struct slab *s)
 {
         const struct hparams *hp = e->hp;
-        int group = hp->n_head / hp->n_head_kv, n = team_size(e->team);
+        int group = hp->n_head / hp->n_head_kv, n = kern_team_size(e->team);
         e->tile_tokens = group >= QUERIES ? 1 : QUERIES / group;
         size_t queries = (size_t)e->tile_tokens * (size_t)group, hd = (size_t)hp->head_dim;
         size_t ctx = ((size_t)e->max_ctx + KERN_KV_BLOCK - 1) / KERN_KV_BLOCK * KERN_KV_BLOCK;
@@ -126,23 +126,23 @@ void eval_run(struct eval *e)
                         b->block[sp->row + i] = sp->blocks[(sp->pos + i) / KERN_KV_BLOCK];
                 }
         }
-        team_run(e->team, run_thread, e);
+        kern_team_run(e->team, run_thread, e);
 }
 
 void graph_sync(struct eval *e)
 {
-        team_barrier(e->team);
+        kern_team_barrier(e->team);
 }
 
 /* This thread's tokens of the batch. */
 static void my_tokens(const struct eval *e, int tid, int n, size_t *ret_from, size_t *ret_to)
 {
-        team_share(tid, team_size(e->team), (size_t)n, 1, ret_from, ret_to);
+        kern_team_share(tid, kern_team_size(e->team), (size_t)n, 1, ret_from, ret_to);
 }
 
 static void my_rows(const struct eval *e, int tid, const struct weight *w, size_t *ret_from, size_t *ret_to)
 {
-        team_share(tid, team_size(e->team), w->rows, ROW_UNIT, ret_from, ret_to);
+        kern_team_share(tid, kern_team_size(e->team), w->rows, ROW_UNIT, ret_from, ret_to);
 }
 
 static const void *row_at(const struct weight *w, size_t row)
@@ -301,7 +301,7 @@ static void attend(struct eval *e, int tid, int layer, const struct span *sp, in
 
 void graph_attention(struct eval *e, int tid, int layer)
 {
-        int heads = e->hp->n_head_kv, threads = team_size(e->team), unit = 0;
+        int heads = e->hp->n_head_kv, threads = kern_team_size(e->team), unit = 0;
         for (int s = 0; s < e->batch.n_spans; s++) {
                 const struct span *sp = &e->batch.spans[s];
                 for (int first = 0; first < sp->n; first += e->tile_tokens) {

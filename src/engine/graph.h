@@ -10,7 +10,7 @@
 #include "engine/arch.h"
 #include "engine/kv.h"
 
-struct team;
+struct kern_team;
 
 /* Consecutive tokens of one sequence. */
 struct span {
@@ -40,7 +40,7 @@ struct eval_thread {
 
 struct eval {
         const struct kern *k;
-        struct team *team;
+        struct kern_team *team;
         const struct hparams *hp;
         const struct arch *arch;
         const struct layer *global, *layers;

@@ -341,7 +341,7 @@ static int sched_init(struct sched *s, const struct engine_opts *o, char *err, s
                 snprintf(err, errn, "the memory for keys and values is too small for this model");
                 return -EINVAL;
         }
-        s->team = team_new(o->threads > 0 ? o->threads : team_default_threads());
+        s->team = kern_team_new(o->threads > 0 ? o->threads : kern_team_default_threads());
         s->cands = mem_alloc((size_t)m->hp.n_vocab * sizeof(*s->cands));
         s->probs = mem_alloc((size_t)m->hp.n_vocab * sizeof(*s->probs));
         if (!s->team || !s->cands || !s->probs || vec_reserve(&s->active, (size_t)s->max_batch) ||
@@ -363,7 +363,7 @@ static void sched_free(struct sched *s)
 {
         eval_release(&s->eval);
         kv_release(&s->kv);
-        team_free(s->team);
+        kern_team_free(s->team);
         vec_release(&s->waiting);
         vec_release(&s->active);
         vec_release(&s->jobs);

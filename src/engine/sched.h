@@ -41,7 +41,7 @@ struct sched {
         pthread_t thread;
         bool running;
         struct eval eval;
-        struct team *team;
+        struct kern_team *team;
         struct kv kv;
         int n_ctx, max_batch, max_live, max_rows;
         struct VEC(struct engine_seq *) waiting; /* by priority, then arrival */

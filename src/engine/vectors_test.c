@@ -48,7 +48,7 @@ static void check_logits(const struct engine_model *m, const json_t *c, bool qua
         int32_t prompt[MAX_PROMPT], blocks[KV_BLOCKS];
         size_t n = tokens_of(json_get(c, "prompt"), prompt);
         struct kv kv;
-        struct team *team = team_new(2);
+        struct kern_team *team = kern_team_new(2);
         struct eval e = { .k = m->k,
                           .team = team,
                           .hp = &m->hp,
@@ -74,7 +74,7 @@ static void check_logits(const struct engine_model *m, const json_t *c, bool qua
         assert_true(exact < (quantized ? 1e-2 : 2e-4));
         assert_true(other < (quantized ? 5e-2 : 3e-3));
         eval_release(&e);
-        team_free(team);
+        kern_team_free(team);
         kv_release(&kv);
 }
 

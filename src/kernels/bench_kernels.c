@@ -21,24 +21,24 @@ static void run_product(void *arg, int tid)
 {
         struct product *p = arg;
         size_t from, to, rb = kern_type_size(p->type, N);
-        team_share(tid, p->threads, p->rows, 16, &from, &to);
+        kern_team_share(tid, p->threads, p->rows, 16, &from, &to);
         p->type->gemm[p->k->isa](p->w + from * rb, rb, &p->act, p->y + from, p->rows, to - from, p->nt);
 }
 
 /* Seconds of the best of a few runs. */
-static double best_time(struct team *team, struct product *p)
+static double best_time(struct kern_team *team, struct product *p)
 {
         int64_t best = INT64_MAX, start = clock_mono_us();
         for (int i = 0; i < 3 || clock_mono_us() - start < 200000; i++) {
                 int64_t t = clock_mono_us();
-                team_run(team, run_product, p);
+                kern_team_run(team, run_product, p);
                 t = clock_mono_us() - t;
                 best = t < best ? t : best;
         }
         return (double)best / 1e6;
 }
 
-static void bench_type(struct team *team, struct product *p, double bandwidth, double fma)
+static void bench_type(struct kern_team *team, struct product *p, double bandwidth, double fma)
 {
         double bytes = (double)ROWS * (double)kern_type_size(p->type, N);
         p->rows = ROWS;
@@ -54,7 +54,7 @@ static void bench_type(struct team *team, struct product *p, double bandwidth, d
 
 int main(void)
 {
-        struct team *team = team_new(team_default_threads());
+        struct kern_team *team = kern_team_new(kern_team_default_threads());
         size_t ldq = kern_q8_bytes(N), ldd = kern_q8_scales(N);
         float *x = mem_calloc((size_t)TOKENS * N, sizeof(*x)), *d = mem_calloc(TOKENS * ldd, sizeof(*d));
         uint8_t *q = mem_calloc(TOKENS, ldq);
@@ -68,8 +68,11 @@ int main(void)
                 x[i] = (float)rng_unit(&rng) - 0.5f;
         memset(w, 0x11, (size_t)ROWS * N * 4); /* real pages, ordinary numbers in every type */
         double bandwidth = machine_bandwidth(team), fma = machine_fma(team);
-        printf("%d threads: read %.1f GB/s, FMA %.1f Gflop/s\n", team_size(team), bandwidth / 1e9, fma / 1e9);
-        struct product p = { .act = { x, N, q, ldq, d, ldd, N }, .w = w, .y = y, .threads = team_size(team) };
+        printf("%d threads: read %.1f GB/s, FMA %.1f Gflop/s\n", kern_team_size(team), bandwidth / 1e9,
+               fma / 1e9);
+        struct product p = {
+                .act = { x, N, q, ldq, d, ldd, N }, .w = w, .y = y, .threads = kern_team_size(team)
+        };
         for (int isa = KERN_REF; isa < KERN_ISAS; isa++) {
                 p.k = kern_variant((enum kern_isa)isa);
                 for (size_t t = 0; p.k && t < TOKENS; t++)
@@ -82,6 +85,6 @@ int main(void)
         mem_free(q);
         mem_free(w);
         mem_free(y);
-        team_free(team);
+        kern_team_free(team);
         return 0;
 }

@@ -27,7 +27,7 @@ static inline void machine_read(void *arg, int tid)
         struct machine_job *j = arg;
         size_t from, to;
         lanes_u64 a = { 0 }, b = { 0 }, c = { 0 }, d = { 0 };
-        team_share(tid, j->threads, READ_BYTES, 4096, &from, &to);
+        kern_team_share(tid, j->threads, READ_BYTES, 4096, &from, &to);
         for (const lanes_u64 *p = (const void *)(j->bytes + from), *end = (const void *)(j->bytes + to);
              p < end; p += 4)
                 a ^= p[0], b ^= p[1], c ^= p[2], d ^= p[3];
@@ -65,9 +65,9 @@ static void machine_fma_plain(void *arg, int tid)
 }
 
 /* Bytes per second. */
-static double machine_bandwidth(struct team *team)
+static double machine_bandwidth(struct kern_team *team)
 {
-        struct machine_job j = { .threads = team_size(team) };
+        struct machine_job j = { .threads = kern_team_size(team) };
         uint8_t *raw = mem_alloc(READ_BYTES + 64);
         if (!raw)
                 return 0;
@@ -76,7 +76,7 @@ static double machine_bandwidth(struct team *team)
         int64_t best = INT64_MAX;
         for (int i = 0; i < 6; i++) {
                 int64_t t = clock_mono_us();
-                team_run(team, machine_read, &j);
+                kern_team_run(team, machine_read, &j);
                 t = clock_mono_us() - t;
                 best = t < best ? t : best;
         }
@@ -85,7 +85,7 @@ static double machine_bandwidth(struct team *team)
 }
 
 /* Multiplications and additions per second, with the widest vectors of this CPU. */
-static double machine_fma(struct team *team)
+static double machine_fma(struct kern_team *team)
 {
         struct machine_job j = { 0 };
         void (*fn)(void *, int) = machine_fma_plain;
@@ -98,10 +98,10 @@ static double machine_fma(struct team *team)
         int64_t best = INT64_MAX;
         for (int i = 0; i < 3; i++) {
                 int64_t t = clock_mono_us();
-                team_run(team, fn, &j);
+                kern_team_run(team, fn, &j);
                 t = clock_mono_us() - t;
                 best = t < best ? t : best;
         }
-        return 2.0 * 12 * 16 * FMA_ROUNDS * team_size(team) / (double)best * 1e6;
+        return 2.0 * 12 * 16 * FMA_ROUNDS * kern_team_size(team) / (double)best * 1e6;
 }
 #endif

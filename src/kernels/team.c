@@ -20,12 +20,12 @@ struct gate {
 };
 
 struct member {
-        struct team *team;
+        struct kern_team *team;
         pthread_t thread;
         int tid;
 };
 
-struct team {
+struct kern_team {
         struct gate start;   /* a new job */
         struct gate barrier; /* everybody has arrived */
         _Alignas(64) atomic_int arrived;
@@ -33,7 +33,7 @@ struct team {
         bool stop; /* written before start.gen changes */
         void (*fn)(void *arg, int tid);
         void *arg;
-        struct member *members; /* n - 1: thread 0 is the caller of team_run */
+        struct member *members; /* n - 1: thread 0 is the caller of kern_team_run */
         void *raw;              /* what mem_calloc gave */
 };
 
@@ -65,7 +65,7 @@ static void gate_open(struct gate *g)
                 syscall(SYS_futex, &g->gen, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
 }
 
-void team_barrier(struct team *t)
+void kern_team_barrier(struct kern_team *t)
 {
         if (t->n == 1)
                 return;
@@ -81,33 +81,33 @@ void team_barrier(struct team *t)
 static void *member_main(void *arg)
 {
         struct member *m = arg;
-        struct team *t = m->team;
+        struct kern_team *t = m->team;
         for (unsigned gen = 0;; gen++) {
                 gate_wait(&t->start, gen);
                 if (t->stop)
                         return NULL;
                 t->fn(t->arg, m->tid);
-                team_barrier(t);
+                kern_team_barrier(t);
         }
 }
 
-void team_run(struct team *t, void (*fn)(void *arg, int tid), void *arg)
+void kern_team_run(struct kern_team *t, void (*fn)(void *arg, int tid), void *arg)
 {
         t->fn = fn;
         t->arg = arg;
         if (t->n > 1)
                 gate_open(&t->start);
         fn(arg, 0);
-        team_barrier(t);
+        kern_team_barrier(t);
 }
 
-struct team *team_new(int n)
+struct kern_team *kern_team_new(int n)
 {
         /* The gates are aligned to cache lines, which mem_alloc does not promise. */
-        void *raw = n < 1 ? NULL : mem_calloc(1, sizeof(struct team) + 64);
+        void *raw = n < 1 ? NULL : mem_calloc(1, sizeof(struct kern_team) + 64);
         if (!raw)
                 return NULL;
-        struct team *t = (struct team *)(((uintptr_t)raw + 63) & ~(uintptr_t)63);
+        struct kern_team *t = (struct kern_team *)(((uintptr_t)raw + 63) & ~(uintptr_t)63);
         t->raw = raw;
         t->n = n;
         t->members = mem_calloc((size_t)n, sizeof(*t->members));
@@ -120,11 +120,11 @@ struct team *team_new(int n)
         }
         if (t->members && t->started == n - 1)
                 return t;
-        team_free(t);
+        kern_team_free(t);
         return NULL;
 }
 
-void team_free(struct team *t)
+void kern_team_free(struct kern_team *t)
 {
         if (!t)
                 return;
@@ -136,12 +136,12 @@ void team_free(struct team *t)
         mem_free(t->raw);
 }
 
-int team_size(const struct team *t)
+int kern_team_size(const struct kern_team *t)
 {
         return t->n;
 }
 
-void team_share(int tid, int threads, size_t n, size_t unit, size_t *ret_from, size_t *ret_to)
+void kern_team_share(int tid, int threads, size_t n, size_t unit, size_t *ret_from, size_t *ret_to)
 {
         size_t units = (n + unit - 1) / unit, k = (size_t)tid, all = (size_t)threads;
         size_t from = units * k / all * unit, to = units * (k + 1) / all * unit;
@@ -163,7 +163,7 @@ static int quota_cores(void)
         return (int)((quota + period - 1) / period);
 }
 
-int team_default_threads(void)
+int kern_team_default_threads(void)
 {
         cpu_set_t set;
         int n = sched_getaffinity(0, sizeof(set), &set) ? 1 : CPU_COUNT(&set);

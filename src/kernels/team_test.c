@@ -8,7 +8,7 @@
 #include "kernels/team.h"
 
 struct work {
-        struct team *team;
+        struct kern_team *team;
         int cells[8];
         int wrong[8];
 };
@@ -19,10 +19,10 @@ static void rounds(void *arg, int tid)
         struct work *w = arg;
         for (int round = 1; round <= 300; round++) {
                 w->cells[tid] = round;
-                team_barrier(w->team);
-                for (int i = 0; i < team_size(w->team); i++)
+                kern_team_barrier(w->team);
+                for (int i = 0; i < kern_team_size(w->team); i++)
                         w->wrong[tid] += w->cells[i] != round;
-                team_barrier(w->team);
+                kern_team_barrier(w->team);
         }
 }
 
@@ -30,13 +30,13 @@ static void test_barriers(void **state)
 {
         (void)state;
         for (int n = 1; n <= 5; n += 2) {
-                struct work w = { .team = team_new(n) };
+                struct work w = { .team = kern_team_new(n) };
                 assert_non_null(w.team);
                 for (int i = 0; i < 20; i++)
-                        team_run(w.team, rounds, &w);
+                        kern_team_run(w.team, rounds, &w);
                 for (int i = 0; i < n; i++)
                         assert_int_equal(w.wrong[i], 0);
-                team_free(w.team);
+                kern_team_free(w.team);
         }
 }
 
@@ -47,7 +47,7 @@ static void test_share(void **state)
                 for (int threads = 1; threads < 7; threads++) {
                         size_t next = 0, from, to;
                         for (int tid = 0; tid < threads; tid++, next = to) {
-                                team_share(tid, threads, n, 8, &from, &to);
+                                kern_team_share(tid, threads, n, 8, &from, &to);
                                 assert_int_equal(from, next);
                                 assert_true(from % 8 == 0 || from == n);
                         }
@@ -59,9 +59,9 @@ static void test_share(void **state)
 static void test_sizes(void **state)
 {
         (void)state;
-        assert_true(team_default_threads() >= 1);
-        assert_null(team_new(0));
-        team_free(NULL);
+        assert_true(kern_team_default_threads() >= 1);
+        assert_null(kern_team_new(0));
+        kern_team_free(NULL);
 }
 
 int main(void)
