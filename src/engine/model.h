@@ -9,7 +9,7 @@
 #include "kernels/kernels.h"
 
 struct sched;
-struct team;
+struct kern_team;
 
 /* Ids of the ChatML markers, -1 when the vocabulary has none. */
 struct chat_ids {
