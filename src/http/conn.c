@@ -61,8 +61,11 @@ static struct conn *conn_new(struct http_server *s, struct MHD_Connection *mhd)
         c->fresh = true;
         peer_name(mhd, c->peer);
         conn_advance(c, PHASE_IDLE, (int64_t)s->config.header_timeout_s * 1000);
+        if (watch_conn_add(c)) {
+                mem_free(c);
+                return NULL;
+        }
         atomic_fetch_add(&s->connections, 1);
-        watch_conn_add(c);
         return c;
 }
 

@@ -36,6 +36,7 @@ struct http_server {
         int port;
         atomic_bool stopping;  /* replies close their connections */
         atomic_bool cancelled; /* nothing may be suspended any more */
+        atomic_bool ending;    /* MHD is being stopped */
         atomic_ullong requests, refused, timeouts, aborted;
         atomic_long connections, active;
 };
@@ -44,9 +45,9 @@ struct http_server {
  * fd is open all that time. */
 struct conn {
         struct http_server *server;
-        struct conn *prev, *next; /* the watcher's list, under its lock */
-        struct http_req *req;     /* I/O thread: the current one, NULL between requests */
-        struct http_req *spare;   /* I/O thread: the last request's memory, to be used again */
+        long slot;              /* in the watcher */
+        struct http_req *req;   /* I/O thread: the current one, NULL between requests */
+        struct http_req *spare; /* I/O thread: the last request's memory, to be used again */
         int fd;
         bool fresh;  /* I/O thread: no request line was understood yet */
         bool linger; /* I/O thread: read on after the close, so that the reply survives */
@@ -113,7 +114,7 @@ struct http_req {
         bool cut;   /* the reply was written past MHD: a close by MHD is then no abort */
         bool completed_ok;
 
-        long slot; /* in the watcher, -1 when none; I/O thread */
+        bool watched; /* I/O thread: a disconnect calls http_req_abort */
 };
 
 /* request.c */
@@ -175,12 +176,14 @@ void cors_add(const struct http_req *r, struct MHD_Response *response);
 /* watch.c */
 int watch_start(struct http_server *s);
 void watch_stop(struct http_server *s);
-void watch_conn_add(struct conn *c);
+int watch_conn_add(struct conn *c);     /* 0 or a negative errno */
 void watch_conn_remove(struct conn *c); /* when it returns the watcher does not use c->fd */
-void watch_req_add(struct http_req *r); /* from now on a disconnect calls http_req_abort; I/O thread */
+/* From now on a disconnect calls http_req_abort, at once when the client is gone already. I/O thread. */
+void watch_req_add(struct http_req *r);
 void watch_req_remove(struct http_req *r);
 void watch_linger(struct http_server *s, int fd); /* takes fd; a negative one is ignored */
-void watch_abort_all(struct http_server *s);
+/* Aborts every watched request and closes every connection; MHD notices on its own. */
+void watch_close_all(struct http_server *s);
 
 /* tls.c: terminates TLS and hands plain socket-pair ends to `deliver`, which owns them. */
 struct tls_front *tls_start(const struct http_config *config, int listen_fd,

@@ -98,10 +98,11 @@ void refuse_raw(struct http_server *s, struct http_req *r, int fd, int status, c
  * A request that it cannot parse (headers, chunk sizes, limits) never reaches the access handler: the library
  * queues an HTML page of its own, and has no option to change that. It does so through its exported
  * MHD_queue_response, which the dynamic linker resolves to the definition below. It writes the application's
- * words to the socket and answers MHD_NO, upon which MHD closes the connection. (Queueing another response
- * would not do: for some errors 0.9.75 then sends the header twice.) Our own replies go straight to the
- * library's function. Were the call ever bound inside the library (or were it linked statically), clients
- * would get the HTML page with the same status. */
+ * words to the socket and closes it for writing, so that the page, which is queued all the same, goes
+ * nowhere. (Queueing another response would not do: for some errors 0.9.75 sends the header twice. Nor would
+ * refusing to queue: it then frees memory that it goes on to read.) Our own replies go straight to the
+ * library's function. Were the call ever bound inside the library, or the library linked statically, clients
+ * would get the page with the same status. */
 
 enum MHD_Result mhd_queue(struct MHD_Connection *mhd, unsigned int status, struct MHD_Response *response)
 {
@@ -140,5 +141,7 @@ enum MHD_Result MHD_queue_response(struct MHD_Connection *mhd, unsigned int stat
                 return mhd_queue(mhd, status, page);
         struct http_req *r = conn_refused(c, (int)status);
         refuse_raw(c->server, r, c->fd, (int)status, parse_error(status));
-        return MHD_NO;
+        shutdown(c->fd, SHUT_WR);
+        /* While it stops, 0.9.75 takes no response but says it did, and would use it. */
+        return atomic_load(&c->server->ending) ? MHD_NO : mhd_queue(mhd, status, page);
 }

@@ -200,6 +200,15 @@ static size_t stream_ping(struct http_req *r, char *out, size_t max)
         return sizeof(ping) - 1;
 }
 
+/* Ends a stream nobody will read. MHD forgets connections whose reader reports an error (0.9.75 keeps their
+ * sockets open until a timeout), so the end looks regular to it and fails on the socket, which is shut here.
+ */
+static ssize_t stream_give_up(struct http_req *r)
+{
+        shutdown(r->conn->fd, SHUT_RDWR);
+        return MHD_CONTENT_READER_END_OF_STREAM;
+}
+
 /* MHD's content reader: the stream is pulled as fast as the client reads, and sleeps when there is nothing.
  */
 static ssize_t stream_pull(void *cls, uint64_t position, char *out, size_t max)
@@ -209,7 +218,7 @@ static ssize_t stream_pull(void *cls, uint64_t position, char *out, size_t max)
         atomic_store(&r->last_pull_ms, clock_mono_ms());
         for (;;) {
                 if (http_req_aborted(r))
-                        return MHD_CONTENT_READER_END_WITH_ERROR;
+                        return stream_give_up(r);
                 long n = stream_take(r, out, max);
                 if (n < 0) {
                         pthread_mutex_lock(&r->lock);
@@ -228,7 +237,7 @@ static ssize_t stream_pull(void *cls, uint64_t position, char *out, size_t max)
                 if (http_req_suspend(r))
                         return 0;
                 if (atomic_load(&r->server->cancelled))
-                        return MHD_CONTENT_READER_END_WITH_ERROR;
+                        http_req_abort(r);
         }
 }
 

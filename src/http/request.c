@@ -24,7 +24,6 @@ static void http_req_reset(struct http_req *r, struct conn *c, struct MHD_Connec
         r->attached = true;
         r->content_length = -1;
         r->body_max = c->server->config.max_body_bytes;
-        r->slot = -1;
         r->start_us = clock_mono_us();
         memcpy(r->peer, c->peer, sizeof(r->peer));
         pthread_mutex_init(&r->lock, NULL);

@@ -12,6 +12,8 @@
 
 /* What MHD needs in a connection's memory besides the header bytes. */
 #define POOL_EXTRA (8 * 1024)
+/* For the I/O threads to close their connections before they are stopped. */
+#define CLOSE_MS 1000
 
 /* ---- Listening ---- */
 
@@ -217,10 +219,11 @@ int http_server_port(const struct http_server *s)
 
 /* ---- Stopping ---- */
 
-static void wait_idle(struct http_server *s, int64_t until_ms)
+/* Until *count is 0 or the time has come. */
+static void wait_none(atomic_long *count, int64_t until_ms)
 {
         const struct timespec pause = { .tv_nsec = 2 * 1000 * 1000 };
-        while (atomic_load(&s->active) > 0 && clock_mono_ms() < until_ms)
+        while (atomic_load(count) > 0 && clock_mono_ms() < until_ms)
                 nanosleep(&pause, NULL);
 }
 
@@ -241,13 +244,15 @@ void http_server_stop(struct http_server *s, int grace_ms)
                 return;
         atomic_store(&s->stopping, true);
         stop_accepting(s);
-        wait_idle(s, clock_mono_ms() + grace_ms);
+        wait_none(&s->active, clock_mono_ms() + grace_ms);
         /* From here on nothing falls asleep, and what sleeps is woken: MHD must not stop with sleepers. */
         atomic_store(&s->cancelled, true);
-        watch_abort_all(s);
+        watch_close_all(s);
+        wait_none(&s->connections, clock_mono_ms() + CLOSE_MS);
+        atomic_store(&s->ending, true);
         MHD_stop_daemon(s->daemon);
         s->daemon = NULL;
-        wait_idle(s, INT64_MAX); /* replies the application still owes */
+        wait_none(&s->active, INT64_MAX); /* replies the application still owes */
         server_free(s);
 }
 

@@ -18,12 +18,14 @@
 #define SWEEP_BATCH 64
 #define WAKE_TOKEN UINT64_MAX
 
-/* A watched descriptor: a request's, or a closed connection's that is read to its end. The generation tells a
- * late event from the slot's next use. */
+/* A watched descriptor: an open connection's, or a closed one's that is read to its end. The generation tells
+ * a late event from the slot's next use. */
 struct slot {
-        struct http_req *req;
-        int linger_fd; /* -1 when free or a request's */
-        int64_t until_ms;
+        struct conn *conn;
+        struct http_req *req; /* of the connection: asleep or streaming */
+        int64_t gone_ms;      /* when the client closed; 0: it has not */
+        int linger_fd;        /* -1 but for a closed connection's */
+        int64_t until_ms;     /* to read on */
         uint32_t generation;
         long next_free;
 };
@@ -34,7 +36,6 @@ struct watcher {
         int epoll_fd, wake_fd;
         atomic_bool stop;
         pthread_mutex_t lock; /* of what follows; taken before a request's lock */
-        struct conn *conns;
         struct VEC(struct slot) slots;
         long free_slot;
 };
@@ -55,7 +56,9 @@ static long slot_take(struct watcher *w)
 static void slot_give(struct watcher *w, long i)
 {
         struct slot *slot = &w->slots.p[i];
+        slot->conn = NULL;
         slot->req = NULL;
+        slot->gone_ms = 0;
         slot->linger_fd = -1;
         slot->generation++;
         slot->next_free = w->free_slot;
@@ -73,44 +76,58 @@ static int slot_watch(struct watcher *w, long i, int fd, uint32_t events)
 
 /* ---- Connections ---- */
 
-void watch_conn_add(struct conn *c)
+int watch_conn_add(struct conn *c)
 {
         struct watcher *w = c->server->watcher;
+        int rc = -ENOMEM;
         pthread_mutex_lock(&w->lock);
-        c->next = w->conns;
-        if (c->next)
-                c->next->prev = c;
-        w->conns = c;
+        long i = slot_take(w);
+        if (i >= 0 && slot_watch(w, i, c->fd, EPOLLRDHUP | EPOLLET) == 0) {
+                w->slots.p[i].conn = c;
+                c->slot = i;
+                rc = 0;
+        } else if (i >= 0) {
+                slot_give(w, i);
+        }
         pthread_mutex_unlock(&w->lock);
+        return rc;
 }
 
 void watch_conn_remove(struct conn *c)
 {
         struct watcher *w = c->server->watcher;
         pthread_mutex_lock(&w->lock);
-        if (c->prev)
-                c->prev->next = c->next;
-        else
-                w->conns = c->next;
-        if (c->next)
-                c->next->prev = c->prev;
+        epoll_ctl(w->epoll_fd, EPOLL_CTL_DEL, c->fd, NULL);
+        slot_give(w, c->slot);
         pthread_mutex_unlock(&w->lock);
 }
 
-/* Closes what is over its deadline. MHD sees the end of the socket and frees the connection. */
+/* Whether the watcher may close c, which then counts as dead. A client that closed right after its last bytes
+ * can escape MHD, which takes a short read for a drained socket and gets no second event. */
+static bool conn_expires(struct conn *c, const struct slot *slot, int64_t now, enum phase *ret_phase)
+{
+        bool late = now > atomic_load_explicit(&c->deadline_ms, memory_order_relaxed);
+        bool missed = slot->gone_ms && now - slot->gone_ms >= SWEEP_MS;
+        *ret_phase = atomic_load(&c->phase);
+        return *ret_phase < PHASE_BUSY && (late || missed) &&
+               atomic_compare_exchange_strong(&c->phase, ret_phase, PHASE_DEAD);
+}
+
+/* MHD sees the end of the sockets closed here, and frees their connections. */
 static void sweep_conns(struct watcher *w, int64_t now)
 {
+        enum phase phase;
         pthread_mutex_lock(&w->lock);
-        for (struct conn *c = w->conns; c; c = c->next) {
-                enum phase phase = atomic_load(&c->phase);
-                if (phase >= PHASE_BUSY || now <= atomic_load_explicit(&c->deadline_ms, memory_order_relaxed))
+        for (size_t i = 0; i < w->slots.n; i++) {
+                struct slot *slot = &w->slots.p[i];
+                if (!slot->conn || !conn_expires(slot->conn, slot, now, &phase))
                         continue;
-                if (!atomic_compare_exchange_strong(&c->phase, &phase, PHASE_DEAD))
-                        continue;
-                atomic_fetch_add(&w->server->timeouts, 1);
-                if (phase != PHASE_IDLE)
-                        refuse_raw(w->server, NULL, c->fd, 408, "The request was not complete in time.");
-                shutdown(c->fd, SHUT_RDWR);
+                if (!slot->gone_ms)
+                        atomic_fetch_add(&w->server->timeouts, 1);
+                if (!slot->gone_ms && phase != PHASE_IDLE)
+                        refuse_raw(w->server, NULL, slot->conn->fd, 408,
+                                   "The request was not complete in time.");
+                shutdown(slot->conn->fd, SHUT_RDWR);
         }
         pthread_mutex_unlock(&w->lock);
 }
@@ -120,28 +137,27 @@ static void sweep_conns(struct watcher *w, int64_t now)
 void watch_req_add(struct http_req *r)
 {
         struct watcher *w = r->server->watcher;
-        if (r->slot >= 0)
+        if (r->watched)
                 return;
         pthread_mutex_lock(&w->lock);
-        long i = slot_take(w);
-        if (i >= 0) {
-                w->slots.p[i].req = r;
-                r->slot = i;
-                slot_watch(w, i, r->conn->fd, EPOLLRDHUP | EPOLLONESHOT);
-        }
+        struct slot *slot = &w->slots.p[r->conn->slot];
+        slot->req = r;
+        bool gone = slot->gone_ms != 0;
         pthread_mutex_unlock(&w->lock);
+        r->watched = true;
+        if (gone)
+                http_req_abort(r);
 }
 
 void watch_req_remove(struct http_req *r)
 {
         struct watcher *w = r->server->watcher;
-        if (r->slot < 0)
+        if (!r->watched)
                 return;
         pthread_mutex_lock(&w->lock);
-        epoll_ctl(w->epoll_fd, EPOLL_CTL_DEL, r->conn->fd, NULL);
-        slot_give(w, r->slot);
+        w->slots.p[r->conn->slot].req = NULL;
         pthread_mutex_unlock(&w->lock);
-        r->slot = -1;
+        r->watched = false;
 }
 
 /* Pings a silent stream; true when the client has not read its stream for too long. */
@@ -206,7 +222,7 @@ static struct http_req *slot_hold(struct watcher *w, size_t i)
         return r;
 }
 
-void watch_abort_all(struct http_server *s)
+void watch_close_all(struct http_server *s)
 {
         struct watcher *w = s->watcher;
         pthread_mutex_lock(&w->lock);
@@ -219,6 +235,11 @@ void watch_abort_all(struct http_server *s)
                 http_req_abort(r);
                 http_req_unhold(r);
         }
+        pthread_mutex_lock(&w->lock);
+        for (size_t i = 0; i < w->slots.n; i++)
+                if (w->slots.p[i].conn)
+                        shutdown(w->slots.p[i].conn->fd, SHUT_RDWR);
+        pthread_mutex_unlock(&w->lock);
 }
 
 /* ---- Lingering: a socket closed while its client still sends would be reset, and the reply lost ---- */
@@ -281,9 +302,11 @@ static void on_event(struct watcher *w, uint64_t token)
         struct slot *slot = i < w->slots.n && w->slots.p[i].generation == generation ? &w->slots.p[i] : NULL;
         if (slot && slot->linger_fd >= 0) {
                 linger_read(w, (long)i);
-        } else if (slot && slot->req) {
+        } else if (slot && slot->conn) {
+                slot->gone_ms = clock_mono_ms();
                 gone = slot->req;
-                http_req_hold(gone);
+                if (gone)
+                        http_req_hold(gone);
         }
         pthread_mutex_unlock(&w->lock);
         if (gone) {
