@@ -92,7 +92,7 @@ def still_serving(server):
     """Whatever a test did, the process lives and the next request is answered."""
     yield
     if not server.alive():
-        pytest.exit(f"the server died: exit code {server.process.returncode}\n{server.log_tail(1500)}", 1)
+        pytest.exit(f"the server died: exit code {server.process.returncode}\n{server.log_tail(6000)}", 1)
     reply = send(server, head(Content_Type="application/json", Content_Length=len(GOOD)) + GOOD)
     assert reply is not None and reply.status == 200
 

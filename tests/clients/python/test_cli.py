@@ -6,6 +6,7 @@ import socket
 import ssl
 import subprocess
 import threading
+import time
 
 import httpx
 import pytest
@@ -89,12 +90,21 @@ def test_keys_create_list_revoke(tmp_path):
 
 def wait_status(server, key, status):
     """Changes made by another process are noticed within a second or so."""
-    import time
     for _ in range(200):
         if http_json("GET", server.base_url + "/models", key=key)[0] == status:
             return True
         time.sleep(0.05)
     return False
+
+
+def wait_log(server, text):
+    """The log once it holds the text: a server is ready a moment before it says so."""
+    for _ in range(400):
+        log = server.log_path.read_text(errors="replace")
+        if text in log:
+            return log
+        time.sleep(0.05)
+    return log
 
 
 def test_chat_with_stdin(tmp_path):
@@ -108,7 +118,7 @@ def test_first_start_prints_keys_once(tmp_path):
     server = Server(data=tmp_path, env={"CAIRN_API_KEY": None, "CAIRN_ADMIN_KEY": None})
     server.start()
     try:
-        log = server.log_path.read_text()
+        log = wait_log(server, "export OPENAI_ADMIN_KEY")
         project = re.search(r"export OPENAI_API_KEY=['\"]?(sk-proj-[A-Za-z0-9_-]{20,})", log)
         admin = re.search(r"sk-admin-[A-Za-z0-9_-]{20,}", log)
         assert project and admin, log
