@@ -4,7 +4,7 @@
 #   scripts/test.sh all                 what `make test` runs
 #   scripts/test.sh sanitizer asan      the suite on build/asan (or tsan)
 #   scripts/test.sh soak                load tests at full length
-#   scripts/test.sh NAME...             some suites: unit python node6 node7 crash load
+#   scripts/test.sh NAME...             some suites: unit python node6 node7 crash load streams
 #
 # Environment: CAIRN_BIN, the server of the client, crash and load suites (default: build/dev/cairn for
 # the clients, whose scenarios need fault injection, and build/release/cairn for the others);
@@ -97,6 +97,7 @@ run_suite() {
         node7) suite node7 node_suite openai ;;
         crash) suite crash crash_suite ;;
         load) suite load load_suite ;;
+        streams) suite streams load_suite --no-memory ;;
         *)
                 echo "test: unknown suite '$1'" >&2
                 exit 2
@@ -113,7 +114,7 @@ sanitizer)
         export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1:abort_on_error=0
         export UBSAN_OPTIONS=print_stacktrace=1
         export TSAN_OPTIONS=suppressions=$PWD/tests/tsan.supp:history_size=4:second_deadlock_stack=1
-        set -- unit python crash
+        set -- unit python crash streams
         ;;
 soak)
         suite soak load_suite --full
