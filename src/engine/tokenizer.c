@@ -76,9 +76,9 @@ struct work {
         pcre2_match_data *match;
 };
 
-static int fail(char *err, size_t errn, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+static int invalid(char *err, size_t errn, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
-static int fail(char *err, size_t errn, const char *fmt, ...)
+static int invalid(char *err, size_t errn, const char *fmt, ...)
 {
         va_list ap;
         va_start(ap, fmt);
@@ -222,12 +222,12 @@ static int load_pieces(struct tokenizer *t, const struct tok_spec *spec, char *e
         size_t total = 0;
 
         if (!spec->n_vocab || spec->n_vocab > VOCAB_MAX)
-                return fail(err, errn, "tokenizer: %zu tokens; 1 to %u are possible", spec->n_vocab,
-                            VOCAB_MAX);
+                return invalid(err, errn, "tokenizer: %zu tokens; 1 to %u are possible", spec->n_vocab,
+                               VOCAB_MAX);
         for (size_t i = 0; i < spec->n_vocab; i++)
                 total += spec->tokens[i].n;
         if (total > UINT32_MAX)
-                return fail(err, errn, "tokenizer: the vocabulary is larger than 4 GiB");
+                return invalid(err, errn, "tokenizer: the vocabulary is larger than 4 GiB");
         t->n_vocab = spec->n_vocab;
         t->bytes = mem_alloc(total + 1);
         t->ends = mem_calloc(spec->n_vocab + 1, sizeof(*t->ends));
@@ -240,7 +240,7 @@ static int load_pieces(struct tokenizer *t, const struct tok_spec *spec, char *e
                 struct str s = spec->tokens[i];
                 char *out = t->bytes + t->ends[i];
                 if (type < TOK_NORMAL || type > TOK_BYTE)
-                        return fail(err, errn, "tokenizer: token %zu has type %d", i, (int)type);
+                        return invalid(err, errn, "tokenizer: token %zu has type %d", i, (int)type);
                 t->types[i] = (uint8_t)type;
                 if (type == TOK_BYTE && s.n == 6 && str_starts(s, "<0x") && s.p[5] == '>') {
                         char hex[3] = { s.p[3], s.p[4], 0 };
@@ -271,11 +271,11 @@ static int index_pieces(struct tokenizer *t, char *err, size_t errn)
                 struct str s = piece_at(t, i);
                 bool special = is_special(t, (int32_t)i);
                 if (!s.n && t->types[i] != TOK_UNUSED)
-                        return fail(err, errn, "tokenizer: token %zu is empty", i);
+                        return invalid(err, errn, "tokenizer: token %zu is empty", i);
                 if (t->types[i] == TOK_UNUSED)
                         continue;
                 if (table_put(t, special ? &t->special : &t->text, (int32_t)i))
-                        return fail(err, errn, "tokenizer: token %zu is a duplicate", i);
+                        return invalid(err, errn, "tokenizer: token %zu is a duplicate", i);
                 if (special && s.n <= SPECIAL_MAX) {
                         t->special_first[(unsigned char)s.p[0]] = true;
                         t->special_length[s.n] = true;
@@ -323,7 +323,7 @@ static int load_merges(struct tokenizer *t, const struct tok_spec *spec, char *e
         int rc = 0;
 
         if (spec->n_merges > VOCAB_MAX * 4)
-                return fail(err, errn, "tokenizer: %zu merges are too many", spec->n_merges);
+                return invalid(err, errn, "tokenizer: %zu merges are too many", spec->n_merges);
         for (size_t i = 0; i < spec->n_merges; i++)
                 longest = spec->merges[i].n > longest ? spec->merges[i].n : longest;
         char *both = mem_alloc(longest + 1);
@@ -338,7 +338,8 @@ static int load_merges(struct tokenizer *t, const struct tok_spec *spec, char *e
         fill_alphabet(map);
         for (size_t i = 0; i < spec->n_merges && !rc; i++) {
                 if (add_merge(t, spec->merges[i], i, map, both))
-                        rc = fail(err, errn, "tokenizer: merge %zu does not join two tokens into a third", i);
+                        rc = invalid(err, errn, "tokenizer: merge %zu does not join two tokens into a third",
+                                     i);
         }
         mem_free(both);
         return rc;
@@ -366,8 +367,8 @@ static int load_pattern(struct tokenizer *t, struct str name, char *err, size_t 
         size_t at;
 
         if (!pre)
-                return fail(err, errn, "tokenizer: the pre-tokenizer '%.*s' is not known",
-                            (int)(name.n < 40 ? name.n : 40), name.p ? name.p : "");
+                return invalid(err, errn, "tokenizer: the pre-tokenizer '%.*s' is not known",
+                               (int)(name.n < 40 ? name.n : 40), name.p ? name.p : "");
         t->whole_words = pre->whole_words;
         t->words = pcre2_compile((PCRE2_SPTR)pre->pattern, PCRE2_ZERO_TERMINATED,
                                  PCRE2_UTF | PCRE2_UCP | PCRE2_MATCH_INVALID_UTF, &code, &at, NULL);
@@ -382,7 +383,8 @@ static int check_ids(const struct tok_spec *spec, char *err, size_t errn)
         const int32_t ids[] = { spec->bos, spec->eos, spec->eot, spec->unk };
         for (size_t i = 0; i < 4; i++) {
                 if (ids[i] < -1 || (ids[i] >= 0 && (size_t)ids[i] >= spec->n_vocab))
-                        return fail(err, errn, "tokenizer: special token id %d is out of range", (int)ids[i]);
+                        return invalid(err, errn, "tokenizer: special token id %d is out of range",
+                                       (int)ids[i]);
         }
         return 0;
 }

@@ -1,0 +1,411 @@
+#include <errno.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <cmocka.h>
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/rand.h"
+#include "engine/tokenizer.c"
+
+/* A vocabulary for tests: the 256 bytes, then the joins of `merges`, then the specials. */
+#define MAX_TOKENS 600
+struct fixture {
+        char text[MAX_TOKENS][40];
+        struct str tokens[MAX_TOKENS], merges[64];
+        int32_t types[MAX_TOKENS];
+        struct tok_spec spec;
+};
+static struct fixture fx;
+
+static void add_token(const char *text, size_t n, int32_t type)
+{
+        size_t i = fx.spec.n_vocab++;
+        assert_true(n < sizeof(fx.text[i]));
+        memcpy(fx.text[i], text, n);
+        fx.tokens[i] = (struct str){ fx.text[i], n };
+        fx.types[i] = type;
+}
+
+/* merges: spellings in the byte alphabet, "left right". */
+static void make(const char *pre, const char *const *merges, size_t n)
+{
+        memset(&fx, 0, sizeof(fx));
+        fx.spec = (struct tok_spec){ .tokens = fx.tokens,
+                                     .types = fx.types,
+                                     .merges = fx.merges,
+                                     .pre = str_c(pre),
+                                     .bos = -1,
+                                     .eos = -1,
+                                     .eot = -1,
+                                     .unk = -1 };
+        for (int b = 0; b < 256; b++) {
+                char c[2];
+                add_token(c, (size_t)tokenizer_byte_char((uint8_t)b, c), TOK_NORMAL);
+        }
+        for (size_t i = 0; i < n; i++) {
+                char joined[40];
+                const char *space = strchr(merges[i], ' ');
+                int len = snprintf(joined, sizeof(joined), "%.*s%s", (int)(space - merges[i]), merges[i],
+                                   space + 1);
+                fx.merges[fx.spec.n_merges++] = str_c(merges[i]);
+                add_token(joined, (size_t)len, TOK_NORMAL);
+        }
+        add_token("<|a|>", 5, TOK_CONTROL);
+        add_token("<|a|>b", 6, TOK_CONTROL);
+        add_token("<tool>", 6, TOK_USER_DEFINED);
+}
+
+static struct tokenizer *open_fixture(void)
+{
+        struct tokenizer *t = NULL;
+        char err[200] = "";
+        int rc = tokenizer_new(&fx.spec, &t, err, sizeof(err));
+        if (rc)
+                fail_msg("%s", err);
+        return t;
+}
+
+/* The pieces of a text, joined by "|". */
+static const char *cut(const struct tokenizer *t, struct str text, int flags)
+{
+        static char out[4096];
+        struct tok_ids ids = { 0 };
+        size_t n = 0;
+        assert_int_equal(tokenizer_encode(t, text, flags, &ids), 0);
+        for (size_t i = 0; i < ids.n; i++) {
+                struct str p = tokenizer_piece(t, ids.p[i]);
+                n += (size_t)snprintf(out + n, sizeof(out) - n, "%s%.*s", i ? "|" : "", STR_ARG(p));
+        }
+        out[n] = '\0';
+        tok_ids_release(&ids);
+        return out;
+}
+
+static const char *const hello[] = { "l o", "h e", "he l", "hel lo", "Ġ w", "Ġw o" };
+
+static void merges_follow_their_rank(void **state)
+{
+        (void)state;
+        make("gpt-2", hello, 6);
+        struct tokenizer *t = open_fixture();
+        assert_string_equal(cut(t, STR("hello world"), 0), "hello| wo|r|l|d");
+        assert_string_equal(cut(t, STR("lolo"), 0), "lo|lo");
+        assert_string_equal(cut(t, STR(""), 0), "");
+        assert_int_equal(tokenizer_find(t, STR(" wo")), 261);
+        assert_int_equal(tokenizer_find(t, STR("nothing")), -1);
+        assert_int_equal(tokenizer_piece(t, 9999).n, 0);
+        tokenizer_free(t);
+}
+
+/* Only llama-bpe takes a word that is a token whole, although its merges do not lead there. */
+static void whole_words(void **state)
+{
+        (void)state;
+        make("llama-bpe", hello, 6);
+        fx.spec.n_merges = 4;
+        add_token("held", 4, TOK_NORMAL);
+        struct tokenizer *t = open_fixture();
+        assert_string_equal(cut(t, STR("held"), 0), "held");
+        tokenizer_free(t);
+        fx.spec.pre = STR("qwen2");
+        t = open_fixture();
+        assert_string_equal(cut(t, STR("held"), 0), "hel|d");
+        tokenizer_free(t);
+}
+
+/* Where the patterns cut, seen through a vocabulary in which every pair of letters or digits joins. */
+static void patterns_cut_words(void **state)
+{
+        static const char *const joins[] = { "1 2", "12 3", "a b", "' s", "Ġ a", "Ċ Ċ", "! !", "! Ċ", "Ġ Ġ" };
+        (void)state;
+        make("gpt-2", joins, 9);
+        struct tokenizer *t = open_fixture();
+        assert_string_equal(cut(t, STR("123 ab's!!\n\n"), 0), "123| |ab|'s|!!|\n\n");
+        assert_string_equal(cut(t, STR("a   a"), 0), "a|  | a");
+        tokenizer_free(t);
+        fx.spec.pre = STR("qwen2");
+        t = open_fixture();
+        assert_string_equal(cut(t, STR("123"), 0), "1|2|3");
+        assert_string_equal(cut(t, STR("ab!\n"), 0), "ab|!\n");
+        tokenizer_free(t);
+        fx.spec.pre = STR("llama-bpe");
+        t = open_fixture();
+        assert_string_equal(cut(t, STR("1231"), 0), "123|1");
+        tokenizer_free(t);
+}
+
+static void control_tokens_only_when_allowed(void **state)
+{
+        (void)state;
+        make("qwen2", hello, 6);
+        struct tokenizer *t = open_fixture();
+        assert_string_equal(cut(t, STR("x<|a|>y"), TOK_ENCODE_SPECIAL), "x|<|a|>|y");
+        assert_string_equal(cut(t, STR("x<|a|>y"), 0), "x|<|||a|||>|y");
+        assert_string_equal(cut(t, STR("<|a|>bb"), TOK_ENCODE_SPECIAL), "<|a|>b|b"); /* the longest */
+        assert_string_equal(cut(t, STR("a<tool>b"), 0), "a|<tool>|b");
+        assert_true(tokenizer_is_control(t, tokenizer_find(t, STR("<|a|>"))));
+        assert_false(tokenizer_is_control(t, tokenizer_find(t, STR("<tool>"))));
+        tokenizer_free(t);
+}
+
+/* Merges must not be a way to spell a control token out of text. */
+static void merges_never_make_control_tokens(void **state)
+{
+        (void)state;
+        make("qwen2", NULL, 0);
+        add_token("zz", 2, TOK_CONTROL);
+        fx.merges[fx.spec.n_merges++] = STR("z z");
+        struct tokenizer *t = NULL;
+        char err[200];
+        assert_int_equal(tokenizer_new(&fx.spec, &t, err, sizeof(err)), -EINVAL);
+        assert_non_null(strstr(err, "merge 0"));
+}
+
+static void bos_comes_first_when_wanted(void **state)
+{
+        (void)state;
+        make("qwen2", NULL, 0);
+        fx.spec.bos = 256;
+        fx.spec.add_bos = true;
+        struct tokenizer *t = open_fixture();
+        assert_string_equal(cut(t, STR("x"), TOK_ENCODE_BOS), "<|a|>|x");
+        assert_string_equal(cut(t, STR("x"), 0), "x");
+        tokenizer_free(t);
+}
+
+static void any_bytes_come_back(void **state)
+{
+        static const char *const pres_used[] = { "gpt-2", "llama-bpe", "qwen2" };
+        (void)state;
+        struct rng r;
+        rng_seed(&r, 11);
+        for (int k = 0; k < 3; k++) {
+                make(pres_used[k], hello, 6);
+                struct tokenizer *t = open_fixture();
+                for (int round = 0; round < 400; round++) {
+                        char text[60];
+                        struct tok_ids ids = { 0 };
+                        struct buf back;
+                        size_t n = rng_below(&r, sizeof(text));
+                        for (size_t i = 0; i < n; i++)
+                                text[i] = (char)(round % 2 ? (int)rng_below(&r, 256)
+                                                           : "hello w\n\xc3\xa9 19"[rng_below(&r, 13)]);
+                        buf_init(&back, 4096);
+                        assert_int_equal(tokenizer_encode(t, (struct str){ text, n }, 1, &ids), 0);
+                        for (size_t i = 0; i < ids.n; i++)
+                                buf_add(&back, tokenizer_piece(t, ids.p[i]).p,
+                                        tokenizer_piece(t, ids.p[i]).n);
+                        assert_int_equal(back.n, n);
+                        if (n)
+                                assert_memory_equal(back.p, text, n);
+                        buf_release(&back);
+                        tok_ids_release(&ids);
+                }
+                tokenizer_free(t);
+        }
+}
+
+/* The plain definition of BPE: again and again join the leftmost pair of the best rank. */
+static size_t reference_merge(const struct tokenizer *t, int32_t *ids, size_t n)
+{
+        for (;;) {
+                const struct merge *best = NULL;
+                size_t at = 0;
+                for (size_t i = 0; i + 1 < n; i++) {
+                        const struct merge *m = merge_get(t, ids[i], ids[i + 1]);
+                        if (m && (!best || m->rank < best->rank)) {
+                                best = m;
+                                at = i;
+                        }
+                }
+                if (!best)
+                        return n;
+                ids[at] = best->id;
+                memmove(ids + at + 1, ids + at + 2, (n - at - 2) * sizeof(*ids));
+                n--;
+        }
+}
+
+static void the_heap_does_as_the_definition(void **state)
+{
+        static const char *const joins[] = {
+                "a a", "a b", "aa a", "b a", "ab ab", "aa b", "ba b", "aaa aab"
+        };
+        (void)state;
+        struct rng r;
+        rng_seed(&r, 3);
+        make("qwen2", joins, 4);
+        static const char *const more[] = { "ab ab", "aa b", "ba b" };
+        for (int i = 0; i < 3; i++) {
+                char joined[8];
+                snprintf(joined, sizeof(joined), "%.*s%s", (int)(strchr(more[i], ' ') - more[i]), more[i],
+                         strchr(more[i], ' ') + 1);
+                fx.merges[fx.spec.n_merges++] = str_c(more[i]);
+                add_token(joined, strlen(joined), TOK_NORMAL);
+        }
+        struct tokenizer *t = open_fixture();
+        for (int round = 0; round < 3000; round++) {
+                char text[40];
+                int32_t want[40];
+                struct tok_ids ids = { 0 };
+                size_t n = 1 + rng_below(&r, sizeof(text) - 1);
+                for (size_t i = 0; i < n; i++) {
+                        text[i] = "aab"[rng_below(&r, 3)];
+                        want[i] = t->byte_ids[(unsigned char)text[i]];
+                }
+                size_t n_want = reference_merge(t, want, n);
+                assert_int_equal(tokenizer_encode(t, (struct str){ text, n }, 0, &ids), 0);
+                assert_int_equal(ids.n, n_want);
+                assert_memory_equal(ids.p, want, n_want * sizeof(*want));
+                tok_ids_release(&ids);
+        }
+        tokenizer_free(t);
+}
+
+/* A megabyte of one letter is one word: it must not take quadratic time, and must not lose a byte. */
+static void long_words_take_little_time(void **state)
+{
+        static const char *const joins[] = { "a a", "aa aa", "aaaa aaaa" };
+        (void)state;
+        size_t n = 1 << 20, total = 0;
+        char *text = mem_alloc(n);
+        struct tok_ids ids = { 0 };
+        memset(text, 'a', n);
+        make("qwen2", joins, 3);
+        struct tokenizer *t = open_fixture();
+        int64_t begin = clock_mono_ms();
+        assert_int_equal(tokenizer_encode(t, (struct str){ text, n }, 1, &ids), 0);
+        assert_true(clock_mono_ms() - begin < 20000);
+        for (size_t i = 0; i < ids.n; i++)
+                total += tokenizer_piece(t, ids.p[i]).n;
+        assert_int_equal(total, n);
+        assert_int_equal(ids.n, n / 8);
+        tok_ids_release(&ids);
+        memset(text, ' ', n);
+        assert_int_equal(tokenizer_encode(t, (struct str){ text, n }, 1, &ids), 0);
+        tok_ids_release(&ids);
+        tokenizer_free(t);
+        mem_free(text);
+}
+
+static void expect_refused(const char *what)
+{
+        struct tokenizer *t = NULL;
+        char err[200] = "";
+        int rc = tokenizer_new(&fx.spec, &t, err, sizeof(err));
+        assert_int_equal(rc, -EINVAL);
+        if (!strstr(err, what))
+                fail_msg("'%s' does not speak of '%s'", err, what);
+}
+
+static void hostile_specs_are_refused(void **state)
+{
+        (void)state;
+        make("no-such", NULL, 0);
+        expect_refused("no-such");
+        make("qwen2", NULL, 0);
+        fx.spec.n_vocab = 0;
+        expect_refused("0 tokens");
+        make("qwen2", NULL, 0);
+        fx.spec.eos = 9999;
+        expect_refused("9999");
+        make("qwen2", NULL, 0);
+        fx.spec.bos = -7;
+        expect_refused("-7");
+        make("qwen2", NULL, 0);
+        fx.types[3] = 99;
+        expect_refused("token 3 has type");
+        make("qwen2", NULL, 0);
+        add_token("a", 1, TOK_NORMAL);
+        expect_refused("duplicate");
+        make("qwen2", NULL, 0);
+        add_token("", 0, TOK_NORMAL);
+        expect_refused("empty");
+        static const char *const bad[] = { "ab", "a ", " b", "", " ", "a zz", "qq a", "a b" };
+        for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+                make("qwen2", NULL, 0);
+                fx.merges[fx.spec.n_merges++] = str_c(bad[i]);
+                expect_refused("merge 0");
+        }
+}
+
+/* A vocabulary without some byte can encode only through unk. */
+static void missing_bytes(void **state)
+{
+        (void)state;
+        struct tok_ids ids = { 0 };
+        make("qwen2", NULL, 0);
+        fx.tokens['q'] = STR("qq");
+        struct tokenizer *t = open_fixture();
+        assert_int_equal(tokenizer_encode(t, STR("aq"), 0, &ids), -EINVAL);
+        tokenizer_free(t);
+        fx.spec.unk = 5;
+        t = open_fixture();
+        ids.n = 0;
+        assert_int_equal(tokenizer_encode(t, STR("aq"), 0, &ids), 0);
+        assert_int_equal(ids.p[1], 5);
+        tok_ids_release(&ids);
+        tokenizer_free(t);
+}
+
+static void byte_tokens(void **state)
+{
+        (void)state;
+        make("qwen2", NULL, 0);
+        fx.tokens['q'] = STR("<0x71>");
+        fx.types['q'] = TOK_BYTE;
+        struct tokenizer *t = open_fixture();
+        assert_string_equal(cut(t, STR("aq"), 0), "a|q");
+        tokenizer_free(t);
+}
+
+static void *encode_many(void *arg)
+{
+        for (int i = 0; i < 2000; i++) {
+                struct tok_ids ids = { 0 };
+                if (tokenizer_encode(arg, STR("hello hello <|a|> world"), 1, &ids) || ids.n != 9)
+                        return arg;
+                tok_ids_release(&ids);
+        }
+        return NULL;
+}
+
+static void threads_share_a_tokenizer(void **state)
+{
+        (void)state;
+        pthread_t threads[3];
+        make("qwen2", hello, 6);
+        struct tokenizer *t = open_fixture();
+        for (int i = 0; i < 3; i++)
+                assert_int_equal(pthread_create(&threads[i], NULL, encode_many, t), 0);
+        for (int i = 0; i < 3; i++) {
+                void *failed;
+                pthread_join(threads[i], &failed);
+                assert_null(failed);
+        }
+        tokenizer_free(t);
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(merges_follow_their_rank),
+                cmocka_unit_test(whole_words),
+                cmocka_unit_test(patterns_cut_words),
+                cmocka_unit_test(control_tokens_only_when_allowed),
+                cmocka_unit_test(merges_never_make_control_tokens),
+                cmocka_unit_test(bos_comes_first_when_wanted),
+                cmocka_unit_test(any_bytes_come_back),
+                cmocka_unit_test(the_heap_does_as_the_definition),
+                cmocka_unit_test(long_words_take_little_time),
+                cmocka_unit_test(hostile_specs_are_refused),
+                cmocka_unit_test(missing_bytes),
+                cmocka_unit_test(byte_tokens),
+                cmocka_unit_test(threads_share_a_tokenizer),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
