@@ -12,6 +12,11 @@ struct str {
 };
 
 #define STR(literal) ((struct str){ (literal), sizeof(literal) - 1 })
+/* The same as a static initialiser. */
+#define STR_INIT(literal)                      \
+        {                                      \
+                (literal), sizeof(literal) - 1 \
+        }
 /* For printf's "%.*s". */
 #define STR_ARG(s) (int)(s).n, (s).p
 

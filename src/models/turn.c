@@ -9,7 +9,7 @@ struct turn {
         atomic_int refs; /* the caller's and the model thread's */
         struct turn_sink sink;
         _Atomic(struct engine_seq *) seq; /* NULL until engine_submit has returned */
-        atomic_bool cancelled;
+        atomic_bool cancelled, resumed; /* asked for while seq was not known yet */
         int fail_after, texts;
         bool failed; /* by fail_after; model thread only */
 };
@@ -91,9 +91,9 @@ static int submit(struct turn *t, const struct turn_req *req, const int32_t *pro
                 return rc;
         }
         atomic_store(&t->seq, seq);
-        if (atomic_load(&t->cancelled)) /* asked for between submission and the line above */
+        if (atomic_load(&t->cancelled))
                 engine_seq_cancel(seq);
-        else
+        if (atomic_load(&t->resumed))
                 engine_seq_resume(seq);
         return 0;
 }
@@ -139,6 +139,7 @@ void turn_cancel(struct turn *t)
 
 void turn_resume(struct turn *t)
 {
+        atomic_store(&t->resumed, true);
         struct engine_seq *seq = atomic_load(&t->seq);
         if (seq)
                 engine_seq_resume(seq);

@@ -1,0 +1,210 @@
+/* The registry and the turn, over a small random-weight model of tests/vectors. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <unistd.h>
+#include "models/registry.h"
+#include "models/turn.h"
+
+#define MODEL_FILE "tests/vectors/q8-mha.gguf"
+
+static struct registry *registry;
+static const struct model *model;
+
+static int open_model(void **state)
+{
+        char err[256];
+        (void)state;
+        registry = registry_new();
+        struct engine_opts opts = { .threads = 1, .max_batch = 4 };
+        if (registry_add_file(registry, "tiny", MODEL_FILE, &opts, err, sizeof(err)))
+                return -1;
+        model = registry_find(registry, STR("tiny"));
+        return model ? 0 : -1;
+}
+
+static int close_model(void **state)
+{
+        (void)state;
+        registry_free(registry);
+        return 0;
+}
+
+static void test_names(void **state)
+{
+        char err[256];
+        (void)state;
+        assert_int_equal(registry_alias(registry, "gpt-x", "tiny", err, sizeof(err)), 0);
+        assert_ptr_equal(registry_find(registry, STR("gpt-x")), model);
+        assert_null(registry_find(registry, STR("gpt-")));
+        assert_int_equal(registry_alias(registry, "tiny", "gpt-x", err, sizeof(err)), -EEXIST);
+        assert_int_equal(registry_alias(registry, "other", "nobody", err, sizeof(err)), -ENOENT);
+        assert_int_equal(registry_add_file(registry, "tiny", MODEL_FILE, NULL, err, sizeof(err)), -EEXIST);
+        assert_int_equal(registry_add_file(registry, "x", "no/such.gguf", NULL, err, sizeof(err)), -ENOENT);
+        assert_non_null(strstr(err, "no/such.gguf"));
+        const struct model *m;
+        const char *name;
+        size_t it = 0, n = 0;
+        while (registry_next(registry, &it, &name, &m))
+                assert_string_equal(name, n++ ? "gpt-x" : "tiny");
+        assert_int_equal(n, 2);
+}
+
+struct heard {
+        atomic_int texts, refused, done;
+        atomic_bool refuse; /* the next text, once */
+        enum engine_finish finish;
+        struct engine_usage usage;
+        const char *error;
+};
+
+static bool listen(void *ctx, const struct turn_event *ev)
+{
+        struct heard *h = ctx;
+        if (ev->kind == TURN_TEXT && atomic_exchange(&h->refuse, false)) {
+                atomic_fetch_add(&h->refused, 1);
+                return false;
+        }
+        if (ev->kind == TURN_TEXT)
+                atomic_fetch_add(&h->texts, 1);
+        if (ev->kind == TURN_DONE) {
+                h->finish = ev->finish;
+                h->usage = ev->usage;
+                h->error = ev->error;
+                atomic_store(&h->done, 1);
+        }
+        return true;
+}
+
+static void wait_for(atomic_int *flag)
+{
+        for (int i = 0; i < 20000 && !atomic_load(flag); i++)
+                usleep(1000);
+        assert_true(atomic_load(flag) != 0);
+}
+
+static const struct turn_message hello[] = { { STR_INIT("user"), STR_INIT("hello there") } };
+/* Control tokens are forbidden, so that the turn runs to its limit. */
+static const struct engine_bias no_end[] = { { 0, -100 }, { 1, -100 }, { 2, -100 }, { 3, -100 } };
+
+static struct turn_req request(int max_tokens)
+{
+        struct turn_req t = { .model = model,
+                              .messages = hello,
+                              .n_messages = 1,
+                              .sampling = ENGINE_SAMPLING_DEFAULT,
+                              .max_tokens = max_tokens,
+                              .logprobs = -1 };
+        t.sampling.bias = no_end;
+        t.sampling.n_bias = 4;
+        return t;
+}
+
+static struct turn *start(const struct turn_req *req, struct heard *h)
+{
+        struct turn *t;
+        struct turn_sink sink = { listen, h };
+        assert_int_equal(turn_start(req, &sink, &t, NULL), 0);
+        return t;
+}
+
+static void test_turn_ends_at_its_limit(void **state)
+{
+        (void)state;
+        struct heard h = { 0 };
+        struct turn_req req = request(5);
+        struct turn *t = start(&req, &h);
+        wait_for(&h.done);
+        assert_int_equal(h.finish, ENGINE_LENGTH);
+        assert_int_equal(h.usage.completion_tokens, 5);
+        assert_int_equal(h.usage.prompt_tokens, turn_count(model, hello, 1));
+        turn_unref(t);
+}
+
+static void test_turn_pauses_while_its_sink_is_full(void **state)
+{
+        (void)state;
+        struct heard h = { 0 };
+        struct turn_req req = request(5);
+        atomic_store(&h.refuse, true);
+        struct turn *t = start(&req, &h);
+        wait_for(&h.refused);
+        usleep(20000);
+        assert_int_equal(atomic_load(&h.texts), 0);
+        assert_int_equal(atomic_load(&h.done), 0);
+        turn_resume(t);
+        wait_for(&h.done);
+        assert_int_equal(h.usage.completion_tokens, 5);
+        turn_unref(t);
+}
+
+static void test_turn_is_cancelled(void **state)
+{
+        (void)state;
+        struct heard h = { 0 };
+        struct turn_req req = request(-1);
+        atomic_store(&h.refuse, true);
+        struct turn *t = start(&req, &h);
+        wait_for(&h.refused);
+        turn_cancel(t);
+        wait_for(&h.done);
+        assert_int_equal(h.finish, ENGINE_CANCELLED);
+        turn_unref(t);
+}
+
+static void test_prompt_that_does_not_fit(void **state)
+{
+        (void)state;
+        static char text[200000];
+        memset(text, 'z', sizeof(text) - 1);
+        struct turn_message long_one = { STR_INIT("user"), { text, sizeof(text) - 1 } };
+        struct turn_req req = request(1);
+        struct heard h = { 0 };
+        struct turn_sink sink = { listen, &h };
+        struct turn *t;
+        size_t prompt = 0;
+        req.messages = &long_one;
+        assert_int_equal(turn_start(&req, &sink, &t, &prompt), -E2BIG);
+        assert_true(prompt >= (size_t)model->n_ctx);
+        struct turn_message odd = { STR_INIT("wizard"), STR_INIT("x") };
+        req.messages = &odd;
+        assert_int_equal(turn_start(&req, &sink, &t, &prompt), -EINVAL);
+        assert_int_equal(atomic_load(&h.done), 0);
+}
+
+#ifdef CAIRN_FAULTS
+static void test_injected_failure(void **state)
+{
+        (void)state;
+        struct heard h = { 0 };
+        struct turn_req req = request(50);
+        req.fail_after = 2;
+        struct turn *t = start(&req, &h);
+        wait_for(&h.done);
+        assert_int_equal(h.finish, ENGINE_ERROR);
+        assert_non_null(h.error);
+        assert_int_equal(atomic_load(&h.texts), 2);
+        turn_unref(t);
+}
+#endif
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_names),
+                cmocka_unit_test(test_turn_ends_at_its_limit),
+                cmocka_unit_test(test_turn_pauses_while_its_sink_is_full),
+                cmocka_unit_test(test_turn_is_cancelled),
+                cmocka_unit_test(test_prompt_that_does_not_fit),
+#ifdef CAIRN_FAULTS
+                cmocka_unit_test(test_injected_failure),
+#endif
+        };
+        return cmocka_run_group_tests(tests, open_model, close_model);
+}
