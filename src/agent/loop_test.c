@@ -1,0 +1,166 @@
+/* The turn loop over a small random-weight model of tests/vectors: order of events, pauses, truncation. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <unistd.h>
+#include "agent/loop.h"
+#include "base/mem.h"
+#include "models/registry.h"
+
+#define MODEL_FILE "tests/vectors/q8-mha.gguf"
+
+static struct registry *registry;
+static const struct model *model;
+
+static int open_model(void **state)
+{
+        char err[256];
+        (void)state;
+        registry = registry_new();
+        struct engine_opts opts = { .threads = 1, .max_batch = 4 };
+        if (registry_add_file(registry, "tiny", MODEL_FILE, &opts, err, sizeof(err)))
+                return -1;
+        model = registry_find(registry, STR("tiny"));
+        return model ? 0 : -1;
+}
+
+static int close_model(void **state)
+{
+        (void)state;
+        registry_free(registry);
+        return 0;
+}
+
+struct heard {
+        char order[64]; /* one letter an event, repeated texts once */
+        struct buf text;
+        atomic_int hold, held, done;
+};
+
+static bool listen(void *ctx, struct agent_run *run, const struct agent_event *ev)
+{
+        struct heard *h = ctx;
+        static const char letters[] = "bted";
+        size_t n = strlen(h->order);
+        (void)run;
+        if (ev->kind != AGENT_TEXT || !n || h->order[n - 1] != 't')
+                h->order[n] = letters[ev->kind];
+        buf_add(&h->text, ev->text.p, ev->text.n);
+        if (ev->kind == AGENT_DONE)
+                atomic_store(&h->done, 1);
+        if (ev->kind == AGENT_TEXT && atomic_exchange(&h->hold, 0)) {
+                atomic_store(&h->held, 1);
+                return false;
+        }
+        return true;
+}
+
+static void wait_for(atomic_int *flag)
+{
+        for (int i = 0; i < 20000 && !atomic_load(flag); i++)
+                usleep(1000);
+        assert_true(atomic_load(flag) != 0);
+}
+
+static const struct engine_bias no_end[] = { { 0, -100 }, { 1, -100 }, { 2, -100 }, { 3, -100 } };
+
+static struct agent_req request(const struct turn_message *messages, size_t n, int max_tokens)
+{
+        struct agent_req req = { .turn = { .model = model,
+                                           .messages = messages,
+                                           .n_messages = n,
+                                           .sampling = ENGINE_SAMPLING_DEFAULT,
+                                           .max_tokens = max_tokens,
+                                           .logprobs = 1 } };
+        req.turn.sampling.bias = no_end;
+        req.turn.sampling.n_bias = 4;
+        return req;
+}
+
+static const struct turn_message hello[] = { { STR_INIT("user"), STR_INIT("hello there") } };
+
+static void test_events_and_result_agree(void **state)
+{
+        (void)state;
+        struct heard h = { .text = { ._max = 1 << 20 } };
+        struct agent_sink sink = { listen, &h };
+        struct agent_req req = request(hello, 1, 12);
+        struct agent_run *run;
+        atomic_store(&h.hold, 1);
+        assert_int_equal(agent_start(&req, &sink, &run, NULL), 0);
+        wait_for(&h.held);
+        usleep(20000);
+        assert_int_equal(atomic_load(&h.done), 0);
+        agent_resume(run);
+        wait_for(&h.done);
+        assert_string_equal(h.order, "bted");
+        assert_true(str_eq(buf_str(&h.text), agent_text(run)));
+        assert_int_equal(agent_outcome(run)->finish, ENGINE_LENGTH);
+        assert_int_equal(agent_outcome(run)->usage.completion_tokens, 12);
+        assert_int_equal(json_array_size(agent_logprobs(run)), 12);
+        const json_t *first = json_array_get(agent_logprobs(run), 0);
+        assert_true(json_num(first, "logprob", 1) <= 0);
+        assert_int_equal(json_array_size(json_object_get(first, "top_logprobs")), 1);
+        agent_unref(run);
+        buf_release(&h.text);
+}
+
+static void test_truncation_drops_the_oldest(void **state)
+{
+        (void)state;
+        enum { N = 60 };
+        struct turn_message many[N + 1];
+        char *filler = mem_calloc(1, 20);
+        memset(filler, 'q', 19);
+        many[0] = (struct turn_message){ STR("system"), STR("be brief") };
+        for (int i = 1; i <= N; i++)
+                many[i] = (struct turn_message){ STR("user"), { filler, 19 } };
+        struct heard h = { .text = { ._max = 1 << 20 } };
+        struct agent_sink sink = { listen, &h };
+        struct agent_req req = request(many, N + 1, 1);
+        struct agent_run *run;
+        size_t prompt = 0;
+        assert_int_equal(agent_start(&req, &sink, &run, &prompt), -E2BIG);
+        assert_null(run);
+        assert_true(prompt >= (size_t)model->n_ctx);
+        req.truncate = true;
+        assert_int_equal(agent_start(&req, &sink, &run, &prompt), 0);
+        wait_for(&h.done);
+        assert_true(prompt < (size_t)model->n_ctx && prompt > (size_t)model->n_ctx / 4);
+        agent_unref(run);
+        req.turn.n_messages = 1; /* a single message that is too long cannot be dropped */
+        many[0] = (struct turn_message){ STR("user"), { mem_calloc(1, 400000), 0 } };
+        char *big = (char *)many[0].content.p;
+        memset(big, 'w', 399999);
+        many[0].content.n = 399999;
+        assert_int_equal(agent_start(&req, &sink, &run, &prompt), -E2BIG);
+        mem_free(big);
+        mem_free(filler);
+        buf_release(&h.text);
+}
+
+static void test_token_text(void **state)
+{
+        (void)state;
+        json_t *whole = agent_token_text(STR("\xe2\x82\xac")), *part = agent_token_text(STR("\xe2\x82"));
+        assert_string_equal(json_string_value(whole), "\xe2\x82\xac");
+        assert_string_equal(json_string_value(part), "\\xe2\\x82");
+        json_decref(whole);
+        json_decref(part);
+}
+
+int main(void)
+{
+        json_setup();
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_events_and_result_agree),
+                cmocka_unit_test(test_truncation_drops_the_oldest),
+                cmocka_unit_test(test_token_text),
+        };
+        return cmocka_run_group_tests(tests, open_model, close_model);
+}
