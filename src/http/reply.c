@@ -7,8 +7,9 @@
 #include "base/mem.h"
 #include "http/sse.h"
 
-/* The largest piece taken from a ring at once; MHD's write buffer is about as large. */
-#define STREAM_BLOCK (32 * 1024)
+/* MHD's own buffer of a stream, which only HTTP/1.0 replies go through; chunks are made in the connection's
+ * memory. */
+#define STREAM_BLOCK 4096
 #define CARRY_MAX (1024 * 1024)
 
 /* What a reply consists of besides its status; give() takes over all of it. */
