@@ -1,5 +1,6 @@
 /* gemm for weights that convert to float vectors. Included once per type with GEMM_NAME, W_BYTES (of a
- * value), W_LOAD(p) and W_LOADN(p, k) defined; needs vec_*.h. TILE_R and TILE_T fit the register file. */
+ * value), W_LOAD(p) and W_LOADN(p, k) defined; needs vec_*.h. TILE_R and
+ * TILE_T fit the register file; up to NARROW tokens rows are taken singly, as gemm_q8.tmpl.h explains. */
 #ifndef TILE_R
 #define TILE_R 4
 #endif
@@ -43,8 +44,9 @@ static inline __attribute__((always_inline)) void TILE(const char *w, size_t row
 static void GEMM_CAT(GEMM_NAME, _rows)(const char *w, size_t row_bytes, const float *x, size_t ldx, size_t n,
                                        float *y, size_t ldy, size_t rows, size_t nt)
 {
+        bool narrow = nt <= NARROW;
         for (size_t r = 0; r < rows;) {
-                bool wide = r + TILE_R <= rows;
+                bool wide = !narrow && r + TILE_R <= rows;
                 const char *row = w + r * row_bytes;
                 size_t t = 0;
                 for (; t + TILE_T <= nt; t += TILE_T) {
@@ -70,8 +72,8 @@ void GEMM_NAME(const void *w, size_t row_bytes, const struct kern_act *x, float 
         size_t block = kern_token_block(x->n * sizeof(float));
         for (size_t t = 0; t < nt; t += block)
                 GEMM_CAT(GEMM_NAME, _rows)
-                (w, row_bytes, x->f + t * x->ldf, x->ldf, x->n, y + t * ldy, ldy, rows,
-                 nt - t < block ? nt - t : block);
+        (w, row_bytes, x->f + t * x->ldf, x->ldf, x->n, y + t * ldy, ldy, rows,
+         nt - t < block ? nt - t : block);
 }
 
 #undef TILE

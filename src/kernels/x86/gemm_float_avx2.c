@@ -3,6 +3,7 @@
 #include "kernels/x86/vec_avx2.h"
 
 #define TILE_T 2 /* with 4 rows, what the registers hold */
+#define NARROW 0
 
 #define GEMM_NAME kern_gemm_f32_avx2
 #define W_BYTES 4

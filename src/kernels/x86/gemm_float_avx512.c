@@ -3,6 +3,7 @@
 #include "kernels/x86/vec_avx512.h"
 
 #define TILE_T 4 /* with 4 rows, what the registers hold */
+#define NARROW 4
 
 #define GEMM_NAME kern_gemm_f32_avx512
 #define W_BYTES 4

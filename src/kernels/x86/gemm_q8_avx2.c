@@ -7,6 +7,7 @@
 #define BLOCK_BYTES 34
 #define TILE_R 2
 #define TILE_T 4
+#define NARROW 8
 
 static inline float block_scale(const uint8_t *w)
 {
@@ -45,33 +46,4 @@ static inline __attribute__((always_inline)) void tile(const uint8_t *w, size_t 
                         y[(t0 + (size_t)t) * ldy + (size_t)r] = vsum(acc[r][t]);
 }
 
-static void rows_by_tokens(const uint8_t *w, size_t row_bytes, const struct kern_act *x, float *y, size_t ldy,
-                           size_t rows, size_t t0, size_t t1)
-{
-        for (size_t r = 0; r < rows;) {
-                bool wide = r + TILE_R <= rows;
-                const uint8_t *row = w + r * row_bytes;
-                size_t t = t0;
-                for (; t + TILE_T <= t1; t += TILE_T) {
-                        if (wide)
-                                tile(row, row_bytes, x, t, y + r, ldy, TILE_R, TILE_T);
-                        else
-                                tile(row, row_bytes, x, t, y + r, ldy, 1, TILE_T);
-                }
-                for (; t < t1; t++) {
-                        if (wide)
-                                tile(row, row_bytes, x, t, y + r, ldy, TILE_R, 1);
-                        else
-                                tile(row, row_bytes, x, t, y + r, ldy, 1, 1);
-                }
-                r += wide ? TILE_R : 1;
-        }
-}
-
-void kern_gemm_q8_0_avx2(const void *w, size_t row_bytes, const struct kern_act *x, float *y, size_t ldy,
-                         size_t rows, size_t nt)
-{
-        size_t block = kern_token_block(x->ldq + x->ldd * sizeof(float));
-        for (size_t t = 0; t < nt; t += block)
-                rows_by_tokens(w, row_bytes, x, y, ldy, rows, t, nt - t < block ? nt : t + block);
-}
+#include "kernels/x86/gemm_q8.tmpl.h"
