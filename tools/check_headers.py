@@ -14,6 +14,14 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ["jansson", "libmicrohttpd", "sqlite3", "openssl", "libpcre2-8", "yaml-0.1", "libcurl", "openblas"]
 FLAGS = ["-std=gnu17", "-D_GNU_SOURCE", '-DCAIRN_VERSION="0"', "-Wall", "-Wextra", "-Wmissing-prototypes",
          "-Wstrict-prototypes", "-Werror", "-fsyntax-only", "-x", "c"]
+# Headers of one instruction set are included by files compiled for it only (cmake/Cairn.cmake).
+ISA_FLAGS = {"_avx2.h": ["-mavx2", "-mfma", "-mf16c"],
+             "_avx512.h": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512vnni", "-mavx2", "-mfma",
+                           "-mf16c"]}
+
+
+def isa_flags(header):
+    return [flag for suffix, flags in ISA_FLAGS.items() if header.name.endswith(suffix) for flag in flags]
 
 
 def main():
@@ -24,7 +32,7 @@ def main():
 
     def compile_alone(header):
         source = f'#include "{header.relative_to(ROOT / "src")}"\n'
-        done = subprocess.run(command + ["-"], input=source, capture_output=True, text=True)
+        done = subprocess.run(command + isa_flags(header) + ["-"], input=source, capture_output=True, text=True)
         return header, done.returncode, done.stderr
 
     failed = 0

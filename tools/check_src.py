@@ -116,9 +116,11 @@ def check_includes(path, raw):
 def check_guard(path, text):
     if ".tmpl." in path:
         return
-    guard = "CAIRN_" + re.sub(r"[^A-Z0-9]", "_", path[len("src/"):].upper())
-    if not re.search(rf"^#ifndef {guard}\n#define {guard}$", text, re.M):
-        finding(path, 1, f"header guard must be {guard}")
+    # CAIRN_FOLDER_FILE_H; folders in between may be named or not.
+    parts = [re.sub(r"[^A-Z0-9]", "_", part) for part in path[len("src/"):].upper().split("/")]
+    between = "".join(f"(?:{part}_)?" for part in parts[1:-1])
+    if not re.search(rf"^#ifndef (CAIRN_{parts[0]}_{between}{parts[-1]})\n#define \1$", text, re.M):
+        finding(path, 1, f"the header guard must be CAIRN_{parts[0]}_{parts[-1]}")
 
 
 def long_functions():
