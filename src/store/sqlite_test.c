@@ -20,6 +20,7 @@
 #include "base/mem.h"
 #include "store/conformance.h"
 #include "store/datadir.h"
+#include "store/sqlite_internal.h"
 #include "store/store.h"
 
 static char dir[64];
@@ -163,6 +164,37 @@ static void newer_schemas_are_refused(void **state)
         assert_int_equal(store_open(dir, NULL, &s, &fault), -EPROTO);
         assert_non_null(strstr(fault.msg, "999"));
         assert_non_null(strstr(fault.msg, "newer"));
+}
+
+static int number_of(sqlite3 *db, const char *sql)
+{
+        sqlite3_stmt *stmt;
+        assert_int_equal(sqlite3_prepare_v2(db, sql, -1, &stmt, NULL), SQLITE_OK);
+        assert_int_equal(sqlite3_step(stmt), SQLITE_ROW);
+        int n = sqlite3_column_int(stmt, 0);
+        sqlite3_finalize(stmt);
+        return n;
+}
+
+/* What a crash of the machine would show, and no test of ours can: each commit is synced. */
+static void connections_sync_and_cascade(void **state)
+{
+        struct store_pair pair = { "k", "v" };
+        struct store_op op = { .kind = "thing", .id = "t", .metadata = &pair, .nmetadata = 1 };
+        char path[128];
+        sqlite3 *db;
+        (void)state;
+        snprintf(path, sizeof(path), "%s/cairn.db", dir_fresh());
+        struct store *s = open_or_die(NULL);
+        assert_int_equal(sqlite_connect(path, &db, NULL), 0);
+        assert_int_equal(number_of(db, "PRAGMA synchronous"), 2);
+        assert_int_equal(store_put(s, &op, NULL), 0);
+        assert_int_equal(number_of(db, "SELECT count(*) FROM metadata"), 1);
+        assert_int_equal(store_delete(s, "thing", "t", NULL, NULL), 0);
+        assert_int_equal(number_of(db, "SELECT count(*) FROM metadata"), 0);
+        assert_int_equal(number_of(db, "SELECT count(*) FROM object"), 0);
+        sqlite3_close(db);
+        store_close(s);
 }
 
 static void local_disks_are_accepted(void **state)
@@ -593,6 +625,7 @@ int main(void)
                 cmocka_unit_test(bad_places_are_refused),
                 cmocka_unit_test(foreign_files_are_refused),
                 cmocka_unit_test(newer_schemas_are_refused),
+                cmocka_unit_test(connections_sync_and_cascade),
                 cmocka_unit_test(local_disks_are_accepted),
                 cmocka_unit_test(eight_openers_share_one_start),
                 cmocka_unit_test(what_was_acknowledged_survives_a_kill),
