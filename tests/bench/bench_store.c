@@ -2,7 +2,7 @@
  *
  *   bench_store [seconds a run] [directory]
  *
- * The rival is a plain loop in one thread: the same rows into the same schema, with the same settings, in
+ * The rival is a plain loop in one thread: the same rows into a database of the same schema and settings, in
  * transactions of 1 and of 64 rows. It needs no queue, no threads and no answers, so it is the bound of what
  * group commit alone can reach. Runs alternate; the best of each is compared, in one process. */
 #include <pthread.h>
@@ -17,11 +17,11 @@
 #include "store/store.h"
 
 #define DOC_BYTES 500
-#define ROUNDS 3
+#define ROUNDS 5
 #define THREADS_MAX 64
 
 static char doc[DOC_BYTES];
-static double seconds = 1.0;
+static double seconds = 0.5;
 static _Atomic uint64_t next_id;
 
 static void die(const char *what, const char *why)
@@ -148,28 +148,42 @@ static double best(double a, double b)
         return a > b ? a : b;
 }
 
+static void open_in(const char *dir, const char *name, struct store **ret_store, struct loop *ret_loop)
+{
+        char path[600];
+        struct store_fault fault;
+        struct store *store;
+        snprintf(path, sizeof(path), "%s/%s", dir, name);
+        if (store_open(path, NULL, &store, &fault))
+                die("store_open", fault.msg);
+        if (ret_store) {
+                *ret_store = store;
+                return;
+        }
+        store_close(store); /* it made the schema */
+        snprintf(path, sizeof(path), "%s/%s/cairn.db", dir, name);
+        loop_open(ret_loop, path);
+}
+
 int main(int argc, char **argv)
 {
         static const int widths[] = { 1, THREADS_MAX };
-        char dir[512], path[600], command[600];
-        struct store_fault fault;
+        char dir[512], command[600];
         struct store *store;
         struct loop loop;
         double ours[2] = { 0, 0 }, rival[2] = { 0, 0 }, group[2] = { 0, 0 };
         if (argc > 1)
                 seconds = strtod(argv[1], NULL);
         snprintf(dir, sizeof(dir), "%.400s/cairn-bench-XXXXXX", argc > 2 ? argv[2] : "/tmp");
-        if (!mkdtemp(dir) || seconds <= 0)
+        if (seconds <= 0 || !mkdtemp(dir))
                 die(dir, "usage: bench_store [seconds] [directory]");
         memset(doc, 'x', sizeof(doc));
-        if (store_open(dir, NULL, &store, &fault))
-                die("store_open", fault.msg);
-        snprintf(path, sizeof(path), "%s/cairn.db", dir);
-        loop_open(&loop, path);
+        open_in(dir, "ours", &store, NULL);
+        open_in(dir, "rival", NULL, &loop);
         for (int round = 0; round < ROUNDS; round++) {
                 for (int i = 0; i < 2; i++) {
-                        ours[i] = best(ours[i], store_rate(store, widths[i], &group[i]));
                         rival[i] = best(rival[i], loop_rate(&loop, widths[i]));
+                        ours[i] = best(ours[i], store_rate(store, widths[i], &group[i]));
                 }
         }
         loop_close(&loop);
