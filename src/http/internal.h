@@ -81,8 +81,8 @@ struct http_req {
         struct http_header headers[HTTP_MAX_HEADERS];
         size_t n_headers;
         char peer[INET6_ADDRSTRLEN];
-        bool chunked, expect, seen; /* seen: by on_headers, so on_done follows */
-        int64_t content_length;     /* -1 when unknown */
+        bool chunked, expect, http10, seen; /* seen: by on_headers, so on_done follows */
+        int64_t content_length;             /* -1 when unknown */
 
         /* The I/O thread's. */
         enum stage stage;

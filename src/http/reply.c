@@ -201,13 +201,24 @@ static size_t stream_ping(struct http_req *r, char *out, size_t max)
         return sizeof(ping) - 1;
 }
 
-/* Ends a stream nobody will read. MHD forgets connections whose reader reports an error (0.9.75 keeps their
- * sockets open until a timeout), so the end looks regular to it and fails on the socket, which is shut here.
- */
-static ssize_t stream_give_up(struct http_req *r)
+/* Ends a stream by closing the socket. MHD 0.9.75 forgets connections that end inside a content reader
+ * without a terminating chunk, and keeps their sockets open until a timeout. So it gets one more byte, and
+ * learns of the end when it fails to write it. */
+static ssize_t stream_hang_up(struct http_req *r, int how, char *out)
 {
-        shutdown(r->conn->fd, SHUT_RDWR);
-        return MHD_CONTENT_READER_END_OF_STREAM;
+        shutdown(r->conn->fd, how);
+        *out = '\n';
+        return 1;
+}
+
+/* The ring's end: a terminating chunk, or for HTTP/1.0 the end of the connection. */
+static ssize_t stream_end(struct http_req *r, char *out)
+{
+        pthread_mutex_lock(&r->lock);
+        r->ended = true;
+        r->cut = r->http10;
+        pthread_mutex_unlock(&r->lock);
+        return r->http10 ? stream_hang_up(r, SHUT_WR, out) : MHD_CONTENT_READER_END_OF_STREAM;
 }
 
 /* MHD's content reader: the stream is pulled as fast as the client reads, and sleeps when there is nothing.
@@ -219,14 +230,10 @@ static ssize_t stream_pull(void *cls, uint64_t position, char *out, size_t max)
         atomic_store(&r->last_pull_ms, clock_mono_ms());
         for (;;) {
                 if (http_req_aborted(r))
-                        return stream_give_up(r);
+                        return stream_hang_up(r, SHUT_RDWR, out);
                 long n = stream_take(r, out, max);
-                if (n < 0) {
-                        pthread_mutex_lock(&r->lock);
-                        r->ended = true;
-                        pthread_mutex_unlock(&r->lock);
-                        return MHD_CONTENT_READER_END_OF_STREAM;
-                }
+                if (n < 0)
+                        return stream_end(r, out);
                 if (n > 0 && r->frames)
                         n = (long)stream_cut(r, out, (size_t)n, max);
                 if (n == 0)

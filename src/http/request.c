@@ -285,18 +285,18 @@ static void framing_scan(struct http_req *r, struct framing *f)
 static int framing_check(struct http_req *r, const char *version, const char **ret_message)
 {
         struct framing f = { 0 };
-        bool http10 = strcmp(version, "HTTP/1.0") == 0;
         framing_scan(r, &f);
+        r->http10 = strcmp(version, "HTTP/1.0") == 0;
         r->chunked = f.codings == 1 && str_ieqc(f.coding, "chunked");
         r->expect = f.expect.n > 0;
         int status = 400;
-        if (f.hosts > 1 || (!f.hosts && !http10))
+        if (f.hosts > 1 || (!f.hosts && !r->http10))
                 *ret_message = "The request must have exactly one Host header.";
         else if (f.lengths > 1)
                 *ret_message = "The request has more than one Content-Length header.";
         else if (f.codings && f.lengths)
                 *ret_message = "The request has both Content-Length and Transfer-Encoding.";
-        else if (f.codings && http10)
+        else if (f.codings && r->http10)
                 *ret_message = "Transfer-Encoding is not part of HTTP/1.0.";
         else if (f.codings && !r->chunked)
                 status = 501, *ret_message = "The only Transfer-Encoding understood is 'chunked'.";

@@ -199,6 +199,8 @@ int http_server_start(const struct http_config *config, const struct http_app *a
         s->listen_fd = -1;
         if (s->config.threads <= 0)
                 s->config.threads = (int)sysconf(_SC_NPROCESSORS_ONLN);
+        if (s->config.min_body_rate <= 0)
+                s->config.min_body_rate = 1;
         rc = server_open(s, err, errn);
         if (rc) {
                 server_free(s);

@@ -260,10 +260,10 @@ static void refuses_large_headers(void **state)
         ask(app.server, &re, request);
         assert_int_equal(re.status, 414);
         reply_release_(&re);
-        char *p = request + snprintf(request, 70000, "GET / HTTP/1.1\r\nHost: t\r\n");
+        size_t n = (size_t)snprintf(request, 70000, "GET / HTTP/1.1\r\nHost: t\r\n");
         for (int i = 0; i < 200; i++)
-                p += sprintf(p, "X-%d: y\r\n", i);
-        memcpy(p, "\r\n", 3);
+                n += (size_t)snprintf(request + n, 70000 - n, "X-%d: y\r\n", i);
+        snprintf(request + n, 70000 - n, "\r\n");
         ask(app.server, &re, request);
         assert_int_equal(re.status, 431);
         reply_release_(&re);
@@ -365,6 +365,46 @@ static void cancels_streams_of_the_gone(void **state)
         assert_int_equal(atomic_load(&app.aborts), 1);
         ring_unref(app.rings[0]);
         reply_release_(&re);
+}
+
+/* MHD looks at quiet connections from the oldest on: an older one must not keep the sockets of ended streams
+ * open. */
+static void closes_ended_streams(void **state)
+{
+        (void)state;
+        struct http_stats stats;
+        struct reply re;
+        int idle[4];
+        for (int i = 0; i < 4; i++) {
+                idle[i] = dial(app.server);
+                SAY(idle[i], GET("/x"));
+                reply_init(&re);
+                HEAR(&re, idle[i]);
+                reply_release_(&re);
+        }
+        for (int i = 0; i < 8; i++) {
+                int fd = dial(app.server);
+                SAY(fd, i % 2 ? "GET /open HTTP/1.0\r\n\r\n" : GET("/open"));
+                WAIT_UNTIL(app_rings(&app) == (size_t)i + 1);
+                ring_write(app.rings[i], STR("data: 1\n\n"));
+                if (i < 4) {
+                        close(fd);
+                        WAIT_UNTIL(ring_cancelled(app.rings[i]));
+                }
+                ring_end(app.rings[i], STR("data: 2\n\n"));
+                ring_unref(app.rings[i]);
+                if (i < 4)
+                        continue;
+                reply_init(&re);
+                HEAR(&re, fd);
+                assert_true(body_is(&re, "data: 1\n\ndata: 2\n\n"));
+                reply_release_(&re);
+                close(fd);
+        }
+        WAIT_UNTIL((http_server_stats(app.server, &stats), stats.connections == 4));
+        assert_int_equal(atomic_load(&app.done_aborted), 4);
+        for (int i = 0; i < 4; i++)
+                close(idle[i]);
 }
 
 /* ---- Streams ---- */
@@ -691,6 +731,7 @@ int main(void)
                 cmocka_unit_test(answers_preflights),
                 cmocka_unit_test_setup_teardown(sees_disconnects, start, stop),
                 cmocka_unit_test_setup_teardown(cancels_streams_of_the_gone, start, stop),
+                cmocka_unit_test_setup_teardown(closes_ended_streams, start, stop),
                 cmocka_unit_test_setup_teardown(streams_in_bounded_memory, start, stop),
                 cmocka_unit_test_setup_teardown(keeps_frames_whole, start, stop),
                 cmocka_unit_test(pings_silent_streams),

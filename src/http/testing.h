@@ -374,7 +374,7 @@ static bool hear_(struct reply *re, int fd, bool head_only)
         assert_true(n < sizeof(re->head));
         memcpy(re->head, re->in.p, n);
         re->head[n] = '\0';
-        re->status = atoi(re->head + 9);
+        re->status = (int)strtol(re->head + 9, NULL, 10);
         buf_consume(&re->in, n);
         if (head_only || re->status == 204 || re->status == 100)
                 return true;

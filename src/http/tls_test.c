@@ -188,7 +188,7 @@ static bool client_hear(struct client *c, struct reply *re)
                 if (!end && (end = memmem(re->in.p, re->in.n, "\r\n\r\n", 4))) {
                         size_t head = (size_t)(end - re->in.p) + 4;
                         snprintf(re->head, sizeof(re->head), "%.*s", (int)head, re->in.p);
-                        re->status = atoi(re->head + 9);
+                        re->status = (int)strtol(re->head + 9, NULL, 10);
                         want = head + strtoul(header_of(re, "Content-Length"), NULL, 10);
                 }
                 if (end && re->in.n >= want)

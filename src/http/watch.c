@@ -15,6 +15,7 @@
 
 #define SWEEP_MS 100
 #define LINGER_MS 5000
+#define LINGER_MAX 1024
 #define SWEEP_BATCH 64
 #define WAKE_TOKEN UINT64_MAX
 
@@ -38,6 +39,7 @@ struct watcher {
         pthread_mutex_t lock; /* of what follows; taken before a request's lock */
         struct VEC(struct slot) slots;
         long free_slot;
+        int lingering;
 };
 
 /* ---- Slots (lock held) ---- */
@@ -250,9 +252,10 @@ void watch_linger(struct http_server *s, int fd)
         if (fd < 0)
                 return;
         pthread_mutex_lock(&w->lock);
-        long i = slot_take(w);
+        long i = w->lingering < LINGER_MAX ? slot_take(w) : -1;
         if (i >= 0 && slot_watch(w, i, fd, EPOLLIN | EPOLLRDHUP) == 0) {
                 w->slots.p[i].linger_fd = fd;
+                w->lingering++;
                 w->slots.p[i].until_ms = clock_mono_ms() + LINGER_MS;
                 fd = -1;
         } else if (i >= 0) {
@@ -266,6 +269,7 @@ void watch_linger(struct http_server *s, int fd)
 static void linger_end(struct watcher *w, long i)
 {
         close(w->slots.p[i].linger_fd);
+        w->lingering--;
         slot_give(w, i);
 }
 
