@@ -459,9 +459,11 @@ static int start(struct completion *c, struct turn_req *t, struct reply *ret, in
 {
         if (json_flag(c->gen.r->body, "stream", false) && gen_open_stream(&c->gen, ret))
                 return err_internal(e, -ENOMEM, "stream", "");
-        for (c->n_runs = 0; c->n_runs < c->n_prompts * c->best_of; c->n_runs++)
-                if (init_run(c, c->n_runs, e))
+        for (int i = 0; i < c->n_prompts * c->best_of; i++) {
+                c->n_runs = i + 1; /* counted first: what a failed one holds is released too */
+                if (init_run(c, i, e))
                         return -1;
+        }
         return start_runs(c, t, ret_started, e);
 }
 

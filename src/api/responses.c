@@ -90,12 +90,13 @@ static void response_finish(struct gen *g)
         struct api_err e = { 0 }, not_stored;
         int rc = failure(p, &e);
         json_t *message = rc ? NULL : response_message(p);
-        json_t *object = response_object(p, NULL, message);
+        json_t *object = response_object(p, NULL, json_incref(message));
         bool keep = g->commits && (rc == 0 || g->stream);
         if (keep && commit(p, object, message, &not_stored)) {
                 e = not_stored;
                 rc = -1;
         }
+        json_decref(message);
         if (g->stream && rc) {
                 json_decref(object);
                 object = response_object(p, "failed", NULL);
