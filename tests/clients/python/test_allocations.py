@@ -45,5 +45,5 @@ def test_every_allocation_may_fail(wire, faults, name):
         clean = clean + 1 if result == 200 else 0
         nth += 1 if nth < STRIDE_AFTER else 1 + nth // 50
     assert seen.get(500, 0) > 5, f"no allocation failed where it shows: {seen}"
-    reply = wire.request(method, path, json=body, headers={"X-Cairn-Fault": "alloc=1000000"})
+    reply = wire.request(method, path, json=body, headers={"X-Cairn-Fault": "alloc=1000000000000000"})
     assert reply.status_code == 200
