@@ -141,14 +141,11 @@ def test_s36_request_id_everywhere(wire, client):
     assert REQUEST_ID.match(client.models.list()._request_id)
 
 
-def test_s113_organization_and_rate_limits(wire):
+def test_s113_organization(wire):
     reply = wire.post(CHAT, json=chat_body())
-    assert reply.headers["openai-organization"].startswith(("org-", "user-"))
-    for kind in ("requests", "tokens"):
-        limit = int(reply.headers[f"x-ratelimit-limit-{kind}"])
-        remaining = int(reply.headers[f"x-ratelimit-remaining-{kind}"])
-        assert 0 <= remaining <= limit
-        assert re.fullmatch(r"(\d+h)?(\d+m)?(\d+(\.\d+)?s)?(\d+ms)?", reply.headers[f"x-ratelimit-reset-{kind}"])
+    assert reply.headers["openai-organization"].startswith("org-")
+    assert reply.headers["openai-version"] == "2020-10-01"
+    assert int(reply.headers["openai-processing-ms"]) >= 0
 
 
 def test_s113_client_request_id_is_echoed(wire):
