@@ -22,8 +22,8 @@ struct engine_seq;
 
 /* Zero in any member means the default. */
 struct engine_opts {
-        int threads;     /* compute threads; default: the cores this process may use */
-        int ctx_max;     /* upper limit of the context in tokens; default: what the model was made for */
+        int threads; /* compute threads; default: the cores this process may use, fewer for a small model */
+        int ctx_max; /* upper limit of the context in tokens; default: what the model was made for */
         size_t kv_bytes; /* memory for keys and values; default: max_batch full contexts, at most 1 GiB */
         int max_batch;   /* sequences evaluated together; default 32 */
         int max_queue;   /* sequences waiting beyond those; default 256 */

@@ -275,7 +275,7 @@ static void attend(struct eval *e, int tid, int layer, const struct span *sp, in
         struct eval_thread *th = &e->threads[tid];
         size_t group = (size_t)(hp->n_head / hp->n_head_kv), hd = (size_t)hp->head_dim,
                ldq = arch_dim(hp, DIM_Q);
-        size_t nq = (size_t)n * group, len = (size_t)(sp->pos + first + n);
+        size_t nq = (size_t)n * group, len = (size_t)sp->pos + (size_t)first + (size_t)n;
         size_t blocks = (len + KERN_KV_BLOCK - 1) / KERN_KV_BLOCK, lds = blocks * KERN_KV_BLOCK;
         float *rows = e->q + (size_t)(sp->row + first) * ldq + (size_t)head * group * hd;
         for (size_t t = 0; t < (size_t)n; t++)
@@ -284,7 +284,7 @@ static void attend(struct eval *e, int tid, int layer, const struct span *sp, in
                 e->k->attn_qk(th->q_tile, hd, nq, kv_keys(e->kv, layer, sp->blocks[b], head), hd,
                               1.0f / sqrtf((float)hd), th->scores + b * KERN_KV_BLOCK, lds);
         for (size_t i = 0; i < nq; i++) {
-                size_t own = (size_t)(sp->pos + first + 1) + i / group;
+                size_t own = len - (size_t)n + 1 + i / group;
                 e->k->softmax(th->scores + i * lds, own);
                 memset(th->scores + i * lds + own, 0, (lds - own) * sizeof(float));
         }

@@ -11,6 +11,7 @@
 #define DEFAULT_BATCH 32
 #define DEFAULT_QUEUE 256
 #define DEFAULT_KV_MAX ((size_t)1 << 30)
+#define BYTES_PER_THREAD (8u << 20)
 #define ROWS_MAX 512      /* tokens evaluated in one step */
 #define PREFILL_BESIDE 64 /* of them prompt tokens, while others decode: bounds their delay */
 #define LOGITS_MIN 64     /* rows of logits in one step, for logprobs of prompts */
@@ -325,6 +326,14 @@ static int plan_memory(struct sched *s, const struct engine_opts *o)
         return (int)n;
 }
 
+/* A small model gains less from another thread than the barriers and the rest of the process lose by it. */
+static int default_threads(const struct engine_model *m)
+{
+        int cores = kern_team_default_threads();
+        uint64_t worth = m->info.file_bytes / BYTES_PER_THREAD + 1;
+        return worth < (uint64_t)cores ? (int)worth : cores;
+}
+
 static int sched_init(struct sched *s, const struct engine_opts *o, char *err, size_t errn)
 {
         const struct engine_model *m = s->m;
@@ -341,7 +350,7 @@ static int sched_init(struct sched *s, const struct engine_opts *o, char *err, s
                 snprintf(err, errn, "the memory for keys and values is too small for this model");
                 return -EINVAL;
         }
-        s->team = kern_team_new(o->threads > 0 ? o->threads : kern_team_default_threads());
+        s->team = kern_team_new(o->threads > 0 ? o->threads : default_threads(m));
         s->cands = mem_alloc((size_t)m->hp.n_vocab * sizeof(*s->cands));
         s->probs = mem_alloc((size_t)m->hp.n_vocab * sizeof(*s->probs));
         if (!s->team || !s->cands || !s->probs || vec_reserve(&s->active, (size_t)s->max_batch) ||

@@ -98,7 +98,7 @@ def write_gguf(path, meta, tensors, version=3):
         kind, raw = gguf_value(value)
         name = key.encode()
         head += struct.pack("<Q", len(name)) + name + struct.pack("<I", kind) + raw
-    offset, data = 0, b""
+    data = b""
     for name, (kind, shape, raw) in tensors.items():
         dims = list(reversed(shape))
         head += struct.pack("<Q", len(name)) + name.encode() + struct.pack("<I", len(dims))

@@ -1,6 +1,6 @@
 /* The vector vocabulary of the templates in this folder, for AVX2 with FMA and F16C. */
-#ifndef CAIRN_KERNELS_VEC_AVX2_H
-#define CAIRN_KERNELS_VEC_AVX2_H
+#ifndef CAIRN_KERNELS_X86_VEC_AVX2_H
+#define CAIRN_KERNELS_X86_VEC_AVX2_H
 
 #include <immintrin.h>
 #include <stddef.h>

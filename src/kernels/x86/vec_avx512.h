@@ -1,6 +1,6 @@
 /* The vector vocabulary of the templates in this folder, for AVX-512. */
-#ifndef CAIRN_KERNELS_VEC_AVX512_H
-#define CAIRN_KERNELS_VEC_AVX512_H
+#ifndef CAIRN_KERNELS_X86_VEC_AVX512_H
+#define CAIRN_KERNELS_X86_VEC_AVX512_H
 
 #include <immintrin.h>
 #include <stddef.h>
