@@ -8,11 +8,9 @@
 #include "api/api.h"
 #include "api/handlers.h"
 #include "api/params.h"
-#include "api/resources.h"
 #include "api/stored.h"
 #include "base/clock.h"
 #include "base/mem.h"
-#include "store/store.h"
 
 #define INCLUDE_LOGPROBS "message.output_text.logprobs"
 
@@ -70,8 +68,9 @@ static int commit(struct response *p, json_t *object, json_t *message, struct ap
                 items = referable(p, message);
         else
                 items = message ? json_pack("[O]", message) : json_array();
-        int rc = stored_put_response(p->gen.r, p->id, p->created, !p->gen.stream, document(p, object), items,
-                                     e);
+        int rc = stored_put_response(p->gen.r, p->id, p->created,
+                                     p->gen.stream ? STORED_FINISHED : STORED_WHOLE, document(p, object),
+                                     items, e);
         json_decref(items);
         return rc;
 }
@@ -210,8 +209,8 @@ static int open_stream(struct response *p, const struct turn_req *t, bool trunca
                 return params_turn_error(e, -E2BIG, t, (size_t)prompt, "input");
         if (p->gen.commits) {
                 json_t *items = referable(p, NULL), *object = response_object(p, "in_progress", NULL);
-                int rc =
-                        stored_put_response(p->gen.r, p->id, p->created, true, document(p, object), items, e);
+                int rc = stored_put_response(p->gen.r, p->id, p->created, STORED_STARTED, document(p, object),
+                                             items, e);
                 json_decref(object);
                 json_decref(items);
                 if (rc)
@@ -238,8 +237,7 @@ static int start(struct response *p, const struct turn_req *t, struct reply *ret
         }
         if (rc) {
                 if (stream && p->gen.commits) /* nobody was told of it */
-                        store_delete(p->gen.r->api->store, RESOURCE_RESPONSE.kind, p->id,
-                                     req_project(p->gen.r), NULL);
+                        stored_drop_response(p->gen.r, p->id);
                 gen_reject(&p->gen, ret, 1);
         }
         return gen_started(&p->gen, rc);

@@ -12,6 +12,7 @@
 #include "store/store.h"
 
 #define KIND_ITEM "item"
+#define KIND_RUNNING "response.running"
 #define JSON_DEPTH_STORED 256
 #define RECOVER_PAGE 100
 
@@ -75,12 +76,32 @@ static int item_ops(struct req *r, const char *response, int64_t created, const 
         return 0;
 }
 
-int stored_put_response(struct req *r, const char *id, int64_t created, bool insert, json_t *doc,
+/* The row of the response itself. */
+static struct store_op response_op(struct req *r, const char *id, int64_t created, enum stored_step step)
+{
+        return (struct store_op){ .verb = step == STORED_FINISHED ? STORE_UPDATE : STORE_PUT,
+                                  .set = STORE_SET_DOC,
+                                  .kind = RESOURCE_RESPONSE.kind,
+                                  .id = id,
+                                  .project = req_project(r),
+                                  .created = created,
+                                  .expires = created + r->api->options.retention_s };
+}
+
+/* The mark of a response in progress: a row of its own, so that a start finds the few there are at once. */
+static struct store_op mark_op(const char *id, const char *project, enum store_verb verb)
+{
+        return (struct store_op){
+                .verb = verb, .kind = KIND_RUNNING, .id = id, .project = project, .doc = STR("{}")
+        };
+}
+
+int stored_put_response(struct req *r, const char *id, int64_t created, enum stored_step step, json_t *doc,
                         const json_t *items, struct api_err *reterr)
 {
         size_t n_items = json_array_size(items), n = 0;
         struct store_fault fault = { 0 };
-        struct store_op *ops = mem_calloc(n_items + 1, sizeof(*ops));
+        struct store_op *ops = mem_calloc(n_items + 2, sizeof(*ops));
         struct buf *texts = mem_calloc(n_items + 1, sizeof(*texts));
         int rc = ops && texts ? 0 : -ENOMEM;
         if (rc == 0)
@@ -88,24 +109,28 @@ int stored_put_response(struct req *r, const char *id, int64_t created, bool ins
         if (rc == 0) {
                 buf_init(&texts[0], STORE_DOC_MAX);
                 rc = json_write(doc, &texts[0]);
-                ops[0] = (struct store_op){ .verb = insert ? STORE_PUT : STORE_UPDATE,
-                                            .set = STORE_SET_DOC | STORE_SET_FILTERS,
-                                            .kind = RESOURCE_RESPONSE.kind,
-                                            .id = id,
-                                            .project = req_project(r),
-                                            .created = created,
-                                            .expires = created + r->api->options.retention_s,
-                                            .f = { json_cstr(json_object_get(doc, "object"), "status", "") },
-                                            .doc = buf_str(&texts[0]) };
+                ops[0] = response_op(r, id, created, step);
+                ops[0].doc = buf_str(&texts[0]);
+                ops[n + 1] = mark_op(id, req_project(r), step == STORED_STARTED ? STORE_PUT : STORE_DELETE);
         }
         if (rc == 0)
-                rc = store_write(r->api->store, ops, n + 1, &fault);
+                rc = store_write(r->api->store, ops, n + (step == STORED_WHOLE ? 1 : 2), &fault);
+        if (rc == -ENOENT && step == STORED_FINISHED) {
+                store_delete(r->api->store, KIND_RUNNING, id, req_project(r), NULL);
+                rc = 0;
+        }
         for (size_t i = 0; texts && i <= n; i++)
                 buf_release(&texts[i]);
         mem_free(texts);
         mem_free(ops);
         json_decref(doc);
         return rc ? err_store(reterr, rc, &fault) : 0;
+}
+
+void stored_drop_response(struct req *r, const char *id)
+{
+        store_delete(r->api->store, RESOURCE_RESPONSE.kind, id, req_project(r), NULL);
+        store_delete(r->api->store, KIND_RUNNING, id, req_project(r), NULL);
 }
 
 /* ---- recovery ---- */
@@ -129,29 +154,36 @@ static int fail_document(struct str doc, struct buf *out)
         return rc;
 }
 
-static int recover_one(struct api *api, const struct object *row)
+/* Fails the response of a mark, if it is still there, and removes the mark. */
+static int recover_one(struct api *api, const struct object *mark)
 {
+        struct object row;
         struct buf text;
+        struct store_op ops[2] = { mark_op(mark->id, mark->project, STORE_DELETE) };
+        size_t n = 1;
         buf_init(&text, STORE_DOC_MAX);
-        int rc = fail_document(row->doc, &text);
-        struct store_op op = { .verb = STORE_UPDATE,
-                               .kind = row->kind,
-                               .id = row->id,
-                               .project = row->project,
-                               .set = STORE_SET_DOC | STORE_SET_FILTERS,
-                               .f = { "failed" },
-                               .doc = buf_str(&text) };
+        int rc = store_get(api->store, RESOURCE_RESPONSE.kind, mark->id, mark->project, &row, NULL);
+        if (rc == 0) {
+                rc = fail_document(row.doc, &text);
+                ops[n++] = (struct store_op){ .verb = STORE_UPDATE,
+                                              .kind = RESOURCE_RESPONSE.kind,
+                                              .id = mark->id,
+                                              .project = mark->project,
+                                              .set = STORE_SET_DOC,
+                                              .doc = buf_str(&text) };
+                object_release(&row);
+        } else if (rc == -ENOENT) {
+                rc = 0; /* deleted by its client while it ran */
+        }
         if (rc == 0)
-                rc = store_write(api->store, &op, 1, NULL);
+                rc = store_write(api->store, ops, n, NULL);
         buf_release(&text);
         return rc;
 }
 
 int stored_recover(struct api *api, size_t *ret_recovered)
 {
-        struct store_query q = { .kind = RESOURCE_RESPONSE.kind,
-                                 .limit = RECOVER_PAGE,
-                                 .f = { "in_progress" } };
+        struct store_query q = { .kind = KIND_RUNNING, .limit = RECOVER_PAGE };
         int rc = 0;
         *ret_recovered = 0;
         for (bool more = true; more && rc == 0;) {

@@ -6,10 +6,17 @@
 
 /* Commits a chat completion; doc is {"object": ..., "messages": [...]}, consumed. Worker thread. */
 int stored_put_chat(struct req *r, const char *id, int64_t created, json_t *doc, struct api_err *reterr);
-/* Commits a response, inserting it or replacing its state: doc is {"object": ..., "input": [...]}, consumed.
- * With `items` (the conversation's items made by this request) each can be referenced by its id. */
-int stored_put_response(struct req *r, const char *id, int64_t created, bool insert, json_t *doc,
+enum stored_step {
+        STORED_WHOLE,    /* first and last commit of a response at once */
+        STORED_STARTED,  /* in progress: marked, so that a crash does not leave it so */
+        STORED_FINISHED, /* its final state; the mark goes. Not an error when a client deleted it meanwhile */
+};
+/* Commits a response: doc is {"object": ..., "input": [...]}, consumed. Each of `items` (those that this
+ * request made) can be referenced by its id afterwards. */
+int stored_put_response(struct req *r, const char *id, int64_t created, enum stored_step step, json_t *doc,
                         const json_t *items, struct api_err *reterr);
+/* Takes a started response back, of which nobody was told. */
+void stored_drop_response(struct req *r, const char *id);
 /* At start: responses that a dead process left in progress become failed. */
 int stored_recover(struct api *api, size_t *ret_recovered);
 #endif

@@ -55,7 +55,8 @@ static void prepare_process(void)
 {
         sigset_t stop;
         struct rlimit files;
-        signal(SIGPIPE, SIG_IGN);
+        signal(SIGPIPE, SIG_IGN); /* a client that left is an error of its write */
+        signal(SIGXFSZ, SIG_IGN); /* so is a file at its size limit */
         stop_signals(&stop);
         pthread_sigmask(SIG_BLOCK, &stop, NULL);
         umask(077);
