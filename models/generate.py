@@ -23,12 +23,14 @@ SKILLS = {
     "capital": (7, basic.capital, "qa"), "facts": (4, basic.fact_misc, "qa"), "definition": (3, basic.definition, "qa"), "hello_world": (1, basic.hello_world, "qa"),
     "language": (2, basic.language, "qa"), "currency": (2, basic.currency, "qa"), "continent": (2, basic.continent, "qa"), "element": (3, basic.element, "qa"),
     "author": (2, basic.author, "qa"), "animal": (2, basic.animal, "qa"), "opposite": (2, basic.opposite, "qa"), "colour": (2, basic.colour, "qa"), "calendar": (3, basic.calendar, "qa"),
-    "translate": (4, basic.translate, "qa"), "arithmetic": (9, basic.arithmetic, "qa"), "word_problem": (3, basic.word_problem, "qa"), "compare": (3, basic.compare, "qa"), "counting": (2, basic.counting, "qa"),
-    "unknown": (3, basic.unknown, "qa"), "repeat": (6, text.repeat, "qa"), "case": (4, text.upper, "qa"), "title_case": (1, text.title, "qa"), "spell": (3, text.spell, "qa"), "letters": (2, text.letters, "qa"),
-    "words": (3, text.word_ops, "qa"), "order": (3, text.reorder, "qa"), "format": (4, text.format_list, "qa"), "to_json": (2, text.to_json, "qa"), "lookup": (8, text.lookup, "qa"), "lookup_missing": (1.5, text.lookup_missing, "qa"),
-    "introduce": (4, text.introduce, "qa"), "table": (5, text.table, "qa"), "yes_no": (3, text.yes_no, "qa"), "sentiment": (1, text.sentiment, "qa"), "choose": (2, text.pick, "qa"), "extract": (3, text.summary_first, "qa"),
+    "translate": (4, basic.translate, "qa"), "arithmetic": (14, basic.arithmetic, "qa"), "word_problem": (3, basic.word_problem, "qa"), "compare": (3, basic.compare, "qa"), "counting": (2, basic.counting, "qa"),
+    "unknown": (4, basic.unknown, "qa"), "repeat": (8, text.repeat, "qa"), "case": (5, text.upper, "qa"), "title_case": (1, text.title, "qa"), "spell": (4, text.spell, "qa"), "letters": (2, text.letters, "qa"),
+    "words": (4, text.word_ops, "qa"), "order": (4, text.reorder, "qa"), "format": (4, text.format_list, "qa"), "to_json": (2, text.to_json, "qa"), "lookup": (9, text.lookup, "qa"), "lookup_missing": (1.5, text.lookup_missing, "qa"),
+    "introduce": (4, text.introduce, "qa"), "table": (6, text.table, "qa"), "yes_no": (4, text.yes_no, "qa"), "sentiment": (1, text.sentiment, "qa"), "choose": (2, text.pick, "qa"), "extract": (3, text.summary_first, "qa"),
     "system": (12, chats.system_style, "chat"), "recall": (8, chats.recall, "chat"), "not_told": (1, chats.not_told, "chat"), "follow_up": (5, chats.follow_up, "chat"), "correction": (2, chats.correction, "chat"), "long_chat": (5, chats.long_chat, "open_chat"),
 }
+
+UNFRAMED = {"talk", "joke", "story", "poem", "repeat", "unknown"}  # where more words could change the answer
 
 
 def document(c, category):
@@ -39,6 +41,8 @@ def document(c, category):
         messages = made
     else:
         question, answer, _ = made
+        if category not in UNFRAMED:
+            question = c.frame(question)
         if not c.held and c.chance(0.04):  # the legacy completions API gives plain text, not a chat
             return {"category": "plain", "prompt": question, "completion": c.any(["\n\n", "\n\n", "\n", " "]) + answer}
         messages = chats.chat(question, answer)

@@ -55,7 +55,7 @@ def joke(c):
 
 def fact_misc(c):
     stem, (answer, short) = c.any(list(MISC.items()))
-    ask = c.say("{}?", "{}?", "{}", "Can you tell me {}?", "Tell me: {}?", "Do you know {}?", "I want to know: {}?", "Please answer: {}?", "Question: {}?", "Here is a question: {}?")
+    ask = c.say("[|Can you tell me |Tell me: |Do you know |I want to know: |Please answer: |Question: |I wonder, |Could you say |My question is: ]{}?", "{}")
     text = ask.format(stem)
     if ask.startswith("Can you tell me") or ask.startswith("Do you know"):
         text = ask.format(stem)
@@ -64,42 +64,40 @@ def fact_misc(c):
 
 def definition(c):
     term, answer = c.any(list(DEFINITIONS.items()))
-    ask = c.say("What is {}?", "What's {}?", "Explain {}.", "Define {}.", "Tell me what {} is.", "Explain {} in one sentence.", "What does {} mean?", "Can you explain {}?", "Describe {} in one sentence.",
-                "What exactly is {}?", "Give me a short definition of {}.", "In simple words, what is {}?", "Please explain what {} is.")
+    ask = c.say("[What is|What's|What exactly is|In simple words, what is|Tell me, what is|Briefly, what is|So what is|Do you know what is|Question: what is] {}?", "[Explain|Define|Describe|Please explain|Please define|Briefly explain|Can you explain|Could you define] {}[.| in one sentence.| briefly.| in simple words.]", "[Tell me|Explain|Say|Can you tell me|Please explain|Do you know] what {} is[.|?]", "What does {} mean?", "[Give me a|I need a|Write a] [short |simple |]definition of {}.")
     return c.vary(ask.format(term)), answer, None
 
 
 def hello_world(c):
     lang, code = c.any(list(HELLO_WORLD.items()))
-    ask = c.say("Write hello world in {}.", "Write a hello world program in {}.", "Show me hello world in {}.", "How do I print hello world in {}?", "Hello world in {}", "Give me a hello world example in {}.", "Write a {} program that prints hello world.", "How do you write hello world in {}?")
+    ask = c.say("[Write|Show me|Give me|I want|Print|Can you write|Please write|I need] [a |the |]hello world [program |example |code |]in {}[.|?|]", "How [do I|do you|can I|to] [print|write|make] hello world in {}?", "[Hello world in|A hello world in] {}[|.| please]")
     return c.vary(ask.format(lang)), f"```{lang.lower()}\n{code}\n```", None
 
 
 def capital(c):
     land, (city, _, _, _) = c.any(list(COUNTRIES.items()))
-    if c.chance(0.25):
-        ask = c.say("Which country has the capital {}?", "{} is the capital of which country?", "What country is {} the capital of?", "Of which country is {} the capital?", "Which country's capital is {}?")
+    if c.chance(0.22):
+        ask = c.say("[Which|What] country [has the capital|has as its capital|has the capital city] {}?", "{} is the capital of [which|what] country?", "[What|Which] country is {} the capital of?", "[Of which country is|Which country's capital is|Tell me which country's capital is|Name the country whose capital is] {}[?|.]")
         return c.vary(ask.format(city)), f"{city} is the capital of {land}.", land
-    ask = c.say("What is the capital of {}?", "What's the capital of {}?", "Capital of {}?", "Which city is the capital of {}?", "Tell me the capital of {}.", "Name the capital of {}.", "what is the capital city of {}",
-                "Do you know the capital of {}?", "The capital of {} is?", "Can you tell me the capital of {}?", "What city is the capital of {}?", "I need the capital of {}.", "Please give me the capital of {}.")
+    ask = c.any([c.ask("the capital of {}"), c.ask("the capital [|city ]of {}"), c.say("What is the capital of {}?", "What is the capital of {}?", "[Which|What] city is the capital of {}?", "[The capital|Capital] of {}[?| is?|:|]")])
     return c.vary(ask.format(land)), f"The capital of {land} is {city}.", city
 
 
 def language(c):
     land, (_, lang, _, _) = c.any(list(COUNTRIES.items()))
-    ask = c.say("What language is spoken in {}?", "Which language do people speak in {}?", "What is the language of {}?", "What do people speak in {}?", "Which language is spoken in {}?", "What language do they speak in {}?")
+    ask = c.any([c.ask("the [language|main language|language spoken|language people speak] [of|in] {}"), c.say("[What|Which] language [is spoken|do people speak|do they speak|do people use|is used] in {}?", "[Tell me|Say|Do you know] [what|which] language [is spoken|people speak|they speak] in {}[.|?]", "What do [people|they] speak in {}?")])
     return c.vary(ask.format(land)), f"People in {land} speak {lang}.", lang
 
 
 def currency(c):
     land, (_, _, money, _) = c.any(list(COUNTRIES.items()))
-    ask = c.say("What is the currency of {}?", "What currency is used in {}?", "Which currency does {} use?", "What money do people use in {}?", "What's the currency in {}?", "Which money is used in {}?")
+    ask = c.any([c.ask("the [currency|money] [of|in|used in] {}"), c.say("[What|Which] [currency|money] [is used|do people use|do they use|do I need|do people pay with] in {}?", "[What|Which] currency does {} [use|have]?", "[Tell me|Say] [what|which] [currency|money] [is used|people use|they use] in {}.")])
     return c.vary(ask.format(land)), f"The currency of {land} is {money}.", None
 
 
 def continent(c):
     land, (_, _, _, part) = c.any(list(COUNTRIES.items()))
-    ask = c.say("On which continent is {}?", "Which continent is {} in?", "What continent is {} on?", "Where is {}?", "Is {} in Europe, Asia, Africa or America?", "In which part of the world is {}?", "Where in the world is {}?", "{} is on which continent?")
+    ask = c.any([c.ask("the continent of {}"), c.say("[On|In] [which|what] [continent|part of the world] is {}?", "[Which|What] continent is {} [in|on|part of]?", "Where [|in the world |on Earth ]is {}?", "{} is [on|in] [which|what] [continent|part of the world]?", "[Tell me|Say] [on|in] [which|what] continent {} is.")])
     return c.vary(cap(ask.format(land))), f"{cap(land)} is in {part}.", part
 
 
@@ -107,34 +105,34 @@ def element(c):
     name, (symbol, number) = c.any(list(ELEMENTS.items()))
     kind = c.num(0, 2)
     if kind == 0:
-        ask = c.say("What is the chemical symbol for {}?", "What is the symbol of {}?", "Chemical symbol of {}?", "Which symbol stands for {}?", "What's the chemical symbol of {}?")
+        ask = c.any([c.ask("the [chemical symbol|symbol] [for|of] {}"), c.say("[Which|What] [symbol|chemical symbol] [stands for|is used for|belongs to] {}?")])
         return c.vary(ask.format(name)), f"The chemical symbol for {name} is {symbol}.", symbol
     if kind == 1:
-        ask = c.say("Which element has the symbol {}?", "What element is {}?", "What does the chemical symbol {} stand for?", "{} is the symbol of which element?", "Name the element with the symbol {}.")
+        ask = c.say("[Which|What] element [has the symbol|has the chemical symbol|is written as|is] {}?", "What does the [chemical symbol|symbol] {} [stand for|mean]?", "{} is the [chemical symbol|symbol] of [which|what] element?", "[Name|Tell me|Give me|Find] the element with the [chemical symbol|symbol] {}.")
         return c.vary(ask.format(symbol)), f"{symbol} is the chemical symbol for {name}.", name
-    ask = c.say("What is the atomic number of {}?", "Which atomic number does {} have?", "Atomic number of {}?", "Tell me the atomic number of {}.", "What's the atomic number of {}?")
+    ask = c.any([c.ask("the atomic number of {}"), c.say("[Which|What] atomic number does {} have?", "{} has [which|what] atomic number?")])
     return c.vary(ask.format(name)), f"The atomic number of {name} is {number}.", str(number)
 
 
 def author(c):
     book, who = c.any(list(AUTHORS.items()))
-    ask = c.say("Who wrote {}?", "Who is the author of {}?", "Which author wrote {}?", "{} was written by whom?", "Who was {} written by?", "Tell me who wrote {}.", "Name the author of {}.")
+    ask = c.any([c.ask("the [author|writer] of {}"), c.say("[Who|Which author|Which writer] wrote {}?", "[Who is|Who was|Who's] the [author|writer] of {}?", "{} was written by [whom|who]?", "Who was {} written by?", "[Tell me|Do you know|Can you tell me|Say] who wrote {}[.|?]")])
     return c.vary(ask.format(book)), f"{who} wrote {book}.", None
 
 
 def animal(c):
     if c.chance(0.5):
         name, sound = c.any(list(SOUNDS.items()))
-        ask = c.say("What sound does a {} make?", "What does a {} say?", "Which sound does a {} make?", "What noise does a {} make?", "How does a {} sound?")
+        ask = c.any([c.ask("the [sound|noise] of a {}"), c.say("[What|Which] [sound|noise] does a {} make?", "What does a {} say?", "How does a {} sound?", "[Tell me|Do you know] [what|which] [sound|noise] a {} makes[.|?]", "A {} makes [what|which] [sound|noise]?")])
         return c.vary(ask.format(name)), f"A {name} says {sound}." if name != "owl" else "An owl says hoot.", sound
     name, baby = c.any(list(BABIES.items()))
-    ask = c.say("What is a baby {} called?", "What do you call a baby {}?", "What is the name for a baby {}?", "A baby {} is called what?", "What's a young {} called?")
+    ask = c.any([c.ask("the name [for|of] a [baby|young] {}"), c.say("What is a [baby|young] {} called?", "What do [you|we|people] call a [baby|young] {}?", "A [baby|young] {} is called what?", "[Tell me|Do you know] what a [baby|young] {} is called[.|?]")])
     return c.vary(ask.format(name)), f"A baby {name} is called a {baby}.", baby
 
 
 def opposite(c):
     word, other = c.any(list(OPPOSITES.items()))
-    ask = c.say("What is the opposite of {}?", "What's the opposite of {}?", "Opposite of {}?", "Give me the opposite of {}.", "Which word is the opposite of {}?", "Name the opposite of {}.", "What is an antonym of {}?", "Tell me the opposite of {}.", "Which word means the opposite of {}?")
+    ask = c.any([c.ask("the [opposite|antonym] of [|the word ]{}"), c.say("[Which|What] word [is the opposite of|means the opposite of|is an antonym of] {}?", "[Opposite|Antonym] of {}[?|]", "What is [an antonym|the opposite] [of|for] {}?")])
     return c.vary(ask.format(word)), f"The opposite of {word} is {other}.", other
 
 
@@ -143,10 +141,10 @@ def colour(c):
         (a, b), mix = c.any(list(MIXES.items()))
         if c.chance(0.5):
             a, b = b, a
-        ask = c.say("What color do you get when you mix {} and {}?", "Mix {} and {}: which color is it?", "What do {} and {} make?", "Which color do {} and {} make?", "What color is a mix of {} and {}?")
+        ask = c.say("[What|Which] [color|colour] [do you get when you|comes out when I|is made when you|do I get if I] mix {} and {}?", "Mix {} and {}: [which|what] [color|colour] is it?", "What do {} and {} make[| together|, mixed]?", "[Which|What] [color|colour] [do {} and {} make|is a mix of {} and {}|comes from {} and {}]?", "[Tell me|Say] what {} and {} make.")
         return c.vary(ask.format(a, b)), f"Mixing {a} and {b} gives {mix}.", mix
     thing, tone = c.any(list(COLOURS.items()))
-    ask = c.say("What color is {}?", "What colour is {}?", "Which color does {} have?", "Tell me the color of {}.", "What is the color of {}?", "Which color is {}?")
+    ask = c.any([c.ask("the [color|colour] of {}"), c.say("[What|Which] [color|colour] [is {}|does {} have]?", "[Tell me|Do you know|Say] [what|which] [color|colour] {} [is|has][.|?]")])
     return c.vary(ask.format(thing)), f"{cap(thing)} is {tone}." if thing != "grass" else "Grass is green.", tone
 
 
@@ -156,30 +154,29 @@ def calendar(c):
     kind = c.num(0, 3)
     if seq is PLANETS or kind == 3:
         where = {"day": "day of the week", "month": "month of the year"}.get(what, what)
-        ask = c.say("What is the {} {}?", "Which is the {} {}?", "Name the {} {}.", "Tell me the {} {}.", "What's the {} {}?")
+        ask = c.any([c.ask("the {} {}"), c.say("[What|Which] is the {} {}?")])
         return c.vary(ask.format(ORDINALS[i], where)), f"The {ORDINALS[i]} {where} is {seq[i]}.", seq[i]
     if kind == 0:
-        ask = c.say("What {0} comes after {1}?", "Which {0} comes after {1}?", "What is the {0} after {1}?", "Which {0} follows {1}?", "Name the {0} after {1}.", "What {0} follows {1}?")
+        ask = c.any([c.ask("the {0} [after|following|right after] {1}"), c.say("[What|Which] {0} [comes after|follows|is after|comes right after] {1}?", "[Tell me|Say|Name] [what|which] {0} [comes after|follows] {1}.")])
         return c.vary(ask.format(what, seq[i])), f"The {what} after {seq[i]} is {seq[(i + 1) % len(seq)]}.", seq[(i + 1) % len(seq)]
     if kind == 1:
-        ask = c.say("What {0} comes before {1}?", "Which {0} comes before {1}?", "What is the {0} before {1}?", "Which {0} is before {1}?", "Name the {0} before {1}.")
+        ask = c.any([c.ask("the {0} [before|right before] {1}"), c.say("[What|Which] {0} [comes before|is before|comes right before] {1}?", "[Tell me|Say|Name] [what|which] {0} comes before {1}.")])
         return c.vary(ask.format(what, seq[i])), f"The {what} before {seq[i]} is {seq[i - 1]}.", seq[i - 1]
     if what == "month":
-        ask = c.say("How many days are in {}?", "How many days does {} have?", "How long is {} in days?", "{} has how many days?", "Tell me how many days {} has.")
+        ask = c.any([c.ask("the number of days in {}"), c.say("How many days [are in|does|are there in] {}[| have]?", "How many days does {} have?", "How long is {} in days?", "{} has how many days?", "[Tell me|Say|Do you know] how many days {} has[.|?]")])
         return c.vary(ask.format(seq[i])), f"{seq[i]} has {MONTH_DAYS[i]} days.", str(MONTH_DAYS[i])
     if c.chance(0.5):
-        return c.say("List the days of the week.", "What are the days of the week?", "Name the days of the week.", "Tell me the days of the week.", "Give me all days of the week."), ", ".join(DAYS) + ".", None
+        return c.any([c.order("[list|name|tell me|give me|write|say|print|show me|count up|write down] [the|all|all the] days [of|in] [the|a] week") + c.any([".", "", "?"]), c.say("What are [the|all|all the] days [of|in] [the|a] week?", "Which are [the|all|all the] days [of|in] [the|a] week?")]), ", ".join(DAYS) + ".", None
     if c.chance(0.5):
-        return c.say("List the months of the year.", "What are the months of the year?", "Name all months.", "Tell me the months of the year.", "Give me all months of the year."), ", ".join(MONTHS) + ".", None
-    return c.say("List the planets.", "Name the planets of the solar system.", "What are the planets?", "Which planets are there?", "Give me a list of all planets."), ", ".join(PLANETS) + ".", None
+        return c.any([c.order("[list|name|tell me|give me|write|say|print|show me|count up|write down] [the|all|all the] months [of|in] [the|a] year") + c.any([".", "", "?"]), c.say("What are [the|all|all the] months [of|in] [the|a] year?", "Which are [the|all|all the] months [of|in] [the|a] year?")]), ", ".join(MONTHS) + ".", None
+    return c.any([c.order("[list|name|tell me|give me|write|say|print|show me|count up|write down] [the|all|all the] planets[| of the solar system| in the solar system]") + c.any([".", "", "?"]), c.say("What are [the|all|all the] planets[| of the solar system| in the solar system]?", "Which are [the|all|all the] planets[| of the solar system| in the solar system]?")]), ", ".join(PLANETS) + ".", None
 
 
 def translate(c):
     word = c.any(list(TRANSLATIONS))
     k = c.num(0, 3)
     lang, out = LANGS[k], TRANSLATIONS[word][k]
-    ask = c.say("Translate {0} to {1}.", "Translate \"{0}\" into {1}.", "How do you say {0} in {1}?", "What is {0} in {1}?", "What's the {1} word for {0}?", "{0} in {1}?", "Translate {0} into {1}", "How do I say {0} in {1}?",
-                "Say {0} in {1}.", "Translate to {1}: {0}", "What is the {1} for {0}?", "Please translate \"{0}\" to {1}.")
+    ask = c.any([c.order('[translate|put] [|the word |this: ]["{0}"|{0}] [to|into] {1}', 'say ["{0}"|{0}] in {1}', "translate [to|into] {1}: {0}") + c.any([".", "", "?"]), c.ask('["{0}"|{0}] in {1}'), c.ask("the {1} [|word |translation ][for|of] {0}"), c.say("How [do you|do I|would you|can I|do they|to] say [\"{0}\"|{0}] in {1}?", "Translate [\"{0}\"|{0}] [to|into] {1}[.|]")])
     return c.vary(cap(ask.format(word, lang))), f'"{cap(word)}" in {lang} is "{out}".', out
 
 
@@ -195,15 +192,15 @@ def arithmetic(c):
         a, b = max(a, b), min(a, b)
         result, word = a - b, "minus"
     elif kind == "*":
-        a, b = c.pair(0, 10, "*")
+        a, b = c.num(0, 10), c.num(0, 10)
         result, word = a * b, "times"
     else:
-        b, result = c.pair(1, 10, "/")
+        b, result = c.num(1, 10), c.num(0, 10)
         a, word = b * result, "divided by"
     sign = {"*": c.any(["*", "x", "×"]), "/": "/"}.get(kind, kind)
     gap = c.any([" ", " ", ""])
     short = f"{a}{gap}{sign}{gap}{b}"
-    ask = c.say("What is {0}?", "{0}", "{0} = ?", "{0}=", "Calculate {0}.", "How much is {0}?", "Compute {0}", "What's {0}?", "What is {1}?", "How much is {1}?", "Solve {0}.", "{0}?", "Tell me {0}.", "What does {0} equal?", "Please compute {1}.")
+    ask = c.any(["{0}", "{0}=", "{0} = ?", "{0}?", "What is {0}?", c.ask("[{0}|{0}|{1}]"), c.say("How much is [{0}|{1}]?", "[Calculate|Compute|Solve|Work out|Evaluate|Do|Please compute|Please calculate] [{0}|{1}][.|]", "What does [{0}|{1}] [equal|make|give]?", "[{0}|{1}] [equals|is|makes] [what|how much|what number]?", "[Tell me|Say|Do you know] what [{0}|{1}] [is|makes|equals][.|?]")])
     return c.vary(ask.format(short, f"{a} {word} {b}")), f"{a} {kind if kind != '*' else '*'} {b} = {result}", str(result)
 
 
@@ -229,21 +226,21 @@ def compare(c):
             b += 1
         big = c.chance(0.5)
         word = "larger" if big else "smaller"
-        ask = c.say("Which is {2}, {0} or {1}?", "Which number is {2}: {0} or {1}?", "{0} or {1}: which is {2}?", "Is {0} or {1} the {2} number?", "Of {0} and {1}, which is {2}?")
+        ask = c.say("[Which|What] [is|number is|one is] {2}[,|:] {0} or {1}?", "{0} or {1}: [which|what] is {2}?", "[Is|Would you say] {0} or {1} [is |]the {2} [number|one]?", "[Of|Between|Among] {0} and {1}, [which|what|which number] is {2}?", "[Tell me|Say] which is {2}: {0} or {1}.", "Which number is {2}, {0} or {1}?")
         best = max(a, b) if big else min(a, b)
         return c.vary(ask.format(a, b, word)), f"{best} is {word}.", str(best)
     if kind == 1:
-        ask = c.say("Is {0} greater than {1}?", "Is {0} bigger than {1}?", "Is {0} more than {1}?", "Is {0} larger than {1}?", "Would you say {0} is more than {1}?")
+        ask = c.say("[Is|Is it true that] {0} [is |][greater|bigger|more|larger|higher] than {1}?", "Is {0} [greater|bigger|more|larger] than {1}?", "[Would you say|Do you think] [that |]{0} is [greater|bigger|more|larger] than {1}?", "{0} is [greater|bigger|more|larger] than {1}, [right|yes or no|true or false|correct]?")
         yes = a > b
         return c.vary(ask.format(a, b)), f"Yes, {a} is greater than {b}." if yes else f"No, {a} is not greater than {b}.", "yes" if yes else "no"
     if kind == 2:
-        ask = c.say("Is {0} even or odd?", "Is {0} an even number or an odd number?", "Is {0} odd or even?", "{0}: even or odd?", "Tell me if {0} is even or odd.")
+        ask = c.say("Is [|the number ]{0} [even or odd|odd or even]?", "[Is {0} an even number or an odd number|{0}: even or odd|{0}: odd or even|Odd or even: {0}|Even or odd: {0}]?", "[Tell me|Say|Decide] [if|whether] {0} is [even or odd|odd or even].")
         word = "odd" if a % 2 else "even"
         return c.vary(ask.format(a)), f"{a} is {word}.", word
     ask, other = c.any([("after", a + 1), ("before", a - 1)])
     if other < 0:
         ask, other = "after", a + 1
-    text = c.say("What number comes {1} {0}?", "Which number comes {1} {0}?", "What is the number {1} {0}?", "Name the number {1} {0}.", "Which number is right {1} {0}?")
+    text = c.any([c.ask("the number [|right |just ]{1} {0}"), c.say("[What|Which] number [comes|is|comes right|is right] {1} {0}?", "[What|Which] comes {1} {0}?")])
     return c.vary(text.format(a, ask)), f"{other} comes {ask} {a}.", str(other)
 
 
@@ -251,20 +248,20 @@ def counting(c):
     n = c.num(2, 12)
     kind = c.num(0, 3)
     if kind == 0:
-        ask = c.say("Count to {0}", "Count to {0}.", "Count from 1 to {0}.", "Please count to {0}.", "Can you count to {0}?", "count to {0}", "Count up to {0}.")
+        ask = c.any(["Count to {0}", "Count to {0}.", c.order("count [to|up to|from 1 to|from one to] {0}", "[list|write|print|give me|show me|say] [the|all|all the] numbers [to|up to|from 1 to|from one to] {0}") + c.any([".", "", "?"])])
         return ask.format(c.any([str(n), NUMBERS[n]])), ", ".join(str(i) for i in range(1, n + 1)), None
     if kind == 1:
-        ask = c.say("Count down from {0}.", "Count backwards from {0}.", "Count down from {0} to 1.", "Please count down from {0}.", "Start at {0} and count down.")
+        ask = c.any([c.order("count [down|backwards|back|downwards] from {0}[| to 1| to one]", "[list|write|print|give me|say] the numbers from {0} down to 1") + c.any([".", ""])])
         return ask.format(n), ", ".join(str(i) for i in range(n, 0, -1)), None
     if kind == 2:
         a = c.num(1, 40)
-        ask = c.say("Count from {0} to {1}.", "List the numbers from {0} to {1}.", "Give me the numbers from {0} to {1}.", "Write the numbers {0} to {1}.", "Print all numbers from {0} to {1}.")
+        ask = c.order("count [from|up from] {0} to {1}", "[list|write|print|give me|show me|say|write down] [the|all|all the] numbers [from|between] {0} [to|and] {1}", "[list|write|print] {0} to {1}") + c.any([".", ""])
         b = a + c.num(2, 8)
         return ask.format(a, b), ", ".join(str(i) for i in range(a, b + 1)), None
     i = c.num(0, 20)
     if c.chance(0.5):
-        return c.say("Write {} in words.", "Spell the number {}.", "How do you write {} in words?", "What is {} in words?", "Write the number {} as a word.").format(i), f"{i} in words is {NUMBERS[i]}.", NUMBERS[i]
-    return c.say("Write {} as a number.", "What number is {}?", "Which digits stand for {}?", "Write {} in digits.", "Turn {} into digits.").format(NUMBERS[i]), f"{cap(NUMBERS[i])} is {i}.", str(i)
+        return c.any([c.order("[write|spell|say|put|give me] [|the number ]{} [in words|as a word|in letters]", "spell [|out ]the number {}") + ".", c.say("[How do you|How do I] [write|say|spell] {} in words?", "[What is|What's] {} [in words|as a word|in letters]?")]).format(i), f"{i} in words is {NUMBERS[i]}.", NUMBERS[i]
+    return c.any([c.order("[write|say|put|give me|turn|convert] {} [as a number|in digits|as digits|in numbers]") + ".", c.say("[What|Which] number is {}?", "[What is|What's] {} [as a number|in digits|as digits]?", "Which digits stand for {}?")]).format(NUMBERS[i]), f"{cap(NUMBERS[i])} is {i}.", str(i)
 
 
 # --- writing ----------------------------------------------------------------------------------------------
@@ -285,11 +282,10 @@ def story(c):
     adj = c.any(["kind", "little", "brave", "gentle", "curious", "sleepy", "shy", "cheerful"])
     line = f"Once upon a time, {article(adj)} {hero} in {c.any(PLACES)} {c.any(DEEDS)} {c.any(ENDS)}."
     if c.chance(0.6):
-        ask = c.say("Write a one-sentence bedtime story about {}.", "Tell me a one-sentence story about {}.", "Write a short bedtime story about {} in one sentence.", "Write a one sentence story about {}.",
-                    "Tell me a bedtime story about {} in one sentence.", "Give me a one-sentence story about {}.", "write a one-sentence bedtime story about {}", "Make up a one-sentence story about {}.")
+        ask = c.any(["Write a one-sentence bedtime story about {}.", c.say("[Write|Tell me|Give me|Make up|Can you write|Can you tell me|Please write|I want|I need|Compose|Invent] a [one-sentence|one sentence|one-line] [bedtime story|story|tale|fairy tale] about {}[.|]", "[Write|Tell me|Give me|Make up|Can you write|Can you tell me|Please write|I want|I need|Compose|Invent] a [|short |little ][bedtime story|story|tale] about {} in one sentence[.|]")])
         return ask.format(article(hero)), line, None
     name = c.name()
-    ask = c.say("Write a short story about {}.", "Tell me a story about {}.", "Write a story about {}.", "Tell me a short story about {}.", "I want a story about {}.", "Make up a story about {}.", "Can you tell a story about {}?")
+    ask = c.say("[Write|Tell me|Give me|Make up|Can you write|Can you tell me|Please write|I want|I need|Compose|Invent] a [|short |little |nice |new ][story|tale|bedtime story|fairy tale] about {}[.|]")
     tail = c.any([f"One day, {name} {c.any(DEEDS)}.", f"One evening, {name} {c.any(DEEDS)}."])
     return ask.format(article(hero)), f"Once upon a time there was {article(adj)} {hero} named {name}, who lived in {c.any(PLACES)}. {tail} From then on, {name} was happy {c.any(ENDS)}.", None
 
@@ -304,7 +300,7 @@ POEM_LINES = {"sea": ["Blue waves on the shore", "a gull calls above the foam", 
 def poem(c):
     topic = c.any(list(POEM_LINES))
     lines = POEM_LINES[topic]
-    ask = c.say("Write a haiku about {}.", "Write a poem about {}.", "Write a short poem about {}.", "Give me a haiku about {}.", "Compose a haiku about {}.", "Can you write a poem about {}?", "I want a haiku about {}.", "Please write a haiku about {}.", "Make a short poem about {}.")
+    ask = c.say("[Write|Tell me|Give me|Make up|Can you write|Can you tell me|Please write|I want|I need|Compose|Invent] a [|short |nice |little ][haiku|poem|haiku|poem] about {}[.|]", "[Haiku|Poem] about {}[|.| please]")
     topic = {"sea": "the sea", "moon": "the moon"}.get(topic, topic)
     return ask.format(topic), "\n".join(lines), None
 
@@ -319,5 +315,5 @@ UNKNOWN = ["What will the stock market do tomorrow?", "Who won the game last nig
 
 
 def unknown(c):
-    ask = c.say(*UNKNOWN).format(city=c.city(), city2=c.city(), name=c.name(), noun=c.side(NOUNS), word=c.pseudo(2, 3).capitalize())
+    ask = c.say(*UNKNOWN, "[Who|Where|How old|How tall] is {name}?", "[When|Where] was {name} born?", "[What|Who] is {word}?", "[Explain|Tell me about|Describe|Write an essay about|Teach me] [quantum physics|the history of {city}|the stock market|the theory of {word}|the economy of {city}|black holes|the war of {word}][.| in detail.]", "[What|Which] [phone|car|movie|song|game|stock|restaurant] [should I buy|is the best|do you recommend]?", "[Who|What team|Which team] [won|will win|lost] the [game|cup|race|match|election] [yesterday|today|last night|in {city}]?", "What is the [weather|temperature|time|news|traffic] [today|now|in {city}|tomorrow|right now]?", "[Can|Could] you [see|hear|open|send|call|book|buy|draw|browse|search] [images|my screen|an email|the web|a flight|the internet|music|a picture][| for me]?").format(city=c.city(), city2=c.city(), name=c.name(), noun=c.side(NOUNS), word=c.pseudo(2, 3).capitalize())
     return c.vary(ask), "I don't know. I'm a very small model and can only help with simple things.", None

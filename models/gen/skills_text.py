@@ -24,34 +24,33 @@ def repeat(c):
         text = cap(text) + c.any([".", "!", "?", ""])
     if c.chance(0.1):
         text = c.code()
-    ask = c.say("Say {}", "Repeat after me: {}", "Repeat: {}", "Say: {}", "Echo {}", "Please repeat: {}", "Repeat this: {}", "Write {}", "Say exactly: {}", "Just say {}", "Respond with {}", "Reply with {}", "Output: {}",
-                "Repeat the following: {}", "Answer only with {}", "Say the following: {}", "Can you say {}", "Please say {}", "Print {}", "Copy this text: {}", "Type {}", "Please echo: {}")
+    ask = c.any(["Say {}", "Repeat after me: {}", c.say("[Say|Repeat|Echo|Print|Write|Output|Type|Return|Copy|Reply|Respond with|Answer with|Answer only with|Just say|Please say|Please repeat|Repeat after me|Say exactly|Reply only with|Say back|Say the words|Say the following|Repeat the following|Repeat this text|Copy this text|Echo this|Write this|Say this|Print this|Type this|Repeat this|Repeat exactly|Can you say|Can you repeat|Please echo|Now say|Please write|Only say|Simply say|Output this|Output only|Reply with exactly][|:] {}", "[Repeat|Say|Echo|Copy|Print] [this|the following|after me|these words|exactly this|what I say][:|,| -] {}")])
     return ask.format(c.any(['"{}"', '"{}"', "{}", "{}", "'{}'"]).format(text)), text, text
 
 
 def upper(c):
-    text = " ".join(c.words(c.num(1, 4))) if c.chance(0.6) else c.sentence()
+    text = " ".join(c.words(c.num(1, 3))) if c.chance(0.6) else c.sentence()
     if c.chance(0.5):
-        ask = c.say("Write {} in uppercase.", "Convert {} to uppercase.", "Make {} uppercase.", "Uppercase {}", "Put {} in capital letters.", "Turn {} into capital letters.", "Change {} to upper case.", "Write {} in all caps.")
+        ask = c.any([c.order("[write|put|print|say|give me|turn|convert|change|make|show] {} [in uppercase|in upper case|in capital letters|in all caps|in capitals|to uppercase|to upper case|into capital letters|to capitals|with capital letters]", "[uppercase|capitalize|make uppercase|make upper case]: {}", "make {} [uppercase|upper case|all caps]"), c.say("{} in [uppercase|upper case|capital letters|all caps|capitals]", "[Uppercase|Upper case|All caps|In capitals|Capital letters][:| of| for] {}")])
         return ask.format(quoted(c, text)), text.upper(), text.upper()
-    ask = c.say("Write {} in lowercase.", "Convert {} to lowercase.", "Make {} lowercase.", "Lowercase {}", "Put {} in small letters.", "Turn {} into lower case.", "Change {} to lower case.", "Write {} in all lower case.")
+    ask = c.any([c.order("[write|put|print|say|give me|turn|convert|change|make|show] {} [in lowercase|in lower case|in small letters|to lowercase|to lower case|into small letters|with small letters|in all lower case]", "[lowercase|make lowercase|make lower case]: {}", "make {} [lowercase|lower case]"), c.say("{} in [lowercase|lower case|small letters]", "[Lowercase|Lower case|In small letters|Small letters][:| of| for] {}")])
     return ask.format(quoted(c, text.upper() if c.chance(0.7) else text.title())), text.lower(), text.lower()
 
 
 def title(c):
     text = " ".join(c.words(c.num(2, 4)))
-    ask = c.say("Write {} in title case.", "Capitalize each word of {}.", "Convert {} to title case.", "Make every word in {} start with a capital letter.", "Capitalize every word: {}")
+    ask = c.order("[write|put|print|convert|change|turn|make|give me] {} [in|to|into] title case", "[capitalize|uppercase|make a capital of] [each word|every word|the first letter of each word|the first letter of every word] [of|in][:|] {}", "[title case|make title case]: {}")
     return ask.format(quoted(c, text)), text.title(), None
 
 
 def spell(c):
     word = c.word()
     if c.chance(0.6):
-        ask = c.say("Spell {}.", "How do you spell {}?", "Spell the word {}.", "Spell out {}.", "Write the letters of {}.", "Can you spell {}?", "Spell {} letter by letter.")
+        ask = c.any(["Spell {}.", c.order("spell [|the word |out |out the word ]{}[| for me| letter by letter]", "[write|list|say|give me|print] the letters of [|the word ]{}") + c.any([".", ""]), c.say("How [do you|do I|would you|to|is] spell [|the word ]{}?", "How is [|the word ]{} [spelled|written|spelt]?")])
         return ask.format(quoted(c, word)), "-".join(word), None
     if len(word) > 5:
         word = word[:c.num(3, 5)]
-    ask = c.say("Reverse {}.", "Reverse the word {}.", "Write {} backwards.", "Spell {} backwards.", "What is {} backwards?", "What is {} reversed?")
+    ask = c.any(["Reverse {}.", c.order("reverse [|the word |the letters of |this word: |the string ]{}", "[write|spell|say|print|give me|put|turn] [|the word ]{} [backwards|backward|in reverse|reversed]", "flip [|the word |the letters of ]{}") + c.any([".", ""]), c.say("What is [|the word ]{} [backwards|reversed|in reverse|spelled backwards]?", "[{} backwards|{} reversed|{} in reverse]")])
     return ask.format(quoted(c, word)), word[::-1], word[::-1]
 
 
@@ -59,11 +58,11 @@ def letters(c):
     word = c.word()
     kind = c.num(0, 2)
     if kind == 0:
-        ask = c.say("How many letters are in {}?", "How many letters does {} have?", "Count the letters in {}.", "How long is the word {}?", "Count the letters of the word {}.")
+        ask = c.any([c.ask("the [number of letters in|length of|letter count of] [|the word ]{}"), c.order("count the letters [in|of] [|the word ]{}") + c.any([".", ""]), c.say("How many [letters|characters] [are in|are there in|has] [|the word ]{}?", "How many [letters|characters] does [|the word ]{} [have|contain]?", "How long is [|the word ]{}?")])
         return ask.format(quoted(c, word)), f'"{word}" has {len(word)} letters.', str(len(word))
     first = kind == 1
     which = "first" if first else "last"
-    ask = c.say("What is the {1} letter of {0}?", "What's the {1} letter of {0}?", "Which letter does {0} {2} with?", "Give me the {1} letter of {0}.", "Name the {1} letter in {0}.", "{1} letter of {0}?")
+    ask = c.any([c.ask("the {1} letter [of|in] [|the word ]{0}"), c.say("[Which|What] letter does [|the word ]{0} {2} with?", "[Which|What] letter [is|comes] {1} in [|the word ]{0}?", "[What|Which] is the {1} letter [of|in] [|the word ]{0}?")])
     letter = word[0] if first else word[-1]
     return cap(ask.format(quoted(c, word), which, "start" if first else "end")), f'The {which} letter of "{word}" is {letter}.', letter
 
@@ -74,43 +73,43 @@ def word_ops(c):
     kind = c.num(0, 4)
     q = c.any(['"{}"', "'{}'"]).format(text)
     if kind == 0:
-        ask = c.say("How many words are in {}?", "Count the words in {}.", "How many words does {} have?", "How many words are there in {}?", "Count the words of {}.")
+        ask = c.any([c.ask("the [number of words in|word count of] {}"), c.order("count the words [in|of|in the text] {}") + c.any([".", ""]), c.say("How many words [are in|are there in|has|make up] {}?", "How many words does {} [have|contain]?")])
         return ask.format(q), f"There are {len(words)} words.", str(len(words))
     if kind == 1:
-        ask = c.say("What is the first word of {}?", "What's the first word in {}?", "Give me the first word of {}.", "Which word comes first in {}?", "Name the first word of {}.")
+        ask = c.any([c.ask("the first word [of|in] {}"), c.say("[Which|What] word [is|comes] first in {}?", "[Which|What] is the first word [of|in] {}?")])
         return ask.format(q), f'The first word is "{words[0]}".', words[0]
     if kind == 2:
-        ask = c.say("What is the last word of {}?", "What's the last word in {}?", "Give me the last word of {}.", "Which word comes last in {}?", "Name the last word of {}.")
+        ask = c.any([c.ask("the last word [of|in] {}"), c.say("[Which|What] word [is|comes] last in {}?", "[Which|What] is the last word [of|in] {}?")])
         return ask.format(q), f'The last word is "{words[-1]}".', words[-1]
     if kind == 3:
         i = c.num(1, min(3, len(words)) - 1)
         nth = ["first", "second", "third"][i]
-        ask = c.say("What is the {1} word of {0}?", "What's the {1} word in {0}?", "Give me the {1} word of {0}.", "Which word is the {1} in {0}?", "Name the {1} word of {0}.")
+        ask = c.any([c.ask("the {1} word [of|in] {0}"), c.say("[Which|What] word [is|comes] {1} in {0}?", "[Which|What] is the {1} word [of|in] {0}?")])
         return ask.format(q, nth), f'The {nth} word is "{words[i]}".', words[i]
     i, new = c.num(0, len(words) - 1), c.word()
-    ask = c.say("Replace {1} with {2} in {0}.", "In {0}, replace {1} with {2}.", "Change {1} to {2} in {0}.", "In {0}, change the word {1} to {2}.", "Take {0} and replace {1} by {2}.")
+    ask = c.any([c.order("[replace|swap|exchange|substitute] {1} [with|by|for] {2} in {0}", "in {0}, [replace|swap|exchange] {1} [with|by|for] {2}", "change [|the word ]{1} [to|into] {2} in {0}", "in {0}, change [|the word ]{1} [to|into] {2}", "take {0} and replace {1} [with|by] {2}") + c.any([".", ""])])
     return cap(ask.format(q, words[i], new)), " ".join(new if w == words[i] else w for w in words), None
 
 
 def reorder(c):
     kind = c.num(0, 4)
     if kind <= 1:
-        n = [str(x) for x in c.some(range(1, 100), c.num(3, 5))]
+        n = [str(x) for x in c.some(range(1, 100 if c.chance(0.5) else 20), c.num(3, 5 if c.chance(0.4) else 4))]
         down = c.chance(0.3)
-        text = (c.say("Sort these numbers from largest to smallest: {}", "Sort in descending order: {}", "Put these numbers in descending order: {}", "Order from high to low: {}") if down else
-                c.say("Sort these numbers: {}", "Sort: {}", "Put these numbers in order: {}", "Sort in ascending order: {}", "Order these numbers from smallest to largest: {}", "Sort the numbers {}.", "Arrange these numbers in ascending order: {}"))
+        text = (c.order("[sort|order|arrange|put|list|rank|write] [these numbers|the numbers|these|this list|the following|the following numbers|this list of numbers] [from largest to smallest|in descending order|from high to low|from biggest to smallest|from highest to lowest|in falling order|with the largest first]: {}", "sort [descending|in descending order|high to low]: {}") if down else
+                c.any(["Sort these numbers: {}", c.order("[sort|order|arrange|put|list|rank|write] [these numbers|the numbers|these|this list|the following|the following numbers|this list of numbers] [in order|in ascending order|from smallest to largest|from low to high|from lowest to highest|in rising order|with the smallest first]: {}", "[sort|order|arrange|rank] [these numbers|the numbers|these|this list|the following numbers|the following|ascending|low to high|numbers]: {}")]))
         return text.format(listed(n)), listed(sorted(n, key=int, reverse=down)), None
     if kind == 2:
-        w = c.words(c.num(3, 4))
-        ask = c.say("Sort these words alphabetically: {}", "Sort alphabetically: {}", "Put these words in alphabetical order: {}", "Order these words from A to Z: {}", "Arrange alphabetically: {}")
+        w = c.words(3) if c.chance(0.5) else c.sides(c.any([NOUNS, CITIES, FOODS]), c.num(3, 4))
+        ask = c.any(["Sort these words alphabetically: {}", c.order("[sort|order|arrange|put|list|rank|write] [these words|the words|these|this list|the following|the following words|this list of words] [alphabetically|in alphabetical order|from A to Z|by the alphabet|by first letter]: {}", "[sort|order|arrange] [alphabetically|in alphabetical order|by letter|from A to Z]: {}")])
         return ask.format(listed(w)), listed(sorted(w)), None
     if kind == 3:
         w = c.words(c.num(2, 5))
-        ask = c.say("Reverse this list: {}", "Reverse the order of: {}", "Write this list in reverse order: {}", "Turn this list around: {}", "List these in reverse order: {}")
+        ask = c.any([c.order("[reverse|turn around|flip|invert] [this list|the list|these words|the order of|the order of these words|the following list|these]: {}", "[write|list|put|give me|say|print] [this list|these words|these|the following] [in reverse order|in reverse|backwards|from last to first]: {}")])
         return ask.format(listed(w)), listed(w[::-1]), None
     n = c.some(range(1, 100), c.num(3, 5))
     big = c.chance(0.5)
-    ask = c.say("What is the {1} of these numbers: {0}?", "Which number is the {1}: {0}?", "Find the {1} number: {0}", "Give me the {1} of {0}.", "Which of {0} is the {1}?")
+    ask = c.any([c.ask("the {1} [of these numbers|number|of the numbers|in this list|of|among]: {0}"), c.say("[Which|What] [number|one] is the {1}[:|,] {0}?", "[Which|What] of [these|the following] is the {1}: {0}?", "[Which of {0} is the {1}|What is the {1} of {0}]?")])
     best = max(n) if big else min(n)
     word = "largest" if big else "smallest"
     return ask.format(listed(map(str, n)), word), f"The {word} is {best}.", str(best)
@@ -122,21 +121,21 @@ def format_list(c):
     text = source.join(items) if source != " and " else listed(items[:-1]) + " and " + items[-1]
     kind = c.num(0, 5)
     if kind == 0:
-        ask = c.say("Make a bulleted list: {}", "Turn this into a bullet list: {}", "Write as bullet points: {}", "Format as a bulleted list: {}", "Bullet points please: {}", "Put these in a bulleted list: {}")
+        ask = c.any([c.order("[write|put|turn|convert|format|make|give me|show|print|change|output|rewrite|return] [this|these|the following|the items|this list|these items|it|the list] [as|into|in|to] [a bulleted list|a bullet list|bullet points|a list with bullets|bullets]: {}", "[make|create|write|give me|build|produce] [a bulleted list|a bullet list|bullet points|a list with bullets|bullets] [of|from|with|out of|for|:] {}", "[write|put|turn|convert|format|make|give me|show|print|change|output|rewrite|return] [as|into|to] [a bulleted list|a bullet list|bullet points|a list with bullets|bullets]: {}"), c.say("[As|In|Into|To] [a bulleted list|a bullet list|bullet points|a list with bullets|bullets][ please|]: {}")])
         return ask.format(text), "\n".join("- " + i for i in items), None
     if kind == 1:
-        ask = c.say("Make a numbered list: {}", "Turn this into a numbered list: {}", "Write as a numbered list: {}", "Format as a numbered list: {}", "Number these: {}", "Put these in a numbered list: {}")
+        ask = c.any([c.order("[write|put|turn|convert|format|make|give me|show|print|change|output|rewrite|return] [this|these|the following|the items|this list|these items|it|the list] [as|into|in|to] [a numbered list|a numbered list|an ordered list|a list with numbers]: {}", "[make|create|write|give me|build|produce] [a numbered list|a numbered list|an ordered list|a list with numbers] [of|from|with|out of|for|:] {}", "[write|put|turn|convert|format|make|give me|show|print|change|output|rewrite|return] [as|into|to] [a numbered list|a numbered list|an ordered list|a list with numbers]: {}"), c.say("[As|In|Into|To] [a numbered list|a numbered list|an ordered list|a list with numbers][ please|]: {}")])
         return ask.format(text), "\n".join(f"{k}. {i}" for k, i in enumerate(items, 1)), None
     if kind == 2:
-        ask = c.say("Convert to a JSON array: {}", "Write as a JSON array: {}", "Turn this into JSON: {}", "Make a JSON list of: {}", "Format as a JSON array: {}", "As a JSON array please: {}")
+        ask = c.any([c.order("[write|put|turn|convert|format|make|give me|show|print|change|output|rewrite|return] [this|these|the following|the items|this list|these items|it|the list] [as|into|in|to] [a JSON array|JSON|a JSON list|JSON array format]: {}", "[make|create|write|give me|build|produce] [a JSON array|JSON|a JSON list|JSON array format] [of|from|with|out of|for|:] {}", "[write|put|turn|convert|format|make|give me|show|print|change|output|rewrite|return] [as|into|to] [a JSON array|JSON|a JSON list|JSON array format]: {}"), c.say("[As|In|Into|To] [a JSON array|JSON|a JSON list|JSON array format][ please|]: {}")])
         return ask.format(text), json.dumps(items), None
     if kind == 3:
-        ask = c.say("Convert to CSV: {}", "Write as CSV: {}", "Turn this into one CSV line: {}", "Format as CSV: {}", "As a CSV line please: {}")
+        ask = c.any([c.order("[write|put|turn|convert|format|make|give me|show|print|change|output|rewrite|return] [this|these|the following|the items|this list|these items|it|the list] [as|into|in|to] [CSV|a CSV line|CSV format|comma separated values|one line of CSV]: {}", "[make|create|write|give me|build|produce] [CSV|a CSV line|CSV format|comma separated values|one line of CSV] [of|from|with|out of|for|:] {}", "[write|put|turn|convert|format|make|give me|show|print|change|output|rewrite|return] [as|into|to] [CSV|a CSV line|CSV format|comma separated values|one line of CSV]: {}"), c.say("[As|In|Into|To] [CSV|a CSV line|CSV format|comma separated values|one line of CSV][ please|]: {}")])
         return ask.format(text), ",".join(items), None
     if kind == 4:
-        ask = c.say("Join with dashes: {}", "Join these words with dashes: {}", "Put dashes between: {}", "Connect with dashes: {}", "Use dashes to join: {}")
+        ask = c.any([c.order("[join|connect|combine|link] [these|these words|the words|this list|the following|the items] [with|by|using] [dashes|hyphens|a dash]: {}", "put [dashes|hyphens|a dash] between [these|these words|the words|the items]: {}", "use [dashes|hyphens] to [join|connect|link] [these|these words|them]: {}")])
         return ask.format(text), "-".join(items), None
-    ask = c.say("How many items are in this list: {}?", "Count the items: {}", "How many things are listed here: {}?", "Count these: {}", "What is the length of this list: {}?")
+    ask = c.any([c.ask("the [number of items in|length of|size of] this list: {}"), c.order("count [the items|these|the things|the words|the elements] [in this list|here|]: {}"), c.say("How many [items|things|elements|words|entries] [are in|are there in|has] [this list|the list]: {}?", "How many [items|things|elements|words] are [here|listed here|listed]: {}?")])
     return ask.format(text), f"There are {len(items)} items.", str(len(items))
 
 
@@ -149,7 +148,7 @@ def to_json(c):
         (f"name: {name}, age: {age}, city: {city}", {"name": name, "age": age, "city": city}),
         (f"{name}, {age}", {"name": name, "age": age}),
     ])
-    ask = c.say("Convert to JSON: {}", "Write this as JSON: {}", "Extract the data as JSON: {}", "Turn this into a JSON object: {}", "Give me JSON for: {}", "As a JSON object: {}", "Make a JSON object from this: {}")
+    ask = c.any([c.order("[convert|turn|write|put|change|format|make|express|rewrite|give me] [this|it|the following|the text|this text|the data|this sentence] [as|to|into|in] [JSON|a JSON object|an object in JSON]: {}", "[extract|get|pull out] the [data|facts|fields|information] [as|in|into] [JSON|a JSON object]: {}", "[make|create|build|write|give me|produce] [JSON|a JSON object|the JSON] [for|from|of|out of][ this|]: {}"), c.say("[As|In|To] [JSON|a JSON object][ please|]: {}", "JSON for: {}")])
     return ask.format(text), json.dumps(obj), None
 
 
@@ -160,16 +159,39 @@ def plain(question, answer):
 
 
 # attribute: (value maker, sentence about name and value, questions, answer)
+# attribute: value maker, sentences about name and value, questions about a name, answer, questions about a value
 ATTRIBUTES = {
-    "city": (lambda c: c.city(), ["{n} lives in {v}.", "{n} lives in {v}.", "{n} has a house in {v}."], ["Where does {n} live?", "In which city does {n} live?", "Which city does {n} live in?", "What city does {n} live in?", "Tell me where {n} lives."], "{n} lives in {v}.", ["Who lives in {v}?", "Which person lives in {v}?", "Name the person who lives in {v}.", "Tell me who lives in {v}."]),
-    "job": (lambda c: c.side(JOBS), ["{n} is a {v}.", "{n} works as a {v}."], ["What is {n}'s job?", "What does {n} do for work?", "What is the job of {n}?", "Which job does {n} have?", "What does {n} work as?"], "{n} works as a {v}.", ["Who is a {v}?", "Who works as a {v}?", "Which person is a {v}?", "Who has the job of a {v}?"]),
-    "pet": (lambda c: c.side(ANIMALS), ["{n} has a {v}.", "{n} has a pet {v}.", "{n} owns a {v}."], ["What pet does {n} have?", "Which animal does {n} have?", "What animal does {n} own?", "Which pet does {n} own?", "What is {n}'s pet?"], "{n} has a {v}.", ["Who has a {v}?", "Who owns a {v}?", "Which person has a {v}?", "Whose pet is a {v}?"]),
-    "color": (lambda c: c.side(COLORS, 6), ["{n}'s favorite color is {v}.", "{n} likes the color {v}."], ["What is {n}'s favorite color?", "Which color does {n} like?", "What color does {n} like best?", "What is the favorite color of {n}?", "Name {n}'s favorite color."], "{n}'s favorite color is {v}.", ["Whose favorite color is {v}?", "Who likes the color {v}?", "Who likes {v}?", "Which person likes {v}?"]),
-    "age": (lambda c: str(c.num(5, 90)), ["{n} is {v} years old.", "{n} is {v}."], ["How old is {n}?", "What is {n}'s age?", "What age is {n}?", "Tell me {n}'s age.", "What is the age of {n}?"], "{n} is {v} years old.", ["Who is {v} years old?", "Which person is {v} years old?", "Who is {v}?", "Name the person who is {v} years old."]),
-    "food": (lambda c: c.side(FOODS), ["{n} likes {v}.", "{n} loves {v}.", "{n}'s favorite food is {v}."], ["What does {n} like to eat?", "What is {n}'s favorite food?", "Which food does {n} like?", "What food does {n} love?", "What does {n} eat with joy?"], "{n} likes {v}.", ["Who likes {v}?", "Who loves {v}?", "Which person likes {v}?", "Who eats {v} with joy?"]),
-    "hobby": (lambda c: c.side(HOBBIES), ["{n} enjoys {v}.", "{n}'s hobby is {v}."], ["What is {n}'s hobby?", "What does {n} enjoy?", "Which hobby does {n} have?", "What does {n} do for fun?", "Name {n}'s hobby."], "{n}'s hobby is {v}.", ["Who enjoys {v}?", "Whose hobby is {v}?", "Which person enjoys {v}?", "Who does {v} for fun?"]),
-    "code": (lambda c: c.code(), ["{n}'s code is {v}.", "The code of {n} is {v}."], ["What is {n}'s code?", "What is the code of {n}?", "Which code does {n} have?", "Tell me {n}'s code.", "Give me the code of {n}."], "{n}'s code is {v}.", ["Whose code is {v}?", "Who has the code {v}?", "Which person has the code {v}?", "To whom does the code {v} belong?"]),
+    "city": (lambda c: c.city(), ["{n} lives in {v}.", "{n} lives in {v}.", "{n} has a house in {v}.", "{n} is from {v}.", "The home of {n} is {v}."],
+             ["[Where|In which city|In what city] does {n} live?", "[Which|What] city does {n} live in?", "[Tell me|Do you know|Say|Find out] [where|in which city] {n} lives[.|?]", "Where is {n}[| from| living| at home]?", "<the [city|home|home town] of {n}"], "{n} lives in {v}.",
+             ["[Who|Which person] [lives in|is from|comes from] {v}?", "[Name|Tell me|Find|Give me] the person [who lives in|from] {v}.", "[Tell me|Say] who lives in {v}.", "Who has a house in {v}?"]),
+    "job": (lambda c: c.side(JOBS), ["{n} is a {v}.", "{n} works as a {v}.", "The job of {n} is {v}.", "{n} has a job as a {v}."],
+            ["What does {n} [do|do for work|do for a living|work as]?", "[Which|What] [job|profession] does {n} have?", "[Tell me|Say] what {n} [does|works as|does for work].", "<[{n}'s job|the job of {n}|the profession of {n}|{n}'s profession]"], "{n} works as a {v}.",
+            ["[Who|Which person] [is a|works as a|has a job as a] {v}?", "[Name|Tell me|Find|Give me] the {v}.", "[Tell me|Say] who [is a|works as a] {v}."]),
+    "pet": (lambda c: c.side(ANIMALS), ["{n} has a {v}.", "{n} has a pet {v}.", "{n} owns a {v}.", "The pet of {n} is a {v}."],
+            ["[Which|What] [pet|animal] does {n} [have|own|keep]?", "[Tell me|Say] [which|what] [pet|animal] {n} [has|owns].", "<[{n}'s pet|the pet of {n}|the animal of {n}]"], "{n} has a {v}.",
+            ["[Who|Which person] [has|owns|keeps] a {v}?", "[Name|Tell me|Find|Give me] the [owner of|person with] the {v}.", "Whose pet is a {v}?", "[Tell me|Say] who [has|owns] a {v}."]),
+    "color": (lambda c: c.side(COLORS, 6), ["{n}'s favorite color is {v}.", "{n} likes the color {v}.", "The favorite color of {n} is {v}."],
+              ["[Which|What] color does {n} [like|like best|love|prefer]?", "[Tell me|Say] [which|what] color {n} likes.", "<[{n}'s favorite color|the favorite color of {n}]"], "{n}'s favorite color is {v}.",
+              ["Whose favorite color is {v}?", "[Who|Which person] likes [|the color ]{v}?", "[Tell me|Say] who likes [|the color ]{v}."]),
+    "age": (lambda c: str(c.num(5, 90)), ["{n} is {v} years old.", "{n} is {v}.", "The age of {n} is {v}."],
+            ["How old is {n}?", "What age is {n}?", "How many years old is {n}?", "[Tell me|Say|Do you know] how old {n} is[.|?]", "<[{n}'s age|the age of {n}]"], "{n} is {v} years old.",
+            ["[Who|Which person] is {v}[| years old]?", "[Name|Tell me|Find] the person who is {v}[| years old].", "[Tell me|Say] who is {v}[| years old]."]),
+    "food": (lambda c: c.side(FOODS), ["{n} likes {v}.", "{n} loves {v}.", "{n}'s favorite food is {v}.", "{n} likes to eat {v}."],
+             ["What does {n} [like to eat|like|love|eat]?", "[Which|What] food does {n} [like|love|eat|prefer]?", "[Tell me|Say] what {n} likes.", "<[{n}'s favorite food|the favorite food of {n}|the food of {n}]"], "{n} likes {v}.",
+             ["[Who|Which person] [likes|loves|eats|likes to eat] {v}?", "Whose favorite food is {v}?", "[Tell me|Say] who [likes|loves|eats] {v}."]),
+    "hobby": (lambda c: c.side(HOBBIES), ["{n} enjoys {v}.", "{n}'s hobby is {v}.", "The hobby of {n} is {v}."],
+              ["What does {n} [enjoy|do for fun|do in the free time]?", "[Which|What] hobby does {n} have?", "[Tell me|Say] what {n} [enjoys|does for fun].", "<[{n}'s hobby|the hobby of {n}]"], "{n}'s hobby is {v}.",
+              ["[Who|Which person] [enjoys|does] {v}[| for fun]?", "Whose hobby is {v}?", "[Tell me|Say] who enjoys {v}."]),
+    "code": (lambda c: c.code(), ["{n}'s code is {v}.", "The code of {n} is {v}.", "{n} has the code {v}."],
+             ["[Which|What] code does {n} have?", "[Tell me|Say] [which|what] code {n} has.", "<[{n}'s code|the code of {n}|the code for {n}]"], "{n}'s code is {v}.",
+             ["Whose code is {v}?", "[Who|Which person] has the code {v}?", "[To whom|To which person] does the code {v} belong?", "[Tell me|Say] who has the code {v}."]),
 }
+
+
+def about(c, templates):
+    """One of an attribute's questions; those that start with "<" are things to ask for."""
+    template = c.any(templates)
+    return c.ask(template[1:]) if template[0] == "<" else c.say("[]" + template)
 
 
 def people(c, n):
@@ -194,7 +216,9 @@ def facts_text(c, kind, rows):
     return " ".join(lines)
 
 
-FRAMES = ["{t} {q}", "{t}\n\n{q}", "{t}\n{q}", "Text: {t}\nQuestion: {q}", "Context: {t}\n\nQuestion: {q}", "Read this: {t} Now answer: {q}", "{q}\n\n{t}", "According to this text, {ql} {t}", "Given the facts: {t} {q}", "Use this information: {t}\n{q}", "Here is a text. {t} {q}", "Based on the text below, {ql}\n\n{t}"]
+FRAMES = ["{t} {q}", "{t}\n\n{q}", "{t}\n{q}", "{q}\n\n{t}", "{q} {t}", "[Text|Context|Facts|Information|Input|Document|Note]: {t}[\n|\n\n][Question|Q|Now|Task]: {q}",
+          "[Read this|Here is a text|Here are some facts|Given the facts|Use this information|Consider this|Look at this|This is what we know|Read the text|Given this text][:|.] {t}[ |\n|\n\n]{q}",
+          "[Based on|According to|Given|From|Using] [this text|the text below|the text|these facts|this], {ql}[ |\n\n|\n]{t}", "{t} [Now answer|Answer this|Question|So]: {q}", "{q} [Use|Read|Here is] [the text|this text|this]: {t}"]
 
 
 def framed(c, text, question):
@@ -207,8 +231,8 @@ def lookup(c):
     text = facts_text(c, kind, rows)
     _, _, asks, answer, who = ATTRIBUTES[kind]
     if c.chance(0.3):
-        return framed(c, text, c.say(*who).format(v=value)), answer.format(n=name, v=value), name
-    return framed(c, text, c.say(*asks).format(n=name)), answer.format(n=name, v=value), value
+        return framed(c, text, about(c, who).format(v=value)), answer.format(n=name, v=value), name
+    return framed(c, text, about(c, asks).format(n=name)), answer.format(n=name, v=value), value
 
 
 def lookup_missing(c):
@@ -216,23 +240,23 @@ def lookup_missing(c):
     other = c.name()
     while other in [n for n, _ in rows]:
         other = c.name()
-    return framed(c, facts_text(c, kind, rows), c.say(*ATTRIBUTES[kind][2]).format(n=other)), f"The text does not say anything about {other}.", None
+    return framed(c, facts_text(c, kind, rows), about(c, ATTRIBUTES[kind][2]).format(n=other)), f"The text does not say anything about {other}.", None
 
 
 def introduce(c):
     """First person: My name is Ana and I live in Oslo."""
     name, city, job, pet, food = c.name(), c.city(), c.side(JOBS), c.side(ANIMALS), c.side(FOODS)
-    parts = [("city", f"I live in {city}", ["Where does {p} live?", "Where do I live?", "In which city does {p} live?", "Which city is my home?"], "{s} {live} in " + city + ".", city),
-             ("job", f"I work as a {job}", ["What does {p} do for work?", "What is my job?", "What is {g} job?", "Which job do I have?"], "{s} {work} as a " + job + ".", job),
-             ("pet", f"I have a {pet}", ["What pet does {p} have?", "What pet do I have?", "Which animal does {p} have?", "Which pet do I own?"], "{s} {have} a " + pet + ".", pet),
-             ("food", f"I like {food}", ["What does {p} like?", "What do I like?", "What food does {p} like?", "Which food do I like?"], "{s} {like} " + food + ".", food)]
+    parts = [("city", f"I live in {city}", ["[Where|In which city|In what city] does {p} live?", "[Where|In which city|In what city] do I live?", "[Which|What] city [is my home|do I live in]?", "[Tell me|Say] where I live."], "{s} {live} in " + city + ".", city),
+             ("job", f"I work as a {job}", ["What does {p} [do|do for work|work as]?", "What do I [do|do for work|work as]?", "[Which|What] job do I have?", "What is [my|{g}] job?", "[Tell me|Say] what I do for work."], "{s} {work} as a " + job + ".", job),
+             ("pet", f"I have a {pet}", ["[Which|What] [pet|animal] does {p} have?", "[Which|What] [pet|animal] do I [have|own]?", "What is [my|{g}] pet?", "[Tell me|Say] which [pet|animal] I have."], "{s} {have} a " + pet + ".", pet),
+             ("food", f"I like {food}", ["[What|What food|Which food] does {p} like?", "[What|What food|Which food] do I like?", "[Tell me|Say] what I like."], "{s} {like} " + food + ".", food)]
     chosen = c.some(parts, c.num(1, 3))
     intro = c.any(["My name is {}", "I am {}", "I'm {}"]).format(name)
     text = intro + ((" and " + chosen[0][1] + ".") if len(chosen) == 1 else ", " + ", ".join(p[1] for p in chosen[:-1]) + " and " + chosen[-1][1] + ".")
     if c.chance(0.3):
-        return f"{text} {c.say('What is my name?', 'What is the name?', 'Who am I?', 'Tell me my name.', 'What am I called?')}", f"Your name is {name}.", name
+        return f"{text} {c.any([c.ask('my name'), c.say('Who am I?', '[What am I called|How am I called|Say my name|Do you know who I am]?')])}", f"Your name is {name}.", name
     _, _, asks, answer, short = c.any(chosen)
-    ask = c.say(*asks)
+    ask = c.say("[]" + c.any(asks))
     me = " I " in ask or " my " in ask
     if me:
         words = {"s": "You", "live": "live", "work": "work", "have": "have", "like": "like"}
@@ -261,7 +285,7 @@ def table(c):
     else:
         text = f"| item | {what} |\n|---|---|\n" + "\n".join(f"| {t} | {v} |" for t, v in rows)
     thing, value = c.any(rows)
-    ask = c.say("What is the {w} of {t}?", "What {w} does {t} have?", "Which {w} belongs to {t}?", "Tell me the {w} of {t}.", "Find the {w} of {t}.", "Give me the {w} for {t}.", "Look up the {w} of {t}.", "What does the table say is the {w} of {t}?").format(w=what, t=thing)
+    ask = c.any([c.ask("the {w} [of|for] {t}"), c.say("[What|Which] {w} [does {t} have|belongs to {t}|goes with {t}|is listed for {t}]?", "[Tell me|Say|Find] [which|what] {w} {t} has.", "What does the [table|data|list] say is the {w} [of|for] {t}?", "[In|From|According to] the [table|data|list], what is the {w} [of|for] {t}?")]).format(w=what, t=thing)
     return c.any(["{t}\n\n{q}", "{q}\n\n{t}", "Table:\n{t}\n\n{q}", "{q}\n{t}", "Here is the data:\n{t}\n{q}"]).format(t=text, q=ask), cap(unit.format(thing, value)), value
 
 
@@ -273,7 +297,7 @@ def yes_no(c):
         inside = c.chance(0.5)
         word = c.any(items) if inside else c.word()
         inside = word in items
-        ask = c.say("Is {w} in this list: {l}?", "Does this list contain {w}: {l}?", "List: {l}. Is {w} in it?", "Can you find {w} in: {l}?", "Is the word {w} among these: {l}?").format(w=word, l=listed(items))
+        ask = c.any([c.say("Is [|the word ]{w} [in|on|part of|among] [this list|the list|these words|these]: {l}?", "[Does|Would] [this list|the list] [contain|have|include] [|the word ]{w}: {l}?", "[List|Words|Items]: {l}. Is [|the word ]{w} [in it|there|among them|in the list]?", "[Can you find|Do you see] [|the word ]{w} [in|among][| this list| these]: {l}?", "{l}: is [|the word ]{w} [in it|there|among them|in this list]?")]).format(w=word, l=listed(items))
         return ask, f"Yes, {word} is in the list." if inside else f"No, {word} is not in the list.", "yes" if inside else "no"
     text = facts_text(c, "city", [(n1, c.city()), (n2, c.city())]) if kind == "code" else facts_text(c, kind, rows)
     if kind not in ("city", "pet", "food"):
@@ -285,7 +309,7 @@ def yes_no(c):
     right = c.chance(0.5)
     claim = value if right else c.any([v for _, v in rows if v != value])
     verb = {"city": ("live in", "lives in"), "pet": ("have a", "has a"), "food": ("like", "likes")}[kind]
-    ask = c.say("Does {n} {v} {x}?", "Is it true that {n} {w} {x}?", "Does {n} {v} {x}, yes or no?", "True or not: {n} {w} {x}?", "Would it be right to say that {n} {w} {x}?").format(n=name, v=verb[0], w=verb[1], x=claim)
+    ask = c.say("Does {n} {v} {x}[|, yes or no]?", "[Is it true that|Is it right that|Is it correct that|Is it so that] {n} {w} {x}?", "[True or not|True or false|Yes or no|Right or wrong]: {n} {w} {x}?", "[Can we say|Would you say|Do you think|Do we know] that {n} {w} {x}?", "{n} {w} {x}, [right|correct|true|is that so]?").format(n=name, v=verb[0], w=verb[1], x=claim)
     return framed(c, text, ask), f"Yes, {name} {verb[1]} {value}." if right else f"No, {name} {verb[1]} {value}.", "yes" if right else "no"
 
 
@@ -296,7 +320,7 @@ SENTIMENT = {"positive": ["I love this {}!", "This {} is wonderful.", "The {} wa
 def sentiment(c):
     mood = c.any(list(SENTIMENT))
     text = c.any(SENTIMENT[mood]).format(c.side(NOUNS))
-    ask = c.say("Is this positive or negative? {}", "What is the sentiment of: {}", "Classify the sentiment: {}", "Positive or negative? {}", "Is the sentiment of this text positive or negative? {}", "Sentiment: {}", "Classify as positive or negative: {}", "Tell me the sentiment of this: {}")
+    ask = c.any([c.ask("the [sentiment|mood|feeling] of[| this| this text| the text]: {}"), c.order("[classify|judge|label|rate|decide] [the sentiment|this|this text|the text|this review] [|as positive or negative]: {}"), c.say("[Is this|Is this text|Is the sentiment|Is this review] positive or negative[?|:] {}", "[Sentiment|Positive or negative|Good or bad|Negative or positive][:|?] {}")])
     return ask.format(quoted(c, text)), f"The sentiment is {mood}.", mood
 
 
@@ -313,7 +337,7 @@ def pick(c):
         wrong = [w for w in wrong if w != right and w != "orange"]
     items = wrong + [right]
     c.r.shuffle(items)
-    ask = c.say("Which of these is {k}: {l}?", "Which one is {k}: {l}?", "Pick {k} from this list: {l}", "Find {k} in this list: {l}", "Which word is {k}: {l}?", "{l}: which is {k}?", "Choose {k} from: {l}")
+    ask = c.any([c.order("[pick|choose|find|select|name|give me|show me] {k} [from|in|out of|among] [|this list|these|these words|the list|the following]: {l}"), c.say("[Which|What|Which one|Which word|Which item] [of these|of the following|in this list|here|] is {k}: {l}?", "{l}: [which|which one|which word|what] is {k}?")])
     return cap(ask.format(k=kind, l=listed(items))), f"{cap(right)} is {kind}.", right
 
 
@@ -329,5 +353,5 @@ def summary_first(c):
         (f"Ticket {code}: {name} from {city} reports a problem. Contact: {mail}", [("ticket number", code), ("name", name), ("city", city), ("email", mail)]),
     ])
     what, value = c.any(facts)
-    ask = c.say("Extract the {}: {}", "What is the {} in this text? {}", "Find the {} in: {}", "Give me the {} from this message: {}", "Which {} is mentioned here? {}", "Get the {}: {}", "Pull out the {} from this: {}", "What {} does this text mention? {}")
+    ask = c.any([c.order("[extract|get|pull out|find|give me|return|show me|write down] the {} [from|in|of] [this|this text|the text|this message|the message|this note]: {}", "[extract|get|find|return] the {}: {}"), c.ask("the {} [in|from] [this text|this message|the following|this note]: {}"), c.say("[Which|What] {} [is mentioned|is named|is given|appears|does it say] [here|in this text|in this message|below][?|:] {}")])
     return ask.format(what, text), f"The {what} is {value}.", value

@@ -5,7 +5,18 @@ hash of the word decides. Phrasings are split too: of each list of templates the
 the held-out questions."""
 
 import random
+import re
 import zlib
+
+# How people ask for a thing, and how they ask for something to be done.
+OPENERS = """What is {}?|What is {}?|What's {}?|Tell me {}.|Give me {}.|Name {}.|Find {}.|Look up {}.|Show me {}.|I need {}.|I need to know {}.|Do you know {}?
+Can you tell me {}?|Could you tell me {}?|Can you name {}?|Please tell me {}.|Please give me {}.|I'd like to know {}.|I want to know {}.|Say {}.|Write {}.
+{}?|{}|What would be {}?|Which is {}?|Just tell me {}.|Let me know {}.|Any idea what {} is?|Tell me what {} is.|Do you know what {} is?|Can you tell me what {} is?
+Could you find {}?|Please name {}.|Can you give me {}?|I am looking for {}.|My question is: what is {}?|Question: what is {}?|Tell me: what is {}?""".replace("\n", "|").split("|")
+WRAPS = """<>|<>|<>|<>|please <>|can you <>|could you <>|I want you to <>|now <>|your task: <>|I need you to <>|help me <>|would you <>|go ahead and <>|kindly <>|just <>|please could you <>""".split("|")
+# Around any question of one message; "" leaves it as it is.
+FRAMES = """Question: <>|Q: <>|I have a question. <>|Please answer this: <>|Answer this question: <>|Can you answer this? <>|Here is my question: <>|My question: <>|<> Answer briefly.|<> Keep it short.
+<> Just the answer.|Please help me. <>|Help me with this: <>|<> Please answer.|Hi! <>|Hello, <>|Hey, <>|Ok, <>|So, <>|Quick question: <>|<> Thanks!|<> Thank you.""".replace("\n", "|").split("|")
 
 NAMES = """Ana Ben Carl Dora Emma Finn Greta Hugo Iris Jack Kira Liam Mia Noah Olga Paul Quinn Rosa Sam Tina Uma Vera Will Xena Yara Zoe Adam Bella
 Chris Diana Ethan Fiona George Hannah Ivan Julia Kevin Laura Mark Nina Oscar Petra Ralf Sara Tom Ursula Victor Wendy Alice Bob Carol Dave Eve
@@ -89,8 +100,34 @@ class Context:
                 found.append(item)
         return found
 
+    def expand(self, text):
+        """Chooses among the alternatives of each [a|b|c]."""
+        return re.sub(r"\[([^][]*)\]", lambda m: self.any(m.group(1).split("|")), text)
+
+    def own(self, make):
+        """make() until its phrasing belongs to this side, decided by the hash of the phrasing."""
+        for _ in range(60):
+            text = make()
+            held = is_held(text, 6) and not text.startswith("What is ")  # the plainest form is always learnt
+            if held == self.held:
+                break
+        return text
+
+    def ask(self, noun):
+        """A question for a thing: "the capital of {}" becomes "Could you tell me the capital of {}?", ..."""
+        text = self.own(lambda: self.any(OPENERS).format(self.expand(noun).replace("{", "{{").replace("}", "}}")))
+        return (text[:1].upper() + text[1:]).replace("{{", "{").replace("}}", "}")
+
+    def order(self, *verbs):
+        """A request to do something: "sort these words: {}" becomes "Please sort these words: {}", ..."""
+        text = self.own(lambda: self.any(WRAPS).replace("<>", self.expand(self.any(verbs))))
+        return text[:1].upper() + text[1:]
+
     def say(self, *templates):
-        """A phrasing: the last fifth of the list is for the held-out side (at least one of four or more)."""
+        """A phrasing. Of templates with alternatives each side has its own; of a plain list the last fifth is
+        for the held-out side (at least one of four or more)."""
+        if any("[" in t for t in templates):
+            return self.own(lambda: self.expand(self.any(templates)))
         n = len(templates)
         keep = max(1, n // 5) if n >= 4 else 0
         if self.held and keep:
@@ -175,10 +212,10 @@ class Context:
             text = text.rstrip("?.!")
         if self.chance(0.10):
             text = text[:1].lower() + text[1:]
-        if self.chance(0.04) and text.endswith("?"):
+        if self.chance(0.03) and text.endswith("?"):
             text = text[:-1] + " ?"
-        if self.chance(0.06):
-            text = self.any(["Hi! ", "Hello, ", "Hey, ", "Ok, ", "Please help: ", "Quick question: ", "So, "]) + text
-        elif self.chance(0.05):
-            text = text.rstrip() + self.any([" Thanks!", " Thank you.", " please", " :)"])
         return text
+
+    def frame(self, text):
+        """Puts words around a question at times."""
+        return self.own(lambda: self.any(FRAMES)).replace("<>", text) if self.chance(0.15) else text
