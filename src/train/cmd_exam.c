@@ -1,0 +1,287 @@
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include "base/json.h"
+#include "base/mem.h"
+#include "engine/engine.h"
+#include "train/args.h"
+#include "train/commands.h"
+#include "train/vocab.h"
+
+/* The examination that counts: the finished GGUF file, run by the engine that will serve it, asked as a
+ * client would ask; an answer is right when its text is the expected one, byte for byte. */
+#define IN_FLIGHT 32
+#define ANSWER_MAX 300
+#define MESSAGES_MAX 64
+
+struct exam {
+        struct engine_model *model;
+        pthread_mutex_t lock;
+        pthread_cond_t room;
+        int in_flight;
+        json_t *scores;   /* category -> [asked, right] */
+        long wrong;       /* how many wrong answers to print still */
+        const char *only; /* of this category */
+        long asked, right;
+};
+
+struct question {
+        struct exam *exam;
+        json_t *doc;
+        struct buf answer;
+};
+
+static const json_t *expected_message(const json_t *doc)
+{
+        const json_t *messages = json_get(doc, "messages");
+        return json_array_get(messages, json_array_size(messages) - 1);
+}
+
+static void count(struct exam *e, const char *category, bool right)
+{
+        json_t *score = json_get(e->scores, category);
+        if (!score) {
+                json_put(e->scores, category, json_pack("[i, i]", 0, 0));
+                score = json_get(e->scores, category);
+        }
+        json_integer_set(json_array_get(score, 0), json_integer_value(json_array_get(score, 0)) + 1);
+        json_integer_set(json_array_get(score, 1), json_integer_value(json_array_get(score, 1)) + right);
+        e->asked++;
+        e->right += right;
+}
+
+static void show_wrong(const struct question *q, const char *category)
+{
+        const json_t *messages = json_get(q->doc, "messages");
+        size_t n = json_array_size(messages);
+        printf("--- %s\n", category);
+        for (size_t i = 0; i < n; i++)
+                printf("%s: %s\n", json_cstr(json_array_get(messages, i), "role", "?"),
+                       json_cstr(json_array_get(messages, i), "content", "?"));
+        printf("answered: %.*s\n", STR_ARG(buf_str(&q->answer)));
+}
+
+/* Judges a finished question and frees it. The lock is held. */
+static void judge(struct question *q)
+{
+        struct exam *e = q->exam;
+        const char *category = json_cstr(q->doc, "category", "none");
+        bool right = str_eq(buf_str(&q->answer), json_str(expected_message(q->doc), "content"));
+
+        count(e, category, right);
+        if (!right && e->wrong > 0 && (!e->only || !strcmp(e->only, category))) {
+                e->wrong--;
+                show_wrong(q, category);
+        }
+        json_decref(q->doc);
+        buf_release(&q->answer);
+        mem_free(q);
+        e->in_flight--;
+        pthread_cond_signal(&e->room);
+}
+
+static bool on_event(void *ctx, const struct engine_event *ev)
+{
+        struct question *q = ctx;
+        if (ev->kind == ENGINE_EV_TEXT)
+                buf_add(&q->answer, ev->text.p, ev->text.n);
+        if (ev->kind == ENGINE_EV_DONE) {
+                struct exam *e = q->exam;
+                pthread_mutex_lock(&e->lock);
+                judge(q);
+                pthread_mutex_unlock(&e->lock);
+        }
+        return true;
+}
+
+static int prompt_of(const struct exam *e, const json_t *doc, struct engine_tokens *out)
+{
+        struct engine_message msgs[MESSAGES_MAX];
+        const json_t *messages = json_get(doc, "messages");
+        size_t n = json_array_size(messages);
+
+        if (n < 2 || n > MESSAGES_MAX)
+                return -1;
+        for (size_t i = 0; i + 1 < n; i++)
+                msgs[i] = (struct engine_message){ json_str(json_array_get(messages, i), "role"),
+                                                   json_str(json_array_get(messages, i), "content") };
+        return engine_chat_tokenize(e->model, msgs, n - 1, true, out);
+}
+
+static void leave(struct exam *e)
+{
+        pthread_mutex_lock(&e->lock);
+        e->in_flight--;
+        pthread_mutex_unlock(&e->lock);
+}
+
+static void enter(struct exam *e)
+{
+        pthread_mutex_lock(&e->lock);
+        while (e->in_flight >= IN_FLIGHT)
+                pthread_cond_wait(&e->room, &e->lock);
+        e->in_flight++;
+        pthread_mutex_unlock(&e->lock);
+}
+
+/* Takes doc over. */
+static int ask(struct exam *e, json_t *doc)
+{
+        struct engine_tokens prompt = { 0 };
+        struct question *q = mem_calloc(1, sizeof(*q));
+        struct engine_seq *seq = NULL;
+        int rc = q ? prompt_of(e, doc, &prompt) : -1;
+
+        if (rc)
+                goto out;
+        *q = (struct question){ .exam = e, .doc = doc };
+        buf_init(&q->answer, 1 << 16);
+        struct engine_req req = { .prompt = prompt.p,
+                                  .n_prompt = prompt.n,
+                                  .max_tokens = ANSWER_MAX,
+                                  .sampling = ENGINE_SAMPLING_DEFAULT,
+                                  .logprobs = -1 };
+        req.sampling.temperature = 0.0f;
+        enter(e);
+        rc = engine_submit(e->model, &req, &(struct engine_sink){ on_event, q }, &seq);
+        if (rc)
+                leave(e);
+out:
+        engine_tokens_release(&prompt);
+        if (rc) {
+                json_decref(doc);
+                mem_free(q);
+        } else {
+                engine_seq_unref(seq);
+        }
+        return rc;
+}
+
+static int ask_all(struct exam *e, const char *path, char *err, size_t errn)
+{
+        char *text = NULL;
+        size_t n, number = 0;
+        int rc = file_read(path, (size_t)1 << 30, &text, &n, err, errn);
+
+        if (rc)
+                return rc;
+        for (struct str rest = { text, n }; rest.n && !rc;) {
+                struct json_fault bad;
+                struct str line = str_split(rest, '\n', &rest);
+                number++;
+                if (!line.n)
+                        continue;
+                json_t *doc = json_parse(line, 16, &bad);
+                rc = doc ? ask(e, doc) : -1;
+                if (rc)
+                        snprintf(err, errn, "%s: line %zu cannot be asked", path, number);
+        }
+        pthread_mutex_lock(&e->lock);
+        while (e->in_flight)
+                pthread_cond_wait(&e->room, &e->lock);
+        pthread_mutex_unlock(&e->lock);
+        mem_free(text);
+        return rc;
+}
+
+static double percent(long right, long asked)
+{
+        return asked ? 100.0 * (double)right / (double)asked : 0.0;
+}
+
+static void print_scores(const struct exam *e)
+{
+        const char *category;
+        json_t *score;
+        json_object_foreach(e->scores, category, score)
+        {
+                long asked = (long)json_integer_value(json_array_get(score, 0));
+                long right = (long)json_integer_value(json_array_get(score, 1));
+                printf("%-16s %6ld %7.1f%%\n", category, asked, percent(right, asked));
+        }
+        printf("%-16s %6ld %7.1f%%\n", "all", e->asked, percent(e->right, e->asked));
+}
+
+/* Puts the scores under "engine" into the report that `cairn-train eval` wrote, or into a new one. */
+static int add_to_report(const struct exam *e, const char *path, char *err, size_t errn)
+{
+        char *text = NULL;
+        size_t n;
+        struct json_fault bad;
+        json_t *doc = NULL, *by = json_object();
+        const char *category;
+        json_t *score;
+
+        if (!file_read(path, 1 << 20, &text, &n, err, errn))
+                doc = json_parse((struct str){ text, n }, 16, &bad);
+        mem_free(text);
+        if (!doc)
+                doc = json_object();
+        json_object_foreach(e->scores, category, score)
+                json_put(by, category,
+                         json_pack("{s:O, s:O}", "questions", json_array_get(score, 0), "exact",
+                                   json_array_get(score, 1)));
+        json_put(doc, "engine",
+                 json_pack("{s:I, s:I, s:f, s:o}", "questions", (json_int_t)e->asked, "exact",
+                           (json_int_t)e->right, "exact_share", percent(e->right, e->asked) / 100.0,
+                           "categories", by));
+        text = json_dumps(doc, JSON_INDENT(2) | JSON_REAL_PRECISION(4));
+        int rc = text ? file_write(path, text, strlen(text), err, errn) : -1;
+        mem_free(text);
+        json_decref(doc);
+        return rc;
+}
+
+static int exam(const char *model, const char *questions, const char *report, struct exam *e, long threads,
+                char *err, size_t errn)
+{
+        struct engine_opts opts = { .threads = (int)threads };
+        int rc = engine_model_open(model, &opts, &e->model, err, errn);
+        if (rc)
+                return rc;
+        e->scores = json_object();
+        pthread_mutex_init(&e->lock, NULL);
+        pthread_cond_init(&e->room, NULL);
+        rc = ask_all(e, questions, err, errn);
+        engine_model_close(e->model);
+        if (!rc) {
+                print_scores(e);
+                rc = report ? add_to_report(e, report, err, errn) : 0;
+        }
+        json_decref(e->scores);
+        pthread_cond_destroy(&e->room);
+        pthread_mutex_destroy(&e->lock);
+        return rc;
+}
+
+int cmd_exam(int argc, char **argv)
+{
+        const char *model = NULL, *questions = NULL, *report = NULL;
+        long threads = 2;
+        struct exam e = { 0 };
+        char err[256] = "examination failed";
+        const struct arg table[] = {
+                { "model", ARG_TEXT, &model, true, "GGUF file" },
+                { "questions", ARG_TEXT, &questions, true, "JSONL file of questions with answers" },
+                { "report", ARG_TEXT, &report, false, "JSON file to add the scores to" },
+                { "wrong", ARG_INT, &e.wrong, false, "show this many wrong answers" },
+                { "category", ARG_TEXT, &e.only, false, "show wrong answers of this category only" },
+                { "threads", ARG_INT, &threads, false, "of the engine" },
+        };
+        size_t n = sizeof(table) / sizeof(*table);
+
+        if (!argc) {
+                args_print(table, n);
+                return 0;
+        }
+        int rc = args_parse(table, n, argc, argv, err, sizeof(err));
+        if (!rc && (threads < 1 || threads > 64)) {
+                snprintf(err, sizeof(err), "--threads must be 1 to 64");
+                rc = -1;
+        }
+        if (!rc)
+                rc = exam(model, questions, report, &e, threads, err, sizeof(err));
+        if (rc)
+                fprintf(stderr, "cairn-train: %s\n", err);
+        return rc ? 1 : 0;
+}
