@@ -408,7 +408,9 @@ static int choose_protocol(SSL *ssl, const unsigned char **out, unsigned char *o
 
 static SSL_CTX *context_fail(SSL_CTX *ctx, const char *what, const char *file, char *err, size_t errn)
 {
-        const char *reason = ERR_reason_error_string(ERR_peek_last_error());
+        unsigned long code = ERR_peek_error();
+        const char *reason =
+                ERR_SYSTEM_ERROR(code) ? strerror(ERR_GET_REASON(code)) : ERR_reason_error_string(code);
         snprintf(err, errn, "TLS: cannot use %s %s: %s", what, file, reason ? reason : "unknown error");
         SSL_CTX_free(ctx);
         return NULL;
