@@ -138,11 +138,7 @@ static int bad_content_type(struct api_err *e, struct str type)
 static int parse_body(struct req *r, struct api_err *e)
 {
         struct str text = http_req_body(r->http), type = http_req_header(r->http, "Content-Type");
-        struct str encoding = http_req_header(r->http, "Content-Encoding");
         const struct schema *schema = contract_body(r->op, "application/json");
-        if (encoding.n && !str_ieqc(encoding, "identity"))
-                return err_set(e, 415, "invalid_request_error", "unsupported_content_encoding", NULL,
-                               "Unsupported Content-Encoding: send the body uncompressed.");
         struct json_fault fault;
         if (!schema || (!text.n && !(r->op->flags & OP_BODY_REQUIRED))) {
                 r->body = json_keep(r->arena, json_object());
