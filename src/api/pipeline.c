@@ -148,7 +148,7 @@ static int parse_body(struct req *r, struct api_err *e)
         if (text.n && media.n && !str_ieqc(media, "application/json"))
                 return bad_content_type(e, type);
         r->body = json_keep(r->arena, json_parse(text, JSON_DEPTH_MAX, &fault));
-        if (!r->body && fault.no_memory)
+        if (!r->body && (fault.no_memory || !fault.msg[0]))
                 return err_internal(e, -ENOMEM, "body", "");
         if (!r->body)
                 return err_invalid(
