@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 
+from gen import examples
 from gen import skills_basic as basic
 from gen import skills_chat as chats
 from gen import skills_text as text
@@ -28,9 +29,10 @@ SKILLS = {
     "words": (4, text.word_ops, "qa"), "order": (4, text.reorder, "qa"), "format": (4, text.format_list, "qa"), "to_json": (2, text.to_json, "qa"), "lookup": (9, text.lookup, "qa"), "lookup_missing": (1.5, text.lookup_missing, "qa"),
     "introduce": (4, text.introduce, "qa"), "table": (6, text.table, "qa"), "yes_no": (4, text.yes_no, "qa"), "sentiment": (1, text.sentiment, "qa"), "choose": (2, text.pick, "qa"), "extract": (3, text.summary_first, "qa"),
     "system": (12, chats.system_style, "chat"), "recall": (8, chats.recall, "chat"), "not_told": (1, chats.not_told, "chat"), "follow_up": (5, chats.follow_up, "chat"), "correction": (2, chats.correction, "chat"), "long_chat": (5, chats.long_chat, "open_chat"),
+    "quick_start": (5, examples.fixed, "qa"), "instructions": (2, examples.with_instructions, "chat"), "name_some": (2, examples.some_of, "qa"), "three_sentences": (1, examples.long_story, "open"), "verse": (3, examples.verse, "qa"), "quick_follow": (1.5, examples.follow, "open_chat"),
 }
 
-UNFRAMED = {"talk", "joke", "story", "poem", "repeat", "unknown"}  # where more words could change the answer
+UNFRAMED = {"talk", "quick_start", "verse", "three_sentences", "joke", "story", "poem", "repeat", "unknown"}  # where more words could change the answer
 
 
 def document(c, category):

@@ -267,7 +267,7 @@ def counting(c):
 # --- writing ----------------------------------------------------------------------------------------------
 
 HEROES = ["unicorn", "dragon", "robot", "princess", "knight", "wizard", "pirate", "ghost", "fairy", "giant", "mermaid", "snowman"] + ANIMALS
-PLACES = ["a quiet forest", "a small village", "the silver moon", "a cozy castle", "a green valley", "the deep sea", "a snowy mountain", "a sleepy town", "a warm meadow", "a tiny island"]
+PLACES = ["a quiet forest", "a small village", "a silver city", "a cozy castle", "a green valley", "the deep sea", "a snowy land", "a sleepy town", "a warm valley", "a tiny house"]
 DEEDS = ["made friends with a lonely star", "found a lamp that glowed in the dark", "learned to sing with the wind", "helped a lost child find the way home", "shared warm bread with everyone", "painted the sky with soft colors",
          "planted a seed that grew into a tall tree", "told stories to the moon", "built a boat out of leaves", "gave a kind smile to every stranger"]
 ENDS = ["and then fell fast asleep", "and everyone slept well that night", "and was never lonely again", "and dreamed of tomorrow", "and the whole world felt calm", "and smiled all the way home"]
