@@ -118,6 +118,15 @@ class Server:
         text = self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
         return text[-size:]
 
+    def wait_log(self, text, seconds=20):
+        """The log once it holds the text: what is logged of a reply is written after the reply."""
+        deadline = time.monotonic() + seconds
+        while True:
+            log = self.log_path.read_text(errors="replace")
+            if text in log or time.monotonic() > deadline:
+                return log
+            time.sleep(0.02)
+
     def get(self, path, key=API_KEY):
         request = urllib.request.Request(self.url + path, headers={"Authorization": f"Bearer {key}"})
         with urllib.request.urlopen(request, timeout=30) as reply:

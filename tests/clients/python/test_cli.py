@@ -97,16 +97,6 @@ def wait_status(server, key, status):
     return False
 
 
-def wait_log(server, text):
-    """The log once it holds the text: a server is ready a moment before it says so."""
-    for _ in range(400):
-        log = server.log_path.read_text(errors="replace")
-        if text in log:
-            return log
-        time.sleep(0.05)
-    return log
-
-
 def test_chat_with_stdin(tmp_path):
     done = cairn("chat", env={"HOME": str(tmp_path)}, stdin="Hello!\nWhat is 2+2?\n")
     assert done.returncode == 0, done.stderr
@@ -118,7 +108,7 @@ def test_first_start_prints_keys_once(tmp_path):
     server = Server(data=tmp_path, env={"CAIRN_API_KEY": None, "CAIRN_ADMIN_KEY": None})
     server.start()
     try:
-        log = wait_log(server, "export OPENAI_ADMIN_KEY")
+        log = server.wait_log("export OPENAI_ADMIN_KEY")
         project = re.search(r"export OPENAI_API_KEY=['\"]?(sk-proj-[A-Za-z0-9_-]{20,})", log)
         admin = re.search(r"sk-admin-[A-Za-z0-9_-]{20,}", log)
         assert project and admin, log

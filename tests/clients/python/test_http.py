@@ -319,7 +319,7 @@ def test_metrics_are_prometheus_text(server, wire):
 def test_request_log_has_no_bodies_and_no_keys(server, wire):
     secret = "a very particular sentence"
     wire.post(CHAT, json=chat_body(secret), headers={"X-Client-Request-Id": "log-probe"})
-    log = server.log_path.read_text(errors="replace")
+    log = server.wait_log("log-probe")
     assert "log-probe" in log and secret not in log
     assert API_KEY not in log and ADMIN_KEY not in log
     line = next(line for line in log.splitlines() if "log-probe" in line)
