@@ -27,4 +27,14 @@ static inline size_t kern_token_block(size_t bytes_per_token)
         size_t n = (256u << 10) / (bytes_per_token + 1) / 12 * 12;
         return n < 12 ? 12 : n;
 }
+
+/* The part of the next rows that one of `parts` tiles brings closer, so that memory keeps working while the
+ * tile multiplies. Reaching beyond the weights is harmless. */
+static inline void kern_prefetch_part(const void *rows, size_t bytes, size_t part, size_t parts)
+{
+        const char *p = rows;
+        size_t from = bytes / parts * part, to = part + 1 == parts ? bytes : bytes / parts * (part + 1);
+        for (; from < to; from += 64)
+                __builtin_prefetch(p + from, 0, 2);
+}
 #endif

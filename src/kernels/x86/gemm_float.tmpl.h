@@ -45,16 +45,20 @@ static void GEMM_CAT(GEMM_NAME, _rows)(const char *w, size_t row_bytes, const fl
                                        float *y, size_t ldy, size_t rows, size_t nt)
 {
         bool narrow = nt <= NARROW;
+        size_t parts = nt / TILE_T;
         for (size_t r = 0; r < rows;) {
                 bool wide = !narrow && r + TILE_R <= rows;
                 const char *row = w + r * row_bytes;
                 size_t t = 0;
                 for (; t + TILE_T <= nt; t += TILE_T) {
-                        if (wide)
+                        if (wide) {
+                                kern_prefetch_part(row + TILE_R * row_bytes, TILE_R * row_bytes, t / TILE_T,
+                                                   parts);
                                 TILE(row, row_bytes, x + t * ldx, ldx, n, y + t * ldy + r, ldy, TILE_R,
                                      TILE_T);
-                        else
+                        } else {
                                 TILE(row, row_bytes, x + t * ldx, ldx, n, y + t * ldy + r, ldy, 1, TILE_T);
+                        }
                 }
                 for (; t < nt; t++) {
                         if (wide)

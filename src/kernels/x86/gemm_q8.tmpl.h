@@ -7,15 +7,19 @@ static void rows_by_tokens(const uint8_t *w, size_t row_bytes, const struct kern
          * stream that hardware prefetchers follow. With more, arithmetic is the limit and rows share
          * activations. */
         bool narrow = t1 - t0 <= NARROW;
+        size_t parts = (t1 - t0) / TILE_T;
         for (size_t r = 0; r < rows;) {
                 bool wide = !narrow && r + TILE_R <= rows;
                 const uint8_t *row = w + r * row_bytes;
                 size_t t = t0;
                 for (; t + TILE_T <= t1; t += TILE_T) {
-                        if (wide)
+                        if (wide) {
+                                kern_prefetch_part(row + TILE_R * row_bytes, TILE_R * row_bytes,
+                                                   (t - t0) / TILE_T, parts);
                                 tile(row, row_bytes, x, t, y + r, ldy, TILE_R, TILE_T);
-                        else
+                        } else {
                                 tile(row, row_bytes, x, t, y + r, ldy, 1, TILE_T);
+                        }
                 }
                 for (; t < t1; t++) {
                         if (wide)

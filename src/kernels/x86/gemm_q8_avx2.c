@@ -7,7 +7,7 @@
 #define BLOCK_BYTES 34
 #define TILE_R 2
 #define TILE_T 4
-#define NARROW 8
+#define NARROW 7
 
 static inline float block_scale(const uint8_t *w)
 {

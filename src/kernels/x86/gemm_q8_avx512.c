@@ -10,7 +10,7 @@
 #define BLOCK_BYTES 34
 #define TILE_R 4
 #define TILE_T 4
-#define NARROW 8
+#define NARROW 7
 
 /* Two weight blocks: interleaved bytes, and their scales alternating over the lanes. */
 static inline __m512i load_pair(const uint8_t *w, vf *ret_scale)
