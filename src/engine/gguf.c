@@ -353,6 +353,7 @@ static int map_file(const char *path, void **ret, size_t *ret_n)
                 rc = -errno;
         close(fd);
         if (!rc) {
+                madvise(p, (size_t)st.st_size, MADV_WILLNEED); /* reading may begin; nobody waits for it */
                 *ret = p;
                 *ret_n = (size_t)st.st_size;
         }

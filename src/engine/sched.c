@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include "base/clock.h"
 #include "base/mem.h"
 #include "engine/model.h"
 #include "engine/sched.h"
@@ -12,9 +13,11 @@
 #define DEFAULT_QUEUE 256
 #define DEFAULT_KV_MAX ((size_t)1 << 30)
 #define BYTES_PER_THREAD (8u << 20)
-#define ROWS_MAX 512      /* tokens evaluated in one step */
-#define PREFILL_BESIDE 64 /* of them prompt tokens, while others decode: bounds their delay */
-#define LOGITS_MIN 64     /* rows of logits in one step, for logprobs of prompts */
+#define ROWS_MAX 512         /* tokens evaluated in one step */
+#define ROWS_MIN 32          /* of a prompt: fewer would read the weights too often */
+#define STEP_US 250000       /* how long a step may take: cancellation waits for its end... */
+#define STEP_BESIDE_US 80000 /* ...and so does the next token of those that decode */
+#define LOGITS_MIN 64        /* rows of logits in one step, for logprobs of prompts */
 
 /* ---- mailbox ------------------------------------------------------------------------------------ */
 
@@ -211,6 +214,25 @@ static bool runs(const struct engine_seq *seq, enum seq_state state)
         return seq->state == state && !seq->paused;
 }
 
+/* How many prompt tokens the next step may take to end in time, by the speed of earlier ones. */
+static int prefill_room(const struct sched *s, int decoding)
+{
+        double target = decoding ? STEP_BESIDE_US : STEP_US;
+        double rows = s->us_per_row > 0 ? target / s->us_per_row : 2 * ROWS_MIN;
+        int most = s->max_rows - decoding;
+        return rows > most ? most : rows < ROWS_MIN ? ROWS_MIN : (int)rows;
+}
+
+/* Remembers the speed of steps that are large enough to tell. */
+static void note_speed(struct sched *s, int64_t us)
+{
+        int rows = s->eval.batch.n;
+        if (rows < ROWS_MIN / 2)
+                return;
+        double now = (double)us / rows;
+        s->us_per_row = s->us_per_row > 0 ? 0.75 * s->us_per_row + 0.25 * now : now;
+}
+
 /* Logits first, then rows of which only the hidden state is wanted: embeddings go last. */
 static void build_batch(struct sched *s)
 {
@@ -220,7 +242,7 @@ static void build_batch(struct sched *s)
         for (size_t i = 0; i < s->active.n; i++)
                 if (runs(s->active.p[i], SEQ_DECODE))
                         add_rows(s, s->active.p[i], 1);
-        int room = b->n ? PREFILL_BESIDE : s->max_rows;
+        int room = prefill_room(s, b->n);
         for (int embeddings = 0; embeddings < 2; embeddings++) {
                 for (size_t i = 0; i < s->active.n; i++) {
                         struct engine_seq *seq = s->active.p[i];
@@ -286,7 +308,9 @@ static void *sched_main(void *arg)
                 build_batch(s);
                 idle = !s->jobs.n;
                 if (!idle) {
+                        int64_t start = clock_mono_us();
                         eval_run(&s->eval);
+                        note_speed(s, clock_mono_us() - start);
                         step_results(s);
                         atomic_fetch_add(&s->count.steps, 1);
                 }
@@ -340,9 +364,9 @@ static int sched_init(struct sched *s, const struct engine_opts *o, char *err, s
         s->max_batch = o->max_batch > 0 ? o->max_batch : DEFAULT_BATCH;
         s->max_live = s->max_batch + (o->max_queue > 0 ? o->max_queue : DEFAULT_QUEUE);
         s->max_rows = ROWS_MAX;
-        if (s->max_batch > ROWS_MAX - PREFILL_BESIDE) {
+        if (s->max_batch > ROWS_MAX - ROWS_MIN) {
                 snprintf(err, errn, "max_batch is %d, over the limit of %d", s->max_batch,
-                         ROWS_MAX - PREFILL_BESIDE);
+                         ROWS_MAX - ROWS_MIN);
                 return -EINVAL;
         }
         int blocks = plan_memory(s, o);

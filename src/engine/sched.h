@@ -46,7 +46,8 @@ struct sched {
         int n_ctx, max_batch, max_live, max_rows;
         struct VEC(struct engine_seq *) waiting; /* by priority, then arrival */
         struct VEC(struct engine_seq *) active;
-        int reserved; /* KV blocks promised to active sequences */
+        double us_per_row; /* of recent large steps; 0 before the first */
+        int reserved;      /* KV blocks promised to active sequences */
         uint64_t arrivals;
         struct VEC(struct job) jobs; /* what the rows of this step are for */
         struct cand *cands;          /* room for the sampler: n_vocab of each */
