@@ -211,6 +211,7 @@ static void on_headers(void *ctx, struct http_req *http)
 {
         static const struct http_header json_type = { { "Content-Type", 12 }, { "application/json", 16 } };
         struct api *api = ctx;
+        mem_take_failure(); /* of this thread's earlier work */
         struct req *r = req_new(api, http);
         struct api_err e = { 0 };
         if (!r) {
