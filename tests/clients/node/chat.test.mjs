@@ -189,8 +189,8 @@ test('s27 breaking out of a stream frees the slot', async () => {
     }
     assert.equal(active, 0);
     const abort = new AbortController();
-    const pending = client.chat.completions.create(long(900), { signal: abort.signal });
-    setTimeout(() => abort.abort(), 100);
+    const pending = client.chat.completions.create(long(900, { n: 16 }), { signal: abort.signal });
+    setTimeout(() => abort.abort(), 20);
     await assert.rejects(pending, OpenAI.APIUserAbortError);
 });
 
