@@ -390,6 +390,33 @@ static void threads_share_a_tokenizer(void **state)
         tokenizer_free(t);
 }
 
+#ifdef CAIRN_FAULTS
+/* Whichever allocation fails, the caller gets -ENOMEM and nothing leaks (as the leak checker sees). */
+static void out_of_memory(void **state)
+{
+        (void)state;
+        bool done = false;
+        make("qwen2", hello, 6);
+        for (long n = 1; !done; n++) {
+                struct tokenizer *t = NULL;
+                struct tok_ids ids = { 0 };
+                char err[200] = "";
+                mem_fail_nth(n);
+                int rc = tokenizer_new(&fx.spec, &t, err, sizeof(err));
+                if (rc)
+                        assert_non_null(strstr(err, "memory"));
+                else
+                        rc = tokenizer_encode(t, STR("hello <|a|> world"), TOK_ENCODE_SPECIAL, &ids);
+                mem_fail_nth(0);
+                assert_true(rc == 0 || rc == -ENOMEM);
+                assert_true(n < 100);
+                done = rc == 0;
+                tok_ids_release(&ids);
+                tokenizer_free(t);
+        }
+}
+#endif
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -406,6 +433,9 @@ int main(void)
                 cmocka_unit_test(missing_bytes),
                 cmocka_unit_test(byte_tokens),
                 cmocka_unit_test(threads_share_a_tokenizer),
+#ifdef CAIRN_FAULTS
+                cmocka_unit_test(out_of_memory),
+#endif
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

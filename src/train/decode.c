@@ -16,10 +16,10 @@ int decode_greedy(struct llama_work *w, const struct llama_params *p, struct tok
 {
         int n_ctx = p->shape.n_ctx, rc = -ENOMEM;
         int32_t *pos = mem_calloc((size_t)n_ctx, sizeof(*pos)),
-                *zeros = mem_calloc((size_t)n_ctx, sizeof(*zeros));
+                *none = mem_calloc((size_t)n_ctx, sizeof(*none));
         float *logits = mem_calloc((size_t)p->shape.n_vocab, sizeof(*logits));
 
-        if (!pos || !zeros || !logits)
+        if (!pos || !none || !logits)
                 goto out;
         for (int i = 0; i < n_ctx; i++)
                 pos[i] = i;
@@ -30,8 +30,7 @@ int decode_greedy(struct llama_work *w, const struct llama_params *p, struct tok
                                          .n_seg = 1,
                                          .tokens = ids->p,
                                          .pos = pos,
-                                         .targets = zeros,
-                                         .weights = (const float *)zeros,
+                                         .targets = none, /* nothing is scored, so there are no weights */
                                          .seg = seg };
                 rc = llama_logits(w, p, &b, b.n_rows - 1, logits);
                 int32_t next = most_likely(logits, p->shape.n_vocab);
@@ -41,7 +40,7 @@ int decode_greedy(struct llama_work *w, const struct llama_params *p, struct tok
         }
 out:
         mem_free(pos);
-        mem_free(zeros);
+        mem_free(none);
         mem_free(logits);
         return rc;
 }

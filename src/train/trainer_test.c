@@ -314,6 +314,48 @@ static void export_writes_gguf(void **state)
         trainer_free(t);
 }
 
+#ifdef CAIRN_FAULTS
+/* Whichever allocation fails while a model and a trainer are set up and a checkpoint goes out and
+ * in, an error comes back and nothing leaks. */
+static int set_up_all(void)
+{
+        struct llama_params p = { 0 }, q = { 0 };
+        struct llama_shape s = small_shape();
+        struct trainer_config c = small_config(1);
+        struct run_state state = { 0 };
+        struct trainer *t = NULL;
+        float *m = NULL, *v = NULL;
+        char err[256];
+        int rc = llama_params_init(&p, &s);
+        if (!rc)
+                rc = trainer_new(&c, &p, NULL, NULL, &state, &data, &t, err, sizeof(err));
+        if (!rc)
+                rc = trainer_save(t, path("a.ckpt"), err, sizeof(err));
+        if (!rc)
+                rc = checkpoint_load(path("a.ckpt"), &q, &m, &v, &state, err, sizeof(err));
+        mem_free(m);
+        mem_free(v);
+        llama_params_release(&q);
+        llama_params_release(&p);
+        trainer_free(t);
+        return rc;
+}
+
+static void out_of_memory(void **state)
+{
+        (void)state;
+        int rc = -1;
+        long n = 0;
+        while (rc && ++n < 2000) {
+                mem_fail_nth(n);
+                rc = set_up_all();
+                mem_fail_nth(0);
+        }
+        assert_int_equal(rc, 0);
+        assert_true(n > 30);
+}
+#endif
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -321,6 +363,10 @@ int main(void)
                 cmocka_unit_test(dealer_deals_epochs),  cmocka_unit_test(it_learns_and_answers),
                 cmocka_unit_test(resume_is_exact),      cmocka_unit_test(damaged_checkpoints_are_refused),
                 cmocka_unit_test(documents_must_fit),   cmocka_unit_test(export_writes_gguf),
+#ifdef CAIRN_FAULTS
+                cmocka_unit_test(out_of_memory),
+#endif
+
         };
         return cmocka_run_group_tests(tests, setup, teardown);
 }
