@@ -7,7 +7,7 @@ import time
 import pytest
 
 from cairn_server import API_KEY, MODEL, Server
-from support import REQUEST_ID, chat_body
+from support import REQUEST_ID, chat_body, long_body
 
 CHAT = "/v1/chat/completions"
 GOOD = json.dumps(chat_body(max_completion_tokens=2)).encode()
@@ -301,6 +301,29 @@ def test_slow_bodies_are_cut(strict_server):
 def test_idle_connections_are_closed(strict_server):
     with socket.create_connection(("127.0.0.1", strict_server.port)) as peer:
         assert closed_within(peer, 30)
+
+
+def test_a_client_that_does_not_read_is_dropped(strict_server):
+    """Its sequences wait with full buffers, everybody else is served, and in the end the client is cut."""
+    body = json.dumps({**long_body(900), "n": 32, "stream": True}).encode()
+    with socket.socket() as peer:
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        peer.settimeout(60)
+        peer.connect(("127.0.0.1", strict_server.port))
+        peer.sendall(head(Content_Type="application/json", Content_Length=len(body)) + body)
+        assert peer.recv(12) == b"HTTP/1.1 200"
+        assert post(strict_server, GOOD).status == 200
+        deadline = time.monotonic() + 90
+        while strict_server.metric("cairn_engine_active_sequences"):
+            assert time.monotonic() < deadline, "a client that does not read holds its sequences"
+            time.sleep(0.1)
+        raw = b""
+        try:
+            while data := peer.recv(1 << 20):
+                raw += data
+        except ConnectionError:
+            pass
+    assert b"[DONE]" not in raw
 
 
 def test_configured_body_limit(strict_server):
