@@ -1,5 +1,5 @@
 /* gemm for weights that convert to float vectors. Included once per type with GEMM_NAME, W_BYTES (of a
- * value), W_LOAD(p) and W_LOADN(p, k) defined; needs vec_*.h. TILE_R and
+ * value), W_LOAD(p) and W_LOADN(p, k) defined; needs vec_*.h and tile.tmpl.h. TILE_R and
  * TILE_T fit the register file; up to NARROW tokens rows are taken singly, as gemm_q8.tmpl.h explains. */
 #ifndef TILE_R
 #define TILE_R 4
@@ -36,9 +36,7 @@ static inline __attribute__((always_inline)) void TILE(const char *w, size_t row
                                 acc[r][t] = vfma(wv, vloadn(x + (size_t)t * ldx + k, tail), acc[r][t]);
                 }
         }
-        for (int r = 0; r < R; r++)
-                for (int t = 0; t < T; t++)
-                        y[(size_t)t * ldy + (size_t)r] = vsum(acc[r][t]);
+        tile_store(acc[0], TILE_T, y, ldy, R, T);
 }
 
 static void GEMM_CAT(GEMM_NAME, _rows)(const char *w, size_t row_bytes, const float *x, size_t ldx, size_t n,

@@ -1,6 +1,7 @@
 /* Matrix products of F32, F16 and BF16 weights. */
 #include "kernels/variants.h"
 #include "kernels/x86/vec_avx2.h"
+#include "kernels/x86/tile.tmpl.h"
 
 #define TILE_T 2 /* with 4 rows, what the registers hold */
 #define NARROW 0

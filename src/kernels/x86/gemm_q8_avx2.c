@@ -2,6 +2,7 @@
  * of the weight to the activation: |w| <= 128 and |q| <= 127, so a pair stays below 2^15. */
 #include "kernels/variants.h"
 #include "kernels/x86/vec_avx2.h"
+#include "kernels/x86/tile.tmpl.h"
 
 #define BLOCK 32
 #define BLOCK_BYTES 34
@@ -41,9 +42,7 @@ static inline __attribute__((always_inline)) void tile(const uint8_t *w, size_t 
                         }
                 }
         }
-        for (int r = 0; r < R; r++)
-                for (int t = 0; t < T; t++)
-                        y[(t0 + (size_t)t) * ldy + (size_t)r] = vsum(acc[r][t]);
+        tile_store(acc[0], TILE_T, y + t0 * ldy, ldy, R, T);
 }
 
 #include "kernels/x86/gemm_q8.tmpl.h"

@@ -6,6 +6,7 @@
 #include <string.h>
 #include "kernels/variants.h"
 #include "kernels/x86/vec_avx512.h"
+#include "kernels/x86/tile.tmpl.h"
 
 #define BLOCK_BYTES 34
 #define TILE_R 4
@@ -71,9 +72,7 @@ static inline __attribute__((always_inline)) void tile(const uint8_t *w, size_t 
                 step(acc, w + b * BLOCK_BYTES, row_bytes, q + b * 32, x->ldq, d + b, x->ldd, R, T, false);
         if (b < blocks)
                 step(acc, w + b * BLOCK_BYTES, row_bytes, q + b * 32, x->ldq, d + b, x->ldd, R, T, true);
-        for (int r = 0; r < R; r++)
-                for (int t = 0; t < T; t++)
-                        y[(t0 + (size_t)t) * ldy + (size_t)r] = vsum(acc[r][t]);
+        tile_store(acc[0], TILE_T, y + t0 * ldy, ldy, R, T);
 }
 
 #include "kernels/x86/gemm_q8.tmpl.h"

@@ -96,11 +96,17 @@ static inline vf vabs(vf a)
 {
         return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a);
 }
+/* Lanes are added in the order of vsum4, so that both give the same bits. */
 static inline float vsum(vf v)
 {
-        __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
-        s = _mm_add_ps(s, _mm_movehl_ps(s, s));
-        return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+        v = _mm256_add_ps(v, _mm256_permute_ps(v, 0xb1));
+        v = _mm256_add_ps(v, _mm256_permute_ps(v, 0x4e));
+        return _mm_cvtss_f32(_mm_add_ss(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1)));
+}
+static inline __m128 vsum4(vf a, vf b, vf c, vf d)
+{
+        vf v = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
+        return _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
 }
 static inline float vmaxof(vf v)
 {

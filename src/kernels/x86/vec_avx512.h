@@ -91,9 +91,25 @@ static inline vf vabs(vf a)
 {
         return _mm512_abs_ps(a);
 }
+/* Lanes are added in the order of vsum4, so that both give the same bits. */
 static inline float vsum(vf v)
 {
-        return _mm512_reduce_add_ps(v);
+        v = _mm512_add_ps(v, _mm512_permute_ps(v, 0x4e));
+        v = _mm512_add_ps(v, _mm512_permute_ps(v, 0xb1));
+        v = _mm512_add_ps(v, _mm512_shuffle_f32x4(v, v, 0xb1));
+        return _mm512_cvtss_f32(_mm512_add_ps(v, _mm512_shuffle_f32x4(v, v, 0x4e)));
+}
+static inline vf vpair(vf a, vf b) /* per 128 bits: (a0 + a2, b0 + b2, a1 + a3, b1 + b3) */
+{
+        return _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+}
+static inline __m128 vsum4(vf a, vf b, vf c, vf d)
+{
+        __m512d ab = _mm512_castps_pd(vpair(a, b)), cd = _mm512_castps_pd(vpair(c, d));
+        vf v = _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(ab, cd)),
+                             _mm512_castpd_ps(_mm512_unpackhi_pd(ab, cd)));
+        v = _mm512_add_ps(v, _mm512_shuffle_f32x4(v, v, 0xb1));
+        return _mm512_castps512_ps128(_mm512_add_ps(v, _mm512_shuffle_f32x4(v, v, 0x4e)));
 }
 static inline float vmaxof(vf v)
 {
