@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <math.h>
 #include <stdatomic.h>
+#include <string.h>
 #include "base/buf.h"
 #include "base/mem.h"
 #include "models/registry.h"
@@ -74,10 +75,13 @@ json_t *agent_logprob_list(const struct model *m, const struct engine_token *tok
         return list;
 }
 
+/* The pause is noted before the sink is asked: a resume that comes before its answer is back ends it all the
+ * same. */
 static void tell(struct agent_run *run, const struct agent_event *ev)
 {
-        if (!run->sink.on_event(run->sink.ctx, run, ev))
-                atomic_store(&run->held, true);
+        atomic_store(&run->held, true);
+        if (run->sink.on_event(run->sink.ctx, run, ev))
+                atomic_store(&run->held, false);
 }
 
 static void begin(struct agent_run *run)
@@ -135,38 +139,44 @@ static bool on_turn_event(void *ctx, const struct turn_event *ev)
         return true;
 }
 
-/* Index of the oldest message that may be dropped: not a system message and not the last. n when none. */
-static size_t droppable(const struct turn_message *messages, size_t n)
+/* Leaves out the `drop` oldest messages of those that may be dropped: no system message and not the last.
+ * Gives how many are left. */
+static size_t drop_oldest(struct turn_message *messages, size_t n, size_t drop)
 {
-        for (size_t i = 0; i + 1 < n; i++)
-                if (!str_eqc(messages[i].role, "system") && !str_eqc(messages[i].role, "developer"))
-                        return i;
-        return n;
+        size_t left = 0;
+        for (size_t i = 0; i < n; i++) {
+                struct str role = messages[i].role;
+                bool stays = i + 1 == n || str_eqc(role, "system") || str_eqc(role, "developer");
+                if (drop && !stays)
+                        drop--;
+                else
+                        messages[left++] = messages[i];
+        }
+        return left;
 }
 
 /* Starts with ever fewer messages until the prompt fits. Drops about a quarter of the rest at a time, so that
- * a long conversation takes few attempts. */
+ * a long conversation takes few attempts; none when not even what must stay fits. */
 static int start_truncated(struct agent_run *run, const struct turn_req *req, const struct turn_sink *sink,
                            size_t *ret_prompt)
 {
-        size_t n = req->n_messages;
+        struct turn_req smaller = *req;
+        int rc = turn_start(req, sink, &run->turn, ret_prompt);
+        if (rc != -E2BIG)
+                return rc;
+        size_t n = req->n_messages, bytes = n * sizeof(struct turn_message);
         struct turn_message *kept = mem_calloc(n, sizeof(*kept));
         if (!kept)
                 return -ENOMEM;
-        for (size_t i = 0; i < n; i++)
-                kept[i] = req->messages[i];
-        int rc = -E2BIG;
-        while (rc == -E2BIG) {
-                struct turn_req smaller = *req;
-                smaller.messages = kept;
-                smaller.n_messages = n;
+        memcpy(kept, req->messages, bytes);
+        long least = turn_count(req->model, kept, drop_oldest(kept, n, n));
+        memcpy(kept, req->messages, bytes);
+        smaller.messages = kept;
+        for (bool more = least >= 0 && least < req->model->n_ctx; more && rc == -E2BIG;) {
+                smaller.n_messages = drop_oldest(kept, n, 1 + n / 4);
+                more = smaller.n_messages < n;
+                n = smaller.n_messages;
                 rc = turn_start(&smaller, sink, &run->turn, ret_prompt);
-                size_t drop = rc == -E2BIG ? 1 + n / 4 : 0, at;
-                if (drop && droppable(kept, n) == n)
-                        break;
-                for (; drop && (at = droppable(kept, n)) < n; drop--, n--)
-                        for (size_t i = at; i + 1 < n; i++)
-                                kept[i] = kept[i + 1];
         }
         mem_free(kept);
         return rc;

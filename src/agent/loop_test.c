@@ -110,6 +110,35 @@ static void test_events_and_result_agree(void **state)
         buf_release(&h.text);
 }
 
+struct eager {
+        atomic_int started, done;
+};
+
+/* Room comes back before the sink has said that there was none, as it does when a client reads just then. */
+static bool resume_then_refuse(void *ctx, struct agent_run *run, const struct agent_event *ev)
+{
+        struct eager *e = ctx;
+        wait_for(&e->started);
+        agent_resume(run);
+        if (ev->kind == AGENT_DONE)
+                atomic_store(&e->done, 1);
+        return false;
+}
+
+static void test_early_resume_is_not_lost(void **state)
+{
+        (void)state;
+        struct eager e = { 0 };
+        struct agent_sink sink = { resume_then_refuse, &e };
+        struct agent_req req = request(hello, 1, 12);
+        struct agent_run *run;
+        assert_int_equal(agent_start(&req, &sink, &run, NULL), 0);
+        atomic_store(&e.started, 1);
+        wait_for(&e.done);
+        assert_int_equal(agent_outcome(run)->usage.completion_tokens, 12);
+        agent_unref(run);
+}
+
 static void test_truncation_drops_the_oldest(void **state)
 {
         (void)state;
@@ -139,6 +168,13 @@ static void test_truncation_drops_the_oldest(void **state)
         memset(big, 'w', 399999);
         many[0].content.n = 399999;
         assert_int_equal(agent_start(&req, &sink, &run, &prompt), -E2BIG);
+        many[1] = many[0]; /* nor can a system message, whatever else could */
+        many[0].role = STR("system");
+        many[1].content.n = 3;
+        many[2] = many[1];
+        req.turn.n_messages = 3;
+        assert_int_equal(agent_start(&req, &sink, &run, &prompt), -E2BIG);
+        assert_true(prompt > 399999 / 8);
         mem_free(big);
         mem_free(filler);
         buf_release(&h.text);
@@ -159,6 +195,7 @@ int main(void)
         json_setup();
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_events_and_result_agree),
+                cmocka_unit_test(test_early_resume_is_not_lost),
                 cmocka_unit_test(test_truncation_drops_the_oldest),
                 cmocka_unit_test(test_token_text),
         };
