@@ -5,8 +5,9 @@
 #include "base/mem.h"
 #include "http/sse.h"
 
-#define RING_BYTES (64 * 1024)
-#define PIECE_BYTES (RING_BYTES / 4)
+#define RING_BYTES \
+        (256 * 1024) /* taken as needed: only a client that lags behind makes a stream this large */
+#define PIECE_BYTES (RING_BYTES / 16)
 #define EVENT_MAX ((size_t)64 << 20) /* the last event of a response holds all of it */
 
 /* Lives as long as its ring: ring_own() frees it with the last reference. */
