@@ -17,6 +17,19 @@
 static struct registry *registry;
 static const struct model *model;
 
+#define CONTROL_MAX 64
+
+/* Forbids every control token, so that an answer has the length that was asked for. */
+static struct engine_bias no_end[CONTROL_MAX];
+static size_t n_no_end;
+
+static void forbid_control_tokens(void)
+{
+        for (int id = 0; id < engine_model_info(model->engine)->n_vocab && n_no_end < CONTROL_MAX; id++)
+                if (!engine_token_piece(model->engine, id).n)
+                        no_end[n_no_end++] = (struct engine_bias){ id, -100 };
+}
+
 static int open_model(void **state)
 {
         char err[256];
@@ -26,7 +39,10 @@ static int open_model(void **state)
         if (registry_add_file(registry, "tiny", MODEL_FILE, &opts, err, sizeof(err)))
                 return -1;
         model = registry_find(registry, STR("tiny"));
-        return model ? 0 : -1;
+        if (!model)
+                return -1;
+        forbid_control_tokens();
+        return 0;
 }
 
 static int close_model(void **state)
@@ -67,8 +83,6 @@ static void wait_for(atomic_int *flag)
         assert_true(atomic_load(flag) != 0);
 }
 
-static const struct engine_bias no_end[] = { { 0, -100 }, { 1, -100 }, { 2, -100 }, { 3, -100 } };
-
 static struct agent_req request(const struct turn_message *messages, size_t n, int max_tokens)
 {
         struct agent_req req = { .turn = { .model = model,
@@ -77,8 +91,9 @@ static struct agent_req request(const struct turn_message *messages, size_t n, i
                                            .sampling = ENGINE_SAMPLING_DEFAULT,
                                            .max_tokens = max_tokens,
                                            .logprobs = 1 } };
+        req.turn.sampling.temperature = 0; /* the same in every run */
         req.turn.sampling.bias = no_end;
-        req.turn.sampling.n_bias = 4;
+        req.turn.sampling.n_bias = n_no_end;
         return req;
 }
 
