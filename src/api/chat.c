@@ -143,13 +143,6 @@ static int check_combinations(struct req *r, struct api_err *e)
         return params_stream_options(r, e);
 }
 
-/* max_completion_tokens or its old name; -1 without either. */
-static int read_limit(const struct req *r)
-{
-        int64_t limit = json_int(r->body, "max_completion_tokens", json_int(r->body, "max_tokens", -1));
-        return limit > INT32_MAX ? INT32_MAX : (int)limit;
-}
-
 static int read_messages(struct req *r, struct turn_req *t, struct api_err *e)
 {
         struct schema_err why;
@@ -220,7 +213,8 @@ int chat_create(struct req *r, struct reply *ret, struct api_err *reterr)
         const struct model *m;
         if (params_model(r, &m, reterr) || params_refuse(r, refused, reterr) || check_combinations(r, reterr))
                 return -1;
-        struct turn_req t = { .model = m, .max_tokens = read_limit(r), .logprobs = -1 };
+        struct turn_req t = { .model = m, .logprobs = -1 };
+        t.max_tokens = params_limit(r, "max_completion_tokens", params_limit(r, "max_tokens", -1));
         if (params_sampling(r, &t, reterr) || read_messages(r, &t, reterr))
                 return -1;
         if (json_flag(r->body, "logprobs", false))

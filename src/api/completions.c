@@ -31,7 +31,8 @@ struct text_run {
         enum engine_finish finish;
         struct engine_usage usage;
         char error[160];
-        bool held;
+        bool broken;      /* memory was out: what was gathered is not whole */
+        atomic_bool held; /* the stream asked for a pause */
 };
 
 struct completion {
@@ -46,7 +47,6 @@ struct completion {
         struct engine_tokens *prompts;
         int n_runs;
         struct text_run *runs;
-        pthread_mutex_t hold_lock; /* guards `held` of the runs against resume */
 };
 
 static void completion_free(struct gen *g)
@@ -63,7 +63,6 @@ static void completion_free(struct gen *g)
         }
         for (int i = 0; i < c->n_prompts; i++)
                 engine_tokens_release(&c->prompts[i]);
-        pthread_mutex_destroy(&c->hold_lock);
         mem_free(c->prompts);
         mem_free(c->runs);
         mem_free(c);
@@ -77,33 +76,18 @@ static void cancel_runs(struct gen *g)
                         turn_cancel(c->runs[i].turn);
 }
 
-static void set_held(struct text_run *run, bool held)
-{
-        pthread_mutex_lock(&run->c->hold_lock);
-        run->held = held;
-        pthread_mutex_unlock(&run->c->hold_lock);
-}
-
-static bool is_held(struct text_run *run)
-{
-        pthread_mutex_lock(&run->c->hold_lock);
-        bool held = run->held;
-        pthread_mutex_unlock(&run->c->hold_lock);
-        return held;
-}
-
 static void resume_runs(struct gen *g)
 {
         struct completion *c = (struct completion *)g;
         for (int i = 0; i < c->n_runs; i++) {
-                set_held(&c->runs[i], false);
+                atomic_store(&c->runs[i].held, false);
                 turn_resume(c->runs[i].turn);
         }
 }
 
 /* ---- logprobs ---- */
 
-/* {"token": logprob} of the alternatives, the sampled token among them. */
+/* {"token": logprob} of the alternatives and of the token itself, which may be none of them. */
 static json_t *top_json(const struct completion *c, const struct engine_token *t)
 {
         json_t *top = json_object();
@@ -112,6 +96,9 @@ static json_t *top_json(const struct completion *c, const struct engine_token *t
                 json_object_set_new(top, json_string_value(name), json_real((double)t->top[k].logprob));
                 json_decref(name);
         }
+        json_t *own = agent_token_text(t->piece);
+        json_object_set_new(top, json_string_value(own), json_real((double)t->logprob));
+        json_decref(own);
         return top;
 }
 
@@ -210,7 +197,7 @@ static bool send_text(struct text_run *run, const struct turn_event *ev)
 static void take_done(struct text_run *run, const struct turn_event *ev)
 {
         struct completion *c = run->c;
-        run->finish = buf_error(&run->text) ? ENGINE_ERROR : ev->finish;
+        run->finish = buf_error(&run->text) || run->broken ? ENGINE_ERROR : ev->finish;
         run->usage = ev->usage;
         snprintf(run->error, sizeof(run->error), "%s", ev->error ? ev->error : "");
         if (c->gen.stream && (run->finish == ENGINE_STOP || run->finish == ENGINE_LENGTH)) {
@@ -229,17 +216,19 @@ static bool on_event(void *ctx, const struct turn_event *ev)
                 take_done(run, ev);
                 return true;
         }
-        if (is_held(run))
+        if (atomic_load(&run->held))
                 return false;
         if (ev->kind == TURN_TEXT)
                 for (size_t i = 0; i < ev->n_tokens; i++)
                         run->score += isfinite(ev->tokens[i].logprob) ? (double)ev->tokens[i].logprob : 0;
         if (run->c->gen.stream) {
-                if (!send_text(run, ev))
-                        set_held(run, true);
+                atomic_store(&run->held, true); /* before the answer: a resume may come before it is back */
+                if (send_text(run, ev))
+                        atomic_store(&run->held, false);
         } else {
                 add_logprobs(run, ev->tokens, ev->n_tokens);
                 buf_add(&run->text, ev->text.p, ev->text.n);
+                run->broken |= mem_take_failure();
         }
         return true;
 }
@@ -432,7 +421,6 @@ static struct completion *completion_new(struct req *r, const struct model *m)
         struct completion *c = mem_calloc(1, sizeof(*c));
         if (!c)
                 return NULL;
-        pthread_mutex_init(&c->hold_lock, NULL);
         c->model = m;
         c->created = clock_unix();
         c->fingerprint = params_fingerprint(r->arena, m);
@@ -448,7 +436,7 @@ static int read_request(struct req *r, struct completion *c, struct turn_req *t,
 {
         if (read_counts(r, c, e) || read_prompts(r, c, e) || params_sampling(r, t, e))
                 return -1;
-        t->max_tokens = (int)json_int(r->body, "max_tokens", DEFAULT_MAX_TOKENS);
+        t->max_tokens = params_limit(r, "max_tokens", DEFAULT_MAX_TOKENS);
         t->logprobs = c->logprobs >= 0 ? c->logprobs : c->best_of > c->n ? 0 : -1;
         t->prompt_logprobs = c->echo && c->logprobs >= 0;
         return 0;

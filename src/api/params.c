@@ -126,6 +126,12 @@ static int read_stop(struct req *r, struct turn_req *t, struct api_err *reterr)
         return 0;
 }
 
+int params_limit(const struct req *r, const char *name, int dflt)
+{
+        int64_t limit = json_int(r->body, name, dflt);
+        return limit > INT32_MAX ? INT32_MAX : (int)limit;
+}
+
 const char *params_tier(struct req *r)
 {
         const char *tier = json_cstr(r->body, "service_tier", "auto");

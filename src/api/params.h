@@ -28,6 +28,8 @@ int params_stream_options(struct req *r, struct api_err *reterr);
 /* temperature, top_p, top_k, min_p, the penalties, logit_bias, seed, stop, service_tier. t->model is set.
  * What t points to lies in the request's arena. */
 int params_sampling(struct req *r, struct turn_req *t, struct api_err *reterr);
+/* A bound of tokens in the body; dflt without it. */
+int params_limit(const struct req *r, const char *name, int dflt);
 /* The tier that the reply reports: "default", "flex" or "priority". */
 const char *params_tier(struct req *r);
 /* Appends a list of token ids; 400 for one outside the vocabulary, naming `param`. */

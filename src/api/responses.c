@@ -169,7 +169,6 @@ static bool wants_logprobs(const struct req *r)
 static int read_turn(struct req *r, const json_t *items, struct turn_req *t, struct api_err *e)
 {
         struct turn_message *messages;
-        int64_t limit = json_int(r->body, "max_output_tokens", -1);
         if (params_sampling(r, t, e))
                 return -1;
         int rc = items_to_messages(r->arena, json_str(r->body, "instructions"), items, &messages,
@@ -177,7 +176,7 @@ static int read_turn(struct req *r, const json_t *items, struct turn_req *t, str
         if (rc)
                 return err_internal(e, rc, "messages", "");
         t->messages = messages;
-        t->max_tokens = limit > INT32_MAX ? INT32_MAX : (int)limit;
+        t->max_tokens = params_limit(r, "max_output_tokens", -1);
         t->logprobs = wants_logprobs(r) ? (int)json_int(r->body, "top_logprobs", 0) : -1;
         return 0;
 }

@@ -61,8 +61,9 @@ def check_logprobs(choice, text, top):
     for token, at in zip(logprobs["tokens"], logprobs["text_offset"]):
         assert at == offset
         offset += len(token)
-    for value, tops in list(zip(logprobs["token_logprobs"], logprobs["top_logprobs"]))[1:]:
+    for token, value, tops in list(zip(logprobs["tokens"], logprobs["token_logprobs"], logprobs["top_logprobs"]))[1:]:
         assert value <= 0 and 1 <= len(tops) <= top + 1
+        assert tops[token] == value, "the chosen token is always among them"
 
 
 def test_s118_logprobs(wire):
@@ -72,7 +73,14 @@ def test_s118_logprobs(wire):
     echoed = wire.post(COMPLETIONS, json=body(logprobs=2, echo=True)).json()["choices"][0]
     check_logprobs(echoed, echoed["text"], 2)
     assert echoed["logprobs"]["token_logprobs"][0] is None and echoed["logprobs"]["top_logprobs"][0] is None
+    unlikely = wire.post(COMPLETIONS, json=body(logprobs=1, temperature=2)).json()["choices"][0]["logprobs"]
+    assert all(token in tops for token, tops in zip(unlikely["tokens"], unlikely["top_logprobs"]))
     assert wire.post(COMPLETIONS, json=body(logprobs=6)).json()["error"]["param"] == "logprobs"
+
+
+def test_s34_a_huge_limit_is_no_small_one(wire):
+    made = wire.post(COMPLETIONS, json=body(max_tokens=2 ** 32 + 2)).json()
+    assert made["usage"]["completion_tokens"] > 2
 
 
 def test_s118_prompt_forms(wire):
