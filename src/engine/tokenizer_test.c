@@ -279,7 +279,7 @@ static void long_words_take_little_time(void **state)
         struct tokenizer *t = open_fixture();
         int64_t begin = clock_mono_ms();
         assert_int_equal(tokenizer_encode(t, (struct str){ text, n }, 1, &ids), 0);
-        assert_true(clock_mono_ms() - begin < 20000);
+        assert_true(clock_mono_ms() - begin < 120000); /* also under a sanitizer; a square would be hours */
         for (size_t i = 0; i < ids.n; i++)
                 total += tokenizer_piece(t, ids.p[i]).n;
         assert_int_equal(total, n);
