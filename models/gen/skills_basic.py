@@ -205,7 +205,7 @@ def arithmetic(c):
 
 
 def word_problem(c):
-    who, thing = c.name(), c.side([o for o in OBJECTS]) + "s"
+    who, thing = c.name(), c.side(OBJECTS) + "s"
     thing = thing.replace("boxs", "boxes").replace("watchs", "watches").replace("compasss", "compasses")
     a, b = c.pair(1, 20, "w")
     if c.chance(0.5):

@@ -98,7 +98,7 @@ def system_style(c):
 ME = {
     "name": (lambda c: c.name(), ["My name is {}.", "I'm {}.", "I am {}.", "Call me {}.", "Hi, my name is {}.", "Hello, I'm {}.", "Hi, I'm {}!", "You can call me {}.", "My name's {}."], "Nice to meet you, {}!",
              ["<my name", "<my name", "[Do you remember|Do you know|Can you tell me|Do you still know] my name?", "[Who am I|What am I called|How am I called|Do you know who I am]?", "What did I say my name [was|is]?"], "Your name is {}."),
-    "color": (lambda c: c.side(COLORS, 6), ["My favorite color is {}.", "I like the color {}.", "My favourite colour is {}.", "I love the color {}.", "The color I like best is {}."], "{u} is a nice color!",
+    "color": (lambda c: c.side(COLORS), ["My favorite color is {}.", "I like the color {}.", "My favourite colour is {}.", "I love the color {}.", "The color I like best is {}."], "{u} is a nice color!",
               ["<my favorite color", "[Which|What] color do I [like|like best|love|prefer]?", "[Do you remember|Do you know] my favorite color?", "[Do you remember|Do you know|Tell me] which color I like[?|.]"], "Your favorite color is {}."),
     "pet": (lambda c: c.side(ANIMALS), ["I have a {}.", "I have a pet {}.", "My pet is a {}.", "I own a {}.", "At home I have a {}."], "A {} is a great pet!",
             ["<my pet", "[Which|What] [pet|animal] do I [have|own]?", "[Do you remember|Do you know] my pet?", "[Do you remember|Do you know|Tell me] which [pet|animal] I have[?|.]"], "You have a {}."),

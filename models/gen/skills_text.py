@@ -170,7 +170,7 @@ ATTRIBUTES = {
     "pet": (lambda c: c.side(ANIMALS), ["{n} has a {v}.", "{n} has a pet {v}.", "{n} owns a {v}.", "The pet of {n} is a {v}."],
             ["[Which|What] [pet|animal] does {n} [have|own|keep]?", "[Tell me|Say] [which|what] [pet|animal] {n} [has|owns].", "<[{n}'s pet|the pet of {n}|the animal of {n}]"], "{n} has a {v}.",
             ["[Who|Which person] [has|owns|keeps] a {v}?", "[Name|Tell me|Find|Give me] the [owner of|person with] the {v}.", "Whose pet is a {v}?", "[Tell me|Say] who [has|owns] a {v}."]),
-    "color": (lambda c: c.side(COLORS, 6), ["{n}'s favorite color is {v}.", "{n} likes the color {v}.", "The favorite color of {n} is {v}."],
+    "color": (lambda c: c.side(COLORS), ["{n}'s favorite color is {v}.", "{n} likes the color {v}.", "The favorite color of {n} is {v}."],
               ["[Which|What] color does {n} [like|like best|love|prefer]?", "[Tell me|Say] [which|what] color {n} likes.", "<[{n}'s favorite color|the favorite color of {n}]"], "{n}'s favorite color is {v}.",
               ["Whose favorite color is {v}?", "[Who|Which person] likes [|the color ]{v}?", "[Tell me|Say] who likes [|the color ]{v}."]),
     "age": (lambda c: str(c.num(5, 90)), ["{n} is {v} years old.", "{n} is {v}.", "The age of {n} is {v}."],
@@ -271,7 +271,7 @@ def table(c):
     """A small table in the prompt, in one of several notations."""
     things = c.words(c.num(2, 6)) if c.chance(0.4) else c.sides(c.any([OBJECTS, FOODS, ANIMALS, CITIES]), c.num(2, 6))
     what, make, unit = c.any([("price", lambda: str(c.num(1, 99)), "{} costs {}."), ("stock", lambda: str(c.num(0, 500)), "{} has a stock of {}."), ("code", lambda: c.code(), "The code of {} is {}."),
-                              ("color", lambda: c.side(COLORS, 6), "The color of {} is {}."), ("owner", lambda: c.name(), "The owner of {} is {}."), ("status", lambda: c.any(["open", "closed", "ready", "late", "lost", "done", "new"]), "The status of {} is {}.")])
+                              ("color", lambda: c.side(COLORS), "The color of {} is {}."), ("owner", lambda: c.name(), "The owner of {} is {}."), ("status", lambda: c.any(["open", "closed", "ready", "late", "lost", "done", "new"]), "The status of {} is {}.")])
     rows = [(t, make()) for t in things]
     style = c.num(0, 4)
     if style == 0:
@@ -328,12 +328,12 @@ def pick(c):
     """Which of these is a ...?"""
     groups = {"an animal": ANIMALS, "a food": FOODS, "a color": COLORS, "a city": CITIES, "a job": JOBS}
     kind = c.any(list(groups))
-    right = c.side(groups[kind], 6)
+    right = c.side(groups[kind])
     wrong = []
     for k in c.some([k for k in groups if k != kind], c.num(2, 3)):
         wrong.append(c.any(groups[k]))
     if right in wrong or right == "orange":
-        right = c.side(groups[kind], 6)
+        right = c.side(groups[kind])
         wrong = [w for w in wrong if w != right and w != "orange"]
     items = wrong + [right]
     c.r.shuffle(items)
