@@ -8,7 +8,9 @@
 #define RING_BYTES \
         (256 * 1024) /* taken as needed: only a client that lags behind makes a stream this large */
 #define PIECE_BYTES (RING_BYTES / 16)
-#define EVENT_MAX ((size_t)64 << 20) /* the last event of a response holds all of it */
+#define PENDING_MAX \
+        ((size_t)256 << 20) /* the events of a response hold all of it, and several wait at once */
+#define ERROR_ROOM 1024     /* beyond it, for what tells that an event is missing */
 
 /* Lives as long as its ring: ring_own() frees it with the last reference. */
 struct stream {
@@ -16,8 +18,9 @@ struct stream {
         struct ring *ring;
         struct stream_owner owner;
         pthread_mutex_t lock;
-        struct buf pending; /* rendered but refused by the ring */
-        bool broken;        /* an event was lost: the client was told, nothing follows */
+        struct buf pending; /* rendered but refused by the ring, behind `taken` bytes that it took since */
+        size_t taken;
+        bool broken; /* an event was lost: the client was told, nothing follows */
 };
 
 static void stream_free(void *ctx)
@@ -30,23 +33,31 @@ static void stream_free(void *ctx)
         mem_free(s);
 }
 
+static struct str waiting(const struct stream *s)
+{
+        struct str all = buf_str(&s->pending);
+        return (struct str){ all.p + s->taken, all.n - s->taken };
+}
+
 /* Moves what waits into the ring, whole frames unless one is larger than a quarter of it: 0, or -EAGAIN when
- * some still waits. Lock held. */
+ * some waits for room. What the ring has no memory for waits for the next event or the end. Lock held. */
 static int flush(struct stream *s)
 {
-        size_t sent = 0;
         int rc = 0;
-        while (rc == 0 && sent < s->pending.n) {
-                struct str piece = { s->pending.p + sent, s->pending.n - sent };
+        while (rc == 0 && s->taken < s->pending.n) {
+                struct str piece = waiting(s);
                 if (piece.n > PIECE_BYTES)
                         piece.n = PIECE_BYTES;
                 rc = ring_write(s->ring, piece);
                 if (rc == 0)
-                        sent += piece.n;
+                        s->taken += piece.n;
         }
-        if (rc == -EPIPE || rc == -ENOMEM) /* nobody reads any more, or it cannot be had: drop it */
-                sent = s->pending.n;
-        buf_consume(&s->pending, sent);
+        if (rc == -EPIPE) /* nobody reads any more */
+                s->taken = s->pending.n;
+        if (s->taken >= s->pending.n / 2) { /* not each time: a large event would be moved over and over */
+                buf_consume(&s->pending, s->taken);
+                s->taken = 0;
+        }
         return rc == -EAGAIN ? rc : 0;
 }
 
@@ -73,7 +84,7 @@ struct stream *stream_new(struct req *r, const struct stream_owner *owner)
         s->r = r;
         s->owner = *owner;
         pthread_mutex_init(&s->lock, NULL);
-        buf_init(&s->pending, EVENT_MAX);
+        buf_init(&s->pending, PENDING_MAX + ERROR_ROOM);
         req_ref(r);
         ring_own(s->ring, stream_free, s);
         ring_set_on_room(s->ring, on_room, s);
@@ -92,7 +103,18 @@ static void check_event(struct req *r, const char *event, const json_t *data)
                 req_violation(r, event ? event : "event", &why);
 }
 
-/* An event that could not be written ends the stream with an error in the form of either kind of stream. */
+/* Adds a whole frame to what waits, or nothing: 0 or a negative errno value. Lock held. */
+static int add_frame(struct stream *s, const char *event, struct str data, size_t max)
+{
+        size_t before = s->pending.n;
+        sse_frame(&s->pending, event, data);
+        int rc = s->pending.n > max ? -EFBIG : buf_error(&s->pending);
+        if (rc)
+                buf_cut(&s->pending, before);
+        return rc;
+}
+
+/* After an event that could not be written the stream only says so, in the form of either kind. Lock held. */
 static void break_stream(struct stream *s, bool named)
 {
         struct str error =
@@ -100,21 +122,21 @@ static void break_stream(struct stream *s, bool named)
                     "\"code\":\"server_error\",\"param\":null,\"error\":{\"message\":\"The server is out of "
                     "memory.\",\"type\":\"server_error\",\"param\":null,\"code\":null}}");
         s->broken = true;
-        sse_frame(&s->pending, named ? "error" : NULL, error);
+        add_frame(s, named ? "error" : NULL, error, PENDING_MAX + ERROR_ROOM);
 }
 
 /* Renders and sends, consuming data, of which `lost` says that a part is missing. */
 static bool send(struct stream *s, const char *event, json_t *data, bool lost)
 {
         struct buf text;
-        buf_init(&text, EVENT_MAX);
+        buf_init(&text, PENDING_MAX);
         int rc = lost ? -ENOMEM : json_write(data, &text);
         json_decref(data);
         pthread_mutex_lock(&s->lock);
+        if (rc == 0 && !s->broken)
+                rc = add_frame(s, event, buf_str(&text), PENDING_MAX);
         if (rc && !s->broken)
                 break_stream(s, event != NULL);
-        else if (!s->broken)
-                sse_frame(&s->pending, event, buf_str(&text));
         rc = flush(s);
         pthread_mutex_unlock(&s->lock);
         buf_release(&text);
@@ -139,9 +161,8 @@ void stream_end(struct stream *s, bool done_marker)
         struct ring *ring = s->ring;
         pthread_mutex_lock(&s->lock);
         if (done_marker && !s->broken)
-                sse_frame(&s->pending, NULL, STR("[DONE]"));
-        ring_end(ring, buf_str(&s->pending));
-        buf_clear(&s->pending);
+                add_frame(s, NULL, STR("[DONE]"), PENDING_MAX + ERROR_ROOM);
+        ring_end(ring, waiting(s));
         pthread_mutex_unlock(&s->lock);
         ring_unref(ring);
 }

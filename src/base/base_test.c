@@ -72,6 +72,11 @@ static void test_buf_bounds(void **state)
         assert_int_equal(buf_error(&b), 0);
         buf_consume(&b, 7);
         assert_string_equal(b.p, "789");
+        buf_adds(&b, "too much for it");
+        assert_int_equal(buf_error(&b), -EFBIG);
+        buf_cut(&b, 1);
+        assert_int_equal(buf_error(&b), 0);
+        assert_string_equal(b.p, "7");
         buf_release(&b);
 }
 

@@ -18,10 +18,7 @@ void buf_release(struct buf *b)
 
 void buf_clear(struct buf *b)
 {
-        b->n = 0;
-        b->_err = 0;
-        if (b->p)
-                b->p[0] = '\0';
+        buf_cut(b, 0);
 }
 
 int buf_error(const struct buf *b)
@@ -104,6 +101,14 @@ void buf_consume(struct buf *b, size_t n)
         }
         if (b->p)
                 b->p[b->n] = '\0';
+}
+
+void buf_cut(struct buf *b, size_t n)
+{
+        b->n = n;
+        b->_err = 0;
+        if (b->p)
+                b->p[n] = '\0';
 }
 
 struct str buf_str(const struct buf *b)

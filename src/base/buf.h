@@ -29,6 +29,7 @@ void buf_addv(struct buf *b, const char *fmt, va_list ap);
 /* Room for n more bytes at b->p + b->n, to be claimed with b->n += k; NULL on error. */
 char *buf_reserve(struct buf *b, size_t n);
 void buf_consume(struct buf *b, size_t n); /* drops the first n bytes */
+void buf_cut(struct buf *b, size_t n);     /* keeps the first n bytes, n <= b->n, and clears the error */
 struct str buf_str(const struct buf *b);
 /* Hands the memory to the caller, who frees it with mem_free(); b is empty afterwards. NULL on error. */
 char *buf_take(struct buf *b, size_t *ret_n);

@@ -1,4 +1,5 @@
-"""Every allocation of a request is made to fail in turn: the server answers or closes, and stays whole."""
+"""Every allocation of a request is made to fail in turn: the server answers or closes, and stays whole. A stream
+that began ends as it should or says that it failed."""
 import httpx
 import pytest
 
@@ -21,6 +22,9 @@ CASES = {
         "model": MODEL, "input": [{"role": "user", "content": "abc"}], "max_output_tokens": 16, "stream": True}),
 }
 
+STREAM_ENDS = ("data: [DONE]", '{"type":"response.completed"', '{"type":"response.incomplete"',
+               '{"type":"response.failed"', '"error":{"message"')
+
 
 def outcome(wire, method, path, body, nth):
     """The status, or "closed" when there was no memory even for an answer."""
@@ -31,6 +35,9 @@ def outcome(wire, method, path, body, nth):
     if reply.status_code >= 400:
         assert set(reply.json()["error"]) == {"message", "type", "param", "code"}
         assert reply.json()["error"]["type"] == "server_error", reply.text
+    elif body and body.get("stream"):
+        assert reply.text.endswith("\n\n"), reply.text
+        assert any(end in reply.text.split("\n\n")[-2] for end in STREAM_ENDS), reply.text
     return reply.status_code
 
 

@@ -133,6 +133,17 @@ def test_s28_odd_bytes_are_held_back(wire):
         assert text == whole
 
 
+def test_s28_events_larger_than_any_buffer(wire):
+    """What echoes the request may be as large as a body: nothing of it is cut or lost."""
+    name = "x" * 36_000_000
+    body = {**response_body("Hi", user=name, max_output_tokens=16, store=False), "stream": True}
+    with wire.stream("POST", RESPONSES, json=body) as reply:
+        raw = reply.read()
+    frames = raw.split(b"\n\n")
+    assert frames[-1] == b"" and frames[-2].startswith((b"event: response.completed", b"event: response.incomplete"))
+    assert json.loads(frames[-2].split(b"data: ", 1)[1])["response"]["user"] == name
+
+
 def test_s120_parallel_streams_do_not_mix(make_async):
     async def one(aclient, i):
         ids, text = set(), []
