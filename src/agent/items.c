@@ -6,6 +6,7 @@
 #include <string.h>
 #include "base/arena.h"
 #include "base/ids.h"
+#include "base/map.h"
 #include "models/turn.h"
 
 #define ID_HEX_DIGITS 48
@@ -104,65 +105,101 @@ static json_t *message_item(const char *role, json_t *parts, const char *id)
         return item;
 }
 
-static const char *mint_id(char *out, json_t *made)
+/* The ids in a conversation. */
+struct ids {
+        struct map taken;
+        json_t *made;
+};
+
+/* The id wanted if it is still free, else a new one in `out`; NULL when memory is out. */
+static const char *take_id(struct ids *ids, const char *wanted, const char *prefix, char *out)
 {
-        id_hex(out, "msg_", ID_HEX_DIGITS);
-        json_array_append_new(made, json_string(out));
-        return out;
+        const char *id = wanted;
+        if (!*wanted || map_get(&ids->taken, str_c(wanted))) {
+                id = id_hex(out, prefix, ID_HEX_DIGITS);
+                if (json_array_append_new(ids->made, json_string(id)))
+                        return NULL;
+        }
+        return map_put(&ids->taken, str_c(id), ids, NULL) ? NULL : id;
 }
 
-static json_t *input_message(const json_t *in, size_t index, json_t *made, struct schema_err *reterr)
+static json_t *input_message(const json_t *in, size_t index, struct ids *ids, struct schema_err *reterr)
 {
-        char path[64], minted[ID_MAX];
+        char path[64], made[ID_MAX];
         snprintf(path, sizeof(path), "input[%zu].content", index);
         const char *role = json_cstr(in, "role", "user");
         json_t *parts = parts_of(role, json_object_get(in, "content"), path, reterr);
-        if (!parts)
-                return NULL;
-        const char *id = json_cstr(in, "id", "");
-        return message_item(role, parts, *id ? id : mint_id(minted, made));
+        const char *id = parts ? take_id(ids, json_cstr(in, "id", ""), "msg_", made) : NULL;
+        if (id)
+                return message_item(role, parts, id);
+        json_decref(parts);
+        return NULL;
+}
+
+/* Gives an item (consumed) its id. */
+static json_t *identified(json_t *item, const char *prefix, struct ids *ids)
+{
+        char made[ID_MAX];
+        const char *wanted = json_cstr(item, "id", ""),
+                   *id = item ? take_id(ids, wanted, prefix, made) : NULL;
+        if (id == wanted || (id && json_object_set_new(item, "id", json_string(id)) == 0))
+                return item;
+        json_decref(item);
+        return NULL;
 }
 
 /* One item of the input array; NULL with *reterr. */
-static json_t *input_item(const json_t *in, size_t index, const struct item_source *source, json_t *made,
+static json_t *input_item(const json_t *in, size_t index, const struct item_source *source, struct ids *ids,
                           struct schema_err *reterr)
 {
         const char *type = json_cstr(in, "type", NULL);
         if (!type)
                 type = json_get(in, "role") ? "message" : "item_reference";
         if (!strcmp(type, "message"))
-                return input_message(in, index, made, reterr);
+                return input_message(in, index, ids, reterr);
         if (!strcmp(type, "item_reference"))
-                return source->find(source->ctx, json_cstr(in, "id", ""), index, reterr);
+                return identified(source->find(source->ctx, json_cstr(in, "id", ""), index, reterr), "msg_",
+                                  ids);
         if (!strcmp(type, "reasoning"))
-                return json_deep_copy(in);
+                return identified(json_deep_copy(in), "rs_", ids);
         char path[48];
         snprintf(path, sizeof(path), "input[%zu]", index);
         refuse_part(reterr, path, type);
         return NULL;
 }
 
-int items_from_input(const json_t *input, const struct item_source *source, json_t *items, json_t *made,
-                     struct schema_err *reterr)
+static int text_input(const json_t *input, struct ids *ids, json_t *items)
 {
-        *reterr = (struct schema_err){ 0 };
-        if (json_is_string(input)) {
-                char id[ID_MAX];
-                json_t *parts = json_pack("[o]", text_part("user", json_as_str(input)));
-                return json_array_append_new(items, message_item("user", parts, mint_id(id, made))) ? -ENOMEM
-                                                                                                    : 0;
-        }
+        char made[ID_MAX];
+        const char *id = take_id(ids, "", "msg_", made);
+        json_t *parts = id ? json_pack("[o]", text_part("user", json_as_str(input))) : NULL;
+        return json_array_append_new(items, message_item("user", parts, id)) ? -ENOMEM : 0;
+}
+
+int items_from_input(const json_t *input, const struct item_source *source, const json_t *earlier,
+                     json_t *items, json_t *made, struct schema_err *reterr)
+{
+        struct ids ids = { .made = made };
+        int rc = 0;
         size_t i;
         json_t *in;
-        json_array_foreach((json_t *)input, i, in)
+        *reterr = (struct schema_err){ 0 };
+        json_array_foreach((json_t *)earlier, i, in)
         {
-                json_t *item = input_item(in, i, source, made, reterr);
-                if (!item)
-                        return reterr->msg[0] ? -EINVAL : -ENOMEM;
-                if (json_array_append_new(items, item))
-                        return -ENOMEM;
+                if (map_put(&ids.taken, json_str(in, "id"), &ids, NULL))
+                        rc = -ENOMEM;
         }
-        return 0;
+        if (rc == 0 && json_is_string(input))
+                rc = text_input(input, &ids, items);
+        for (i = 0; rc == 0 && i < json_array_size(input); i++) {
+                json_t *item = input_item(json_array_get(input, i), i, source, &ids, reterr);
+                if (!item)
+                        rc = reterr->msg[0] ? -EINVAL : -ENOMEM;
+                else if (json_array_append_new(items, item))
+                        rc = -ENOMEM;
+        }
+        map_release(&ids.taken, NULL);
+        return rc;
 }
 
 /* What an assistant message of a chat says: its content, else its refusal. */
@@ -205,28 +242,30 @@ int items_from_chat(const json_t *messages, json_t *items, struct schema_err *re
         return 0;
 }
 
+static struct str part_text(const json_t *part)
+{
+        return json_str(part, json_object_get(part, "refusal") ? "refusal" : "text");
+}
+
 /* The text of a message item: its parts joined. One part, the usual case, is not copied. */
 static int text_of(struct arena *a, const json_t *item, struct str *ret)
 {
         const json_t *parts = json_object_get(item, "content");
         size_t n = 0, i;
         json_t *part;
-        *ret = (struct str){ "", 0 };
+        *ret = part_text(json_array_get(parts, 0));
+        if (json_array_size(parts) < 2)
+                return 0;
+        json_array_foreach((json_t *)parts, i, part) n += part_text(part).n;
+        char *joined = arena_alloc(a, n + 1);
+        if (!joined)
+                return -ENOMEM;
+        *ret = (struct str){ joined, n };
         json_array_foreach((json_t *)parts, i, part)
         {
-                bool refusal = json_object_get(part, "refusal") != NULL;
-                struct str text = json_str(part, refusal ? "refusal" : "text");
-                if (i == 0) {
-                        *ret = text;
-                        continue;
-                }
-                n = ret->n + text.n;
-                char *joined = arena_alloc(a, n + 1);
-                if (!joined)
-                        return -ENOMEM;
-                memcpy(joined, ret->p, ret->n);
-                memcpy(joined + ret->n, text.p, text.n);
-                *ret = (struct str){ joined, n };
+                struct str text = part_text(part);
+                memcpy(joined, text.p, text.n);
+                joined += text.n;
         }
         return 0;
 }

@@ -10,17 +10,18 @@
 struct arena;
 struct turn_message;
 
-/* Finds the item behind {"type":"item_reference","id":...}: a new reference; NULL with *reterr filled. */
+/* Finds the item behind {"type":"item_reference","id":...}: a new object; NULL with *reterr filled. */
 struct item_source {
         json_t *(*find)(void *ctx, const char *id, size_t index, struct schema_err *reterr);
         void *ctx;
 };
 
 /* Normalises the `input` of a response (a string or an array that the contract has checked) to items with
- * ids, statuses and part lists, appended to `items`. Ids that had to be made are added to `made` (an array of
- * strings). 0, -EINVAL with *reterr (what the model cannot take), -ENOMEM. */
-int items_from_input(const json_t *input, const struct item_source *source, json_t *items, json_t *made,
-                     struct schema_err *reterr);
+ * ids, statuses and part lists, appended to `items`. An id that is missing, or that an item before or one of
+ * `earlier` (NULL: none) has, is replaced by a new one: lists are paged by ids. New ids are added to `made`
+ * (an array of strings). 0, -EINVAL with *reterr (what the model cannot take), -ENOMEM. */
+int items_from_input(const json_t *input, const struct item_source *source, const json_t *earlier,
+                     json_t *items, json_t *made, struct schema_err *reterr);
 /* The same for the `messages` of a chat completion. Items get no ids: nobody sees them. */
 int items_from_chat(const json_t *messages, json_t *items, struct schema_err *reterr);
 

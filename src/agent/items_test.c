@@ -41,7 +41,7 @@ static void check_input(const char *input, const char *instructions, const char 
         struct turn_message *m;
         char got[512] = "";
         size_t n;
-        assert_int_equal(items_from_input(in, &source, items, made, &why), 0);
+        assert_int_equal(items_from_input(in, &source, NULL, items, made, &why), 0);
         assert_int_equal(items_to_messages(a, str_c(instructions), items, &m, &n), 0);
         for (size_t i = 0; i < n; i++)
                 snprintf(got + strlen(got), sizeof(got) - strlen(got), "%s%.*s:%.*s", i ? "|" : "",
@@ -82,7 +82,7 @@ static void test_ids_are_made_once(void **state)
                            "{\"id\":\"msg_mine\",\"role\":\"user\",\"content\":\"b\"}]");
         json_t *items = json_array(), *made = json_array();
         struct schema_err why;
-        assert_int_equal(items_from_input(in, &source, items, made, &why), 0);
+        assert_int_equal(items_from_input(in, &source, NULL, items, made, &why), 0);
         assert_int_equal(json_array_size(made), 1);
         assert_string_equal(json_string_value(json_array_get(made, 0)),
                             json_cstr(json_array_get(items, 0), "id", ""));
@@ -93,11 +93,56 @@ static void test_ids_are_made_once(void **state)
         json_decref(made);
 }
 
+static void test_ids_are_unique(void **state)
+{
+        (void)state;
+        json_t *in = parse("[{\"id\":\"FAKE_ID\",\"role\":\"user\",\"content\":\"a\"},"
+                           "{\"id\":\"FAKE_ID\",\"role\":\"user\",\"content\":\"b\"},"
+                           "{\"id\":\"msg_old\",\"role\":\"user\",\"content\":\"c\"},"
+                           "{\"id\":\"msg_stored\"},{\"id\":\"msg_stored\"},"
+                           "{\"type\":\"reasoning\",\"id\":\"msg_old\",\"summary\":[]}]");
+        json_t *items = json_array(), *made = json_array(), *earlier = parse("[{\"id\":\"msg_old\"}]");
+        static const char *const kept[] = { "FAKE_ID", NULL, NULL, "msg_stored", NULL, NULL };
+        struct schema_err why;
+        assert_int_equal(items_from_input(in, &source, earlier, items, made, &why), 0);
+        assert_int_equal(json_array_size(items), 6);
+        assert_int_equal(json_array_size(made), 4);
+        for (size_t i = 0, n = 0; i < 6; i++)
+                assert_string_equal(json_cstr(json_array_get(items, i), "id", ""),
+                                    kept[i] ? kept[i] : json_string_value(json_array_get(made, n++)));
+        assert_int_equal(strncmp(json_string_value(json_array_get(made, 3)), "rs_", 3), 0);
+        json_decref(in);
+        json_decref(items);
+        json_decref(made);
+        json_decref(earlier);
+}
+
+/* Joining must not take memory for every prefix. */
+static void test_many_parts_are_joined(void **state)
+{
+        (void)state;
+        enum { N = 3000 };
+        struct arena *a = arena_new(1 << 20);
+        json_t *parts = json_array();
+        for (int i = 0; i < N; i++)
+                json_array_append_new(parts,
+                                      json_pack("{s:s, s:s}", "type", "input_text", "text", "12345678"));
+        json_t *items = json_pack("[{s:s, s:s, s:o}]", "type", "message", "role", "user", "content", parts);
+        struct turn_message *m;
+        size_t n;
+        assert_int_equal(items_to_messages(a, STR(""), items, &m, &n), 0);
+        assert_int_equal(n, 1);
+        assert_int_equal(m[0].content.n, 8 * N);
+        assert_memory_equal(m[0].content.p + 8 * (N - 1), "12345678", 8);
+        json_decref(items);
+        arena_free(a);
+}
+
 static void refuse_input(const char *input, const char *param)
 {
         json_t *in = parse(input), *items = json_array(), *made = json_array();
         struct schema_err why;
-        assert_int_equal(items_from_input(in, &source, items, made, &why), -EINVAL);
+        assert_int_equal(items_from_input(in, &source, NULL, items, made, &why), -EINVAL);
         assert_string_equal(why.param, param);
         json_decref(in);
         json_decref(items);
@@ -157,6 +202,8 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_input_forms),
                 cmocka_unit_test(test_ids_are_made_once),
+                cmocka_unit_test(test_ids_are_unique),
+                cmocka_unit_test(test_many_parts_are_joined),
                 cmocka_unit_test(test_what_cannot_be_read_is_named),
                 cmocka_unit_test(test_chat_messages),
         };
