@@ -10,6 +10,7 @@
 #include "api/handlers.h"
 #include "api/page.h"
 #include "api/resources.h"
+#include "api/stored.h"
 #include "store/store.h"
 
 #define CHAIN_MAX 10000 /* responses behind one another */
@@ -19,7 +20,7 @@
 
 struct lookup {
         struct req *r;
-        struct api_err *err; /* set when the item is not there: a 404 of its own */
+        struct api_err *err; /* set when there is no item to be had: not an error of the contract */
         bool failed;
 };
 
@@ -27,22 +28,25 @@ static json_t *find_item(void *ctx, const char *id, size_t index, struct schema_
 {
         struct lookup *l = ctx;
         struct object row;
+        struct store_fault fault = { 0 };
         struct json_fault why;
         (void)index;
-        int rc = store_get(l->r->api->store, "item", id, req_project(l->r), &row, NULL);
-        if (rc) {
-                l->failed = true;
-                snprintf(reterr->msg, sizeof(reterr->msg), "item");
+        int rc = store_get(l->r->api->store, KIND_ITEM, id, req_project(l->r), &row, &fault);
+        if (rc == 0) {
+                json_t *item = json_parse(row.doc, JSON_DEPTH_STORED, &why);
+                object_release(&row);
+                return item;
+        }
+        l->failed = true;
+        snprintf(reterr->msg, sizeof(reterr->msg), "item");
+        if (rc == -ENOENT || rc == -EINVAL) /* -EINVAL: no id of ours looks like that */
                 err_set(l->err, 404, "invalid_request_error", NULL, "input",
                         "Item with id '%.100s' not found. Items are not persisted when `store` is set to "
-                        "false. Try again "
-                        "with `store` set to true, or remove this item from your input.",
+                        "false. Try again with `store` set to true, or remove this item from your input.",
                         id);
-                return NULL;
-        }
-        json_t *item = json_parse(row.doc, JSON_DEPTH_STORED, &why);
-        object_release(&row);
-        return item;
+        else
+                err_store(l->err, rc, &fault);
+        return NULL;
 }
 
 /* ---- the chain ---- */
@@ -53,16 +57,24 @@ static int previous_not_found(struct api_err *reterr, const char *id)
                            "Previous response with id '%.200s' not found.", id);
 }
 
-/* Stored documents from `id` back to the first response, newest first, in a new array. */
-static int load_chain(struct req *r, const char *id, json_t *ret, struct api_err *reterr)
+enum chain {
+        CHAIN_WHOLE, /* a response of it that is gone is an error */
+        CHAIN_REST,  /* it begins behind the newest one that is gone */
+};
+
+/* Appends the stored documents from `id` back to the first response, newest first. */
+static int load_chain(struct req *r, const char *id, enum chain want, json_t *ret, struct api_err *reterr)
 {
         for (int hops = 0; id; hops++) {
                 json_t *doc;
                 if (hops == CHAIN_MAX)
                         return err_invalid(reterr, "invalid_value", "previous_response_id",
                                            "The chain of previous responses is longer than %d.", CHAIN_MAX);
-                if (resource_load(r, &RESOURCE_RESPONSE, id, &doc, NULL, reterr))
-                        return reterr->status == 404 ? previous_not_found(reterr, id) : -1;
+                if (resource_load(r, &RESOURCE_RESPONSE, id, &doc, NULL, reterr)) {
+                        if (reterr->status != 404)
+                                return -1;
+                        return want == CHAIN_REST ? 0 : previous_not_found(reterr, id);
+                }
                 json_array_append_new(ret, doc);
                 const json_t *object = json_object_get(doc, "object");
                 const char *status = json_cstr(object, "status", "");
@@ -78,12 +90,12 @@ static int load_chain(struct req *r, const char *id, json_t *ret, struct api_err
 
 /* Appends the items of the chain that ends with `id` to `all`: of each response its input, then its output.
  */
-static int append_chain(struct req *r, const char *id, json_t *all, struct api_err *reterr)
+static int append_chain(struct req *r, const char *id, enum chain want, json_t *all, struct api_err *reterr)
 {
         json_t *docs = json_keep(r->arena, json_array());
         if (!docs)
                 return err_internal(reterr, -ENOMEM, "chain", "");
-        if (load_chain(r, id, docs, reterr))
+        if (load_chain(r, id, want, docs, reterr))
                 return -1;
         for (size_t i = json_array_size(docs); i-- > 0;) {
                 const json_t *doc = json_array_get(docs, i);
@@ -105,12 +117,12 @@ int response_gather(struct req *r, struct conversation_items *ret, struct api_er
         if (!input && !previous)
                 return err_invalid(reterr, "missing_required_parameter", "input",
                                    "Missing required parameter: 'input'.");
-        if (previous && append_chain(r, previous, ret->all, reterr))
+        if (previous && append_chain(r, previous, CHAIN_WHOLE, ret->all, reterr))
                 return -1;
         struct schema_err why;
         struct lookup lookup = { r, reterr, false };
         struct item_source source = { find_item, &lookup };
-        int rc = input ? items_from_input(input, &source, ret->input, ret->made, &why) : 0;
+        int rc = input ? items_from_input(input, &source, ret->all, ret->input, ret->made, &why) : 0;
         if (lookup.failed)
                 return -1;
         if (rc)
@@ -132,7 +144,7 @@ int response_input_items(struct req *r, struct reply *ret, struct api_err *reter
                 return -1;
         json_keep(r->arena, doc);
         const char *previous = json_cstr(json_object_get(doc, "object"), "previous_response_id", NULL);
-        if (previous && append_chain(r, previous, all, reterr))
+        if (previous && append_chain(r, previous, CHAIN_REST, all, reterr))
                 return -1;
         json_array_extend(all, json_object_get(doc, "input"));
         return page_of_array(all, &q, &ret->json, reterr);

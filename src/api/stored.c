@@ -11,7 +11,6 @@
 #include "base/mem.h"
 #include "store/store.h"
 
-#define KIND_ITEM "item"
 #define KIND_RUNNING "response.running"
 #define JSON_DEPTH_STORED 256
 #define RECOVER_PAGE 100

@@ -4,6 +4,8 @@
 
 #include "api/req.h"
 
+#define KIND_ITEM "item" /* an item of a response, by its id */
+
 /* Commits a chat completion; doc is {"object": ..., "messages": [...]}, consumed. Worker thread. */
 int stored_put_chat(struct req *r, const char *id, int64_t created, json_t *doc, struct api_err *reterr);
 enum stored_step {

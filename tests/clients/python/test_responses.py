@@ -81,8 +81,8 @@ def test_s09_what_was_asked_is_echoed(wire):
         assert body[key] == value, key
 
 
-def test_s10_exact_event_order(wire):
-    events = response_events(wire, response_body("Count to 5"))
+def test_s10_exact_event_order(wire, short_prompt):
+    events = response_events(wire, response_body(short_prompt))
     types = [event["type"] for event in events]
     deltas = types.count("response.output_text.delta")
     assert deltas > 0
@@ -106,9 +106,9 @@ def test_s10_exact_event_order(wire):
     assert events[-1]["response"]["output"] == [done]
 
 
-def test_s10_stream_helpers(client, make_async):
-    whole = client.responses.create(**response_body("Count to 5"))
-    with client.responses.stream(**response_body("Count to 5")) as stream:
+def test_s10_stream_helpers(client, make_async, short_prompt):
+    whole = client.responses.create(**response_body(short_prompt))
+    with client.responses.stream(**response_body(short_prompt)) as stream:
         kinds = [event.type for event in stream]
         final = stream.get_final_response()
     assert kinds[0] == "response.created" and kinds[-1] == "response.completed"
@@ -116,7 +116,7 @@ def test_s10_stream_helpers(client, make_async):
 
     async def run():
         async with make_async() as aclient:
-            async with aclient.responses.stream(**response_body("Count to 5")) as stream:
+            async with aclient.responses.stream(**response_body(short_prompt)) as stream:
                 return await stream.get_final_response()
     assert asyncio.run(run()).output_text == whole.output_text
 
@@ -223,6 +223,34 @@ def test_s51_input_items_pages(wire, client):
                     params={"order": "asc", "limit": 2, "after": first["last_id"]}).json()
     assert rest["has_more"] is False and [item["id"] for item in rest["data"]] == ids[2:]
     assert [item.id for item in client.responses.input_items.list(made.id, limit=1, order="asc")] == ids
+
+
+def test_s51_input_items_with_ids_given_twice(wire, client):
+    """Placeholder ids (agents-js sends FAKE_ID) and items echoed into a chain: paging still ends."""
+    first = client.responses.create(**response_body([
+        {"type": "message", "id": "FAKE_ID", "role": "user", "content": str(i)} for i in range(3)]))
+    second = client.responses.create(**response_body(
+        [*(item.model_dump() for item in first.output), {"type": "item_reference", "id": first.output[0].id},
+         {"role": "user", "content": "Again"}], previous_response_id=first.id))
+    url, after, seen = f"{RESPONSES}/{second.id}/input_items", None, []
+    while len(seen) < 20:
+        page = wire.get(url, params={"order": "asc", "limit": 1, **({"after": after} if after else {})}).json()
+        after = page["last_id"]
+        seen.append(after)
+        if not page["has_more"]:
+            break
+    assert len(seen) == len(set(seen)) == 7, seen
+    assert seen[0] == "FAKE_ID" and seen[3] == first.output[0].id
+    reply = wire.post(RESPONSES, json=response_body([{"type": "item_reference", "id": seen[1]}]))
+    assert reply.status_code == 200, reply.text
+
+
+def test_s51_input_items_when_the_parent_is_gone(wire, client):
+    first = client.responses.create(**response_body("First"))
+    second = client.responses.create(**response_body("Second", previous_response_id=first.id))
+    client.responses.delete(first.id)
+    item, = wire.get(f"{RESPONSES}/{second.id}/input_items").json()["data"]
+    assert item["content"][0]["text"] == "Second"
 
 
 def test_s51_string_input_becomes_an_item(wire):
