@@ -70,6 +70,16 @@ export class Server {
         return samples.length ? samples.reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0) : null;
     }
 
+    /** A prompt whose reply ends by itself: which ones do is the model's business. */
+    async shortPrompt() {
+        for (const input of ['Count to 5', 'Say this is a test', 'What is the capital of France?', 'Hello!']) {
+            const made = await this.client().responses.create(
+                { model: MODEL, input, temperature: 0, store: false, max_output_tokens: 200 });
+            if (made.status === 'completed' && made.usage.output_tokens > 2) return input;
+        }
+        throw new Error('the model ends none of its replies');
+    }
+
     async stop() {
         const violations = await this.metric('cairn_contract_violations_total');
         this.process.kill('SIGTERM');

@@ -9,7 +9,7 @@ from openai import AsyncOpenAI, OpenAI
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "lib"))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from cairn_server import ADMIN_KEY, API_KEY, Server  # noqa: E402
+from cairn_server import ADMIN_KEY, API_KEY, MODEL, Server  # noqa: E402
 
 CLIENT_TIMEOUT = 300
 
@@ -41,6 +41,17 @@ def wire(server):
     with httpx.Client(base_url=server.url, timeout=CLIENT_TIMEOUT,
                       headers={"Authorization": f"Bearer {API_KEY}"}) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def short_prompt(wire):
+    """A prompt whose reply ends by itself: which ones do is the model's business."""
+    for prompt in ("Count to 5", "Say this is a test", "What is the capital of France?", "Hello!", "Thanks!"):
+        made = wire.post("/v1/responses", json={"model": MODEL, "input": prompt, "temperature": 0, "store": False,
+                                                "max_output_tokens": 200}).json()
+        if made["status"] == "completed" and made["usage"]["output_tokens"] > 2:
+            return prompt
+    raise AssertionError("the model ends none of its replies")
 
 
 @pytest.fixture

@@ -91,8 +91,8 @@ def test_s02_stream_is_flushed_per_token(wire):
     assert first is not None and first < whole / 2, (first, whole)
 
 
-def test_s03_identity_comes_once_and_text_equals_non_stream(wire, client):
-    body = chat_body("Count to 5")
+def test_s03_identity_comes_once_and_text_equals_non_stream(wire, client, short_prompt):
+    body = chat_body(short_prompt)
     whole = wire.post(CHAT, json=body).json()
     chunks = chat_chunks(wire, body)
     deltas = [chunk["choices"][0]["delta"] for chunk in chunks]
@@ -108,8 +108,8 @@ def test_s03_identity_comes_once_and_text_equals_non_stream(wire, client):
     assert final.choices[0].finish_reason == whole["choices"][0]["finish_reason"]
 
 
-def test_s03_async_stream_helper(make_async, client):
-    body = chat_body("Count to 5")
+def test_s03_async_stream_helper(make_async, client, short_prompt):
+    body = chat_body(short_prompt)
     whole = client.chat.completions.create(**body)
 
     async def run():
@@ -307,8 +307,8 @@ def test_s35_a_seed_repeats_and_seeds_differ(wire):
     assert len({ask(seed) for seed in range(5)}) > 1
 
 
-def test_s68_n_choices(wire, client):
-    body = {**chat_body(STORY), "n": 3, "temperature": 1}
+def test_s68_n_choices(wire, client, short_prompt):
+    body = {**chat_body(STORY), "n": 3, "temperature": 1, "max_completion_tokens": 100}
     made = wire.post(CHAT, json=body).json()
     assert [choice["index"] for choice in made["choices"]] == [0, 1, 2]
     assert all(choice["finish_reason"] in ("stop", "length") for choice in made["choices"])
@@ -323,9 +323,10 @@ def test_s68_n_choices(wire, client):
     finished = [c["choices"][0]["index"] for c in chunks[:-1] if c["choices"][0]["finish_reason"]]
     assert sorted(finished) == [0, 1, 2]
     assert chunks[-1]["choices"] == [] and chunks[-1]["usage"]["completion_tokens"] >= 3
-    with client.chat.completions.stream(**body) as stream:
+    with client.chat.completions.stream(**{**body, "messages": user(short_prompt), "temperature": 0}) as stream:
         final = stream.get_final_completion()
     assert len(final.choices) == 3 and all(choice.message.role == "assistant" for choice in final.choices)
+    assert len({choice.message.content for choice in final.choices}) == 1
 
 
 def test_s68_usage_covers_all_choices(wire):
@@ -347,7 +348,7 @@ def check_logprobs(content):
 
 
 def test_s69_logprobs(wire, client):
-    body = chat_body("Count to 5", logprobs=True, top_logprobs=2)
+    body = long_body(20, logprobs=True, top_logprobs=2)
     choice = wire.post(CHAT, json=body).json()["choices"][0]
     assert choice["logprobs"]["refusal"] is None
     content = choice["logprobs"]["content"]
@@ -360,7 +361,7 @@ def test_s69_logprobs(wire, client):
     streamed = [token for chunk in chat_chunks(wire, body) for c in chunk["choices"] if c["logprobs"]
                 for token in c["logprobs"]["content"]]
     assert [token["token"] for token in streamed] == [token["token"] for token in content]
-    bare = client.chat.completions.create(**chat_body("Count to 5", logprobs=True))
+    bare = client.chat.completions.create(**long_body(20, logprobs=True))
     assert bare.choices[0].logprobs.content[0].top_logprobs == []
 
 
