@@ -7,7 +7,7 @@
                the same request gave alone or in company; all chunks of a stream share one id.
   disconnect   a client that leaves in the middle of a stream has its sequence freed within 100 ms.
   memory       resident memory after the first requests and after the last is the same (100,000 requests
-               with --full, 6,000 without). Left out with --no-memory: sanitizers keep freed memory.
+               with --full, 20,000 without). Left out with --no-memory: sanitizers keep freed memory.
 """
 import asyncio
 import os
@@ -149,7 +149,7 @@ async def check_memory(server, total):
 
 
 def main():
-    requests = 100_000 if "--full" in sys.argv[1:] else 6_000
+    requests = 100_000 if "--full" in sys.argv[1:] else 20_000
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 4 * STREAMS)), hard))
     server = Server(check=False)
