@@ -327,8 +327,13 @@ static void on_bad_request(void *ctx, struct http_req *http, int status, const c
         if (v)
                 json_write(v, body);
         json_decref(v);
-        buf_addf(head, "Content-Type: application/json\r\nx-request-id: %s\r\n",
-                 r ? r->id : id_hex(id, "req_", 32));
+        buf_addf(head,
+                 "Content-Type: application/json\r\nx-request-id: %s\r\nopenai-processing-ms: %lld\r\n"
+                 "openai-version: " REQ_API_VERSION "\r\n",
+                 r ? r->id : id_hex(id, "req_", 32),
+                 r ? (long long)((clock_mono_us() - r->start_us) / 1000) : 0LL);
+        if (r && r->who.org[0])
+                buf_addf(head, "openai-organization: %s\r\n", r->who.org);
 }
 
 struct http_app pipeline_app(struct api *api)

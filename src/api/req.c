@@ -87,7 +87,7 @@ static void common_headers(struct req *r, struct headers *hs, const char *conten
                 add(hs, "x-client-request-id", client_id);
         snprintf(hs->ms, sizeof(hs->ms), "%lld", (long long)((clock_mono_us() - r->start_us) / 1000));
         add(hs, "openai-processing-ms", str_c(hs->ms));
-        add(hs, "openai-version", STR("2020-10-01"));
+        add(hs, "openai-version", STR(REQ_API_VERSION));
         if (r->who.org[0])
                 add(hs, "openai-organization", str_c(r->who.org));
 }
@@ -100,6 +100,8 @@ static void error_headers(struct headers *hs, const struct api_err *e)
                 add(hs, "retry-after-ms", str_c(hs->retry_ms));
                 add(hs, "retry-after", str_c(hs->retry));
         }
+        if (e->status == 501) /* SDKs would try again */
+                add(hs, "x-should-retry", STR("false"));
         if (e->status == 401)
                 add(hs, "WWW-Authenticate", STR("Bearer"));
         if (e->allow) {

@@ -56,7 +56,7 @@ struct req {
         void *_abort_ctx;
 };
 
-#define REPLY_MAX_HEADERS 4
+#define REQ_API_VERSION "2020-10-01" /* the header openai-version */
 
 struct reply {
         int status;          /* 0: 200 */

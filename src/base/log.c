@@ -45,6 +45,13 @@ static void add_escaped(struct buf *line, const char *s)
         }
 }
 
+/* What a client chose must not command the terminal of whoever reads it. */
+static void add_printable(struct buf *line, const char *s)
+{
+        for (; *s; s++)
+                buf_addc(line, (unsigned char)*s < 0x20 || *s == 0x7f ? '?' : *s);
+}
+
 /* One write() a line: lines of other threads never mix into it. */
 static void emit(struct buf *line)
 {
@@ -69,7 +76,8 @@ void log_fields(enum log_level level, const char *event, const char *fields, con
                          *fields ? "," : "", fields);
         } else {
                 add_time(&line);
-                buf_addf(&line, " %-5s %s: %s", level_names[level], event, text);
+                buf_addf(&line, " %-5s %s: ", level_names[level], event);
+                add_printable(&line, text);
         }
         emit(&line);
 }

@@ -10,7 +10,8 @@ void log_setup(enum log_level min, bool json);
 /* `event` is a short constant word; fmt gives the message. Whole lines, any thread. */
 void log_event(enum log_level level, const char *event, const char *fmt, ...)
         __attribute__((format(printf, 3, 4)));
-/* fields: a JSON object's inside ("\"status\":200,...") made by the caller, and its text form. */
+/* fields: a JSON object's inside ("\"status\":200,...") made by the caller, and its text form, in which
+ * control characters become '?'. */
 void log_fields(enum log_level level, const char *event, const char *fields, const char *text);
 #define log_debug(event, ...) log_event(LOG_DEBUG_, event, __VA_ARGS__)
 #define log_info(event, ...) log_event(LOG_INFO_, event, __VA_ARGS__)

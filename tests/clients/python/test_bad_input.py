@@ -129,6 +129,8 @@ def test_oversized_body_announced_and_sent(server):
     size = 1 << 40
     reply = send(server, head(Content_Type="application/json", Content_Length=size) + b"x" * 1000)
     check_shape(reply, (413,))
+    assert reply.headers["openai-version"] == "2020-10-01" and reply.headers["openai-processing-ms"].isdigit()
+    assert reply.headers["openai-organization"].startswith("org-")
 
 
 def test_oversized_chunked_body(server):

@@ -2,6 +2,7 @@
 import asyncio
 import json
 import re
+import socket
 import time
 
 import httpx
@@ -9,7 +10,7 @@ import openai
 import pytest
 from openai import OpenAI
 
-from cairn_server import ADMIN_KEY, API_KEY, MODEL
+from cairn_server import ADMIN_KEY, API_KEY, MODEL, Server
 from support import REQUEST_ID, chat_body, check_error, endless, post_stream, response_body, user
 
 CHAT = "/v1/chat/completions"
@@ -81,6 +82,7 @@ def test_s05_unserved_operations_say_so(wire):
     assert reply.status_code == 501, reply.text
     error = reply.json()["error"]
     assert set(error) == {"message", "type", "param", "code"} and error["code"] == "not_implemented"
+    assert reply.headers["x-should-retry"] == "false", "SDKs repeat a 501 otherwise"
 
 
 # ---- 19: retries
@@ -325,6 +327,18 @@ def test_request_log_has_no_bodies_and_no_keys(server, wire):
     line = next(line for line in log.splitlines() if "log-probe" in line)
     record = json.loads(line)
     assert record.get("status") == 200
+
+
+def test_text_log_cannot_command_a_terminal():
+    """Also: the model list that is made once, which a server that checks its replies does not send."""
+    with Server(["--log", "text"], check=False) as server:
+        with socket.create_connection(("127.0.0.1", server.port)) as peer:
+            peer.sendall(b"GET /v1/\x1b[31mred HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            assert peer.recv(64).startswith(b"HTTP/1.1 404")
+        log = server.wait_log("[31mred")
+        assert "/v1/?[31mred 404" in log and "\x1b" not in log
+        models = json.loads(server.get("/v1/models"))
+        assert models["object"] == "list" and models["data"][0]["id"] == MODEL
 
 
 def test_limits_of_time_and_place(wire):
