@@ -14,6 +14,7 @@
 #include "store/store.h"
 
 #define CHAIN_MAX 10000 /* responses behind one another */
+#define INPUT_MAX 10000 /* items of one request: each is a row, and one commit takes them all */
 #define JSON_DEPTH_STORED 256
 
 /* ---- items referenced by id ---- */
@@ -117,6 +118,12 @@ int response_gather(struct req *r, struct conversation_items *ret, struct api_er
         if (!input && !previous)
                 return err_invalid(reterr, "missing_required_parameter", "input",
                                    "Missing required parameter: 'input'.");
+        if (json_array_size(input) > INPUT_MAX)
+                return err_invalid(
+                        reterr, "array_above_max_length", "input",
+                        "Invalid 'input': array too long. Expected an array with maximum length %d, "
+                        "but got an array with length %zu instead.",
+                        INPUT_MAX, json_array_size(input));
         if (previous && append_chain(r, previous, CHAIN_WHOLE, ret->all, reterr))
                 return -1;
         struct schema_err why;

@@ -360,6 +360,13 @@ def test_s57_overflow_and_truncation(wire):
     assert reply.status_code == 200, reply.text
 
 
+def test_s57_number_of_items_is_bounded(wire):
+    turns = [{"role": "user", "content": "a"}] * 10_001
+    check_error(wire.post(RESPONSES, json=response_body(turns, truncation="auto")), 400, param="input",
+                code="array_above_max_length", message="maximum length 10000")
+    assert wire.post(RESPONSES, json=response_body(turns[1:], truncation="auto")).status_code == 200
+
+
 def test_s66_input_tokens(wire, client):
     counted = client.responses.input_tokens.count(model=MODEL, input="Hello!")
     assert counted.object == "response.input_tokens"
