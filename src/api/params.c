@@ -6,6 +6,32 @@
 #include "api/api.h"
 #include "base/vec.h"
 
+/* Parameters of Chat Completions in the words of Responses. */
+static const struct {
+        const char *from, *to;
+} moved[] = {
+        { "messages", "input" },
+        { "response_format", "text.format" },
+        { "verbosity", "text.verbosity" },
+        { "reasoning_effort", "reasoning.effort" },
+        { "max_tokens", "max_output_tokens" },
+        { "max_completion_tokens", "max_output_tokens" },
+};
+
+int params_schema_error(const struct req *r, const struct schema_err *why, struct api_err *reterr)
+{
+        bool unknown =
+                !strcmp(r->op->id, "createResponse") && why->code && !strcmp(why->code, "unknown_parameter");
+        for (size_t i = 0; unknown && i < sizeof(moved) / sizeof(*moved); i++)
+                if (!strcmp(why->param, moved[i].from))
+                        return err_invalid(
+                                reterr, "unsupported_parameter", moved[i].from,
+                                "Unsupported parameter: '%s'. In the Responses API, this parameter "
+                                "has moved to '%s'. Try again with the new parameter.",
+                                moved[i].from, moved[i].to);
+        return err_schema(reterr, why);
+}
+
 int params_model(struct req *r, const struct model **ret, struct api_err *reterr)
 {
         json_t *name = json_get(r->body, "model");

@@ -7,6 +7,10 @@
 #include "models/registry.h"
 #include "models/turn.h"
 
+/* What the contract says of the body as an error; for a parameter that another operation calls by another
+ * name, the name here. */
+int params_schema_error(const struct req *r, const struct schema_err *why, struct api_err *reterr);
+
 /* The model of body.model. 404 model_not_found; 400 when it is absent. */
 int params_model(struct req *r, const struct model **ret, struct api_err *reterr);
 

@@ -5,6 +5,7 @@
 #include <string.h>
 #include "api/api.h"
 #include "api/faults.h"
+#include "api/params.h"
 #include "api/req.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -160,7 +161,7 @@ static int parse_body(struct req *r, struct api_err *e)
         struct schema_err why;
         unsigned flags = (r->op->flags & OP_UPDATE ? SCHEMA_UPDATE : SCHEMA_CREATE) |
                          (r->api->options.ignore_unknown ? SCHEMA_LENIENT : 0);
-        return schema_check(schema, r->body, flags, &why) ? err_schema(e, &why) : 0;
+        return schema_check(schema, r->body, flags, &why) ? params_schema_error(r, &why, e) : 0;
 }
 
 /* ---- the handler ---- */

@@ -13,6 +13,7 @@ struct response {
         char id[ID_MAX], message_id[ID_MAX];
         int64_t created;
         int64_t sequence; /* number of the next event; one producer at a time */
+        bool started;     /* it is in the store, in progress */
         bool obfuscate;
         json_t *input; /* items of this request; of the request's arena */
         json_t *made;  /* ids among them that were made here */

@@ -214,6 +214,7 @@ static int open_stream(struct response *p, const struct turn_req *t, bool trunca
                 json_decref(items);
                 if (rc)
                         return rc;
+                p->started = true;
         }
         if (gen_open_stream(&p->gen, ret))
                 return err_internal(e, -ENOMEM, "stream", "");
@@ -235,7 +236,7 @@ static int start(struct response *p, const struct turn_req *t, struct reply *ret
                         params_turn_error(e, rc, t, prompt, "input");
         }
         if (rc) {
-                if (stream && p->gen.commits) /* nobody was told of it */
+                if (p->started) /* nobody was told of it */
                         stored_drop_response(p->gen.r, p->id);
                 gen_reject(&p->gen, ret, 1);
         }

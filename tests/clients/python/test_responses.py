@@ -135,6 +135,14 @@ def test_s32_unknown_field(wire):
                 code="unknown_parameter", message="Unknown parameter: 'respnse'.")
 
 
+@pytest.mark.parametrize("old, new, value", [
+    ("response_format", "text.format", {"type": "text"}), ("max_tokens", "max_output_tokens", 20),
+    ("messages", "input", [])])
+def test_s32_parameters_of_chat_are_called_otherwise(wire, old, new, value):
+    check_error(wire.post(RESPONSES, json=response_body(**{old: value})), 400, param=old,
+                code="unsupported_parameter", message=f"In the Responses API, this parameter has moved to '{new}'")
+
+
 def test_s33_null_means_absent(wire):
     nulls = ["temperature", "top_p", "tools", "tool_choice", "stream", "metadata", "previous_response_id",
              "conversation", "instructions", "max_output_tokens", "truncation", "store", "user", "reasoning",
