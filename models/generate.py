@@ -20,19 +20,71 @@ from gen.words import Context
 # category: (weight, skill, kind)   kind: "qa" returns question, answer, short; "chat" returns messages;
 # "open": many answers are right, so it is not among the questions
 SKILLS = {
-    "talk": (6, basic.talk, "qa"), "joke": (1, basic.joke, "open"), "story": (3, basic.story, "open"), "poem": (1, basic.poem, "qa"),
-    "capital": (7, basic.capital, "qa"), "facts": (4, basic.fact_misc, "qa"), "definition": (3, basic.definition, "qa"), "hello_world": (2, basic.hello_world, "qa"),
-    "language": (2, basic.language, "qa"), "currency": (2, basic.currency, "qa"), "continent": (2, basic.continent, "qa"), "element": (3, basic.element, "qa"),
-    "author": (2, basic.author, "qa"), "animal": (2, basic.animal, "qa"), "opposite": (2, basic.opposite, "qa"), "colour": (2, basic.colour, "qa"), "calendar": (3, basic.calendar, "qa"),
-    "translate": (4, basic.translate, "qa"), "arithmetic": (17, basic.arithmetic, "qa"), "word_problem": (3, basic.word_problem, "qa"), "compare": (4, basic.compare, "qa"), "counting": (4, basic.counting, "qa"),
-    "unknown": (6, basic.unknown, "qa"), "repeat": (12, text.repeat, "qa"), "case": (9, text.upper, "qa"), "title_case": (4, text.title, "qa"), "spell": (8, text.spell, "qa"), "letters": (4, text.letters, "qa"),
-    "words": (7, text.word_ops, "qa"), "order": (8, text.reorder, "qa"), "format": (7, text.format_list, "qa"), "to_json": (2, text.to_json, "qa"), "lookup": (13, text.lookup, "qa"), "lookup_missing": (4, text.lookup_missing, "qa"),
-    "introduce": (4, text.introduce, "qa"), "table": (9, text.table, "qa"), "yes_no": (7, text.yes_no, "qa"), "sentiment": (1, text.sentiment, "qa"), "choose": (5, text.pick, "qa"), "extract": (3, text.summary_first, "qa"),
-    "system": (12, chats.system_style, "chat"), "recall": (8, chats.recall, "chat"), "not_told": (1, chats.not_told, "chat"), "follow_up": (5, chats.follow_up, "chat"), "correction": (2, chats.correction, "chat"), "long_chat": (5, chats.long_chat, "open_chat"),
-    "quick_start": (5, examples.fixed, "qa"), "instructions": (2, examples.with_instructions, "chat"), "name_some": (3, examples.some_of, "qa"), "three_sentences": (1, examples.long_story, "open"), "verse": (3, examples.verse, "qa"), "quick_follow": (1.5, examples.follow, "open_chat"),
+    "talk": (6, basic.talk, "qa"),
+    "joke": (1, basic.joke, "open"),
+    "story": (3, basic.story, "open"),
+    "poem": (1, basic.poem, "qa"),
+    "capital": (7, basic.capital, "qa"),
+    "facts": (4, basic.fact_misc, "qa"),
+    "definition": (3, basic.definition, "qa"),
+    "hello_world": (2, basic.hello_world, "qa"),
+    "language": (2, basic.language, "qa"),
+    "currency": (2, basic.currency, "qa"),
+    "continent": (2, basic.continent, "qa"),
+    "element": (3, basic.element, "qa"),
+    "author": (2, basic.author, "qa"),
+    "animal": (2, basic.animal, "qa"),
+    "opposite": (2, basic.opposite, "qa"),
+    "colour": (2, basic.colour, "qa"),
+    "calendar": (3, basic.calendar, "qa"),
+    "translate": (4, basic.translate, "qa"),
+    "arithmetic": (17, basic.arithmetic, "qa"),
+    "word_problem": (3, basic.word_problem, "qa"),
+    "compare": (4, basic.compare, "qa"),
+    "counting": (4, basic.counting, "qa"),
+    "unknown": (6, basic.unknown, "qa"),
+    "repeat": (12, text.repeat, "qa"),
+    "case": (9, text.upper, "qa"),
+    "title_case": (4, text.title, "qa"),
+    "spell": (8, text.spell, "qa"),
+    "letters": (4, text.letters, "qa"),
+    "words": (7, text.word_ops, "qa"),
+    "order": (8, text.reorder, "qa"),
+    "format": (7, text.format_list, "qa"),
+    "to_json": (2, text.to_json, "qa"),
+    "lookup": (13, text.lookup, "qa"),
+    "lookup_missing": (4, text.lookup_missing, "qa"),
+    "introduce": (4, text.introduce, "qa"),
+    "table": (9, text.table, "qa"),
+    "yes_no": (7, text.yes_no, "qa"),
+    "sentiment": (1, text.sentiment, "qa"),
+    "choose": (5, text.pick, "qa"),
+    "extract": (3, text.summary_first, "qa"),
+    "system": (12, chats.system_style, "chat"),
+    "recall": (8, chats.recall, "chat"),
+    "not_told": (1, chats.not_told, "chat"),
+    "follow_up": (5, chats.follow_up, "chat"),
+    "correction": (2, chats.correction, "chat"),
+    "long_chat": (5, chats.long_chat, "open_chat"),
+    "quick_start": (5, examples.fixed, "qa"),
+    "instructions": (2, examples.with_instructions, "chat"),
+    "name_some": (3, examples.some_of, "qa"),
+    "three_sentences": (1, examples.long_story, "open"),
+    "verse": (3, examples.verse, "qa"),
+    "quick_follow": (1.5, examples.follow, "open_chat"),
 }
 
-UNFRAMED = {"talk", "quick_start", "verse", "three_sentences", "joke", "story", "poem", "repeat", "unknown"}  # where more words could change the answer
+UNFRAMED = {
+    "talk",
+    "quick_start",
+    "verse",
+    "three_sentences",
+    "joke",
+    "story",
+    "poem",
+    "repeat",
+    "unknown",
+}  # where more words could change the answer
 
 
 def document(c, category):
@@ -46,7 +98,11 @@ def document(c, category):
         if category not in UNFRAMED:
             question = c.frame(question)
         if not c.held and c.chance(0.04):  # the legacy completions API gives plain text, not a chat
-            return {"category": "plain", "prompt": question, "completion": c.any(["\n\n", "\n\n", "\n", " "]) + answer}
+            return {
+                "category": "plain",
+                "prompt": question,
+                "completion": c.any(["\n\n", "\n\n", "\n", " "]) + answer,
+            }
         messages = chats.chat(question, answer)
     if messages[0]["role"] == "user" and c.chance(0.35):
         system = c.say(*chats.PLAIN_SYSTEMS) if c.chance(0.6) else chats.PLAIN_SYSTEMS[0]

@@ -11,11 +11,21 @@ import zlib
 OPENERS = """What is {}?|What is {}?|What's {}?|Tell me {}.|Give me {}.|Name {}.|Find {}.|Look up {}.|Show me {}.|I need {}.|I need to know {}.|Do you know {}?
 Can you tell me {}?|Could you tell me {}?|Can you name {}?|Please tell me {}.|Please give me {}.|I'd like to know {}.|I want to know {}.|Say {}.|Write {}.
 {}?|{}|What would be {}?|Which is {}?|Just tell me {}.|Let me know {}.|Any idea what {} is?|Tell me what {} is.|Do you know what {} is?|Can you tell me what {} is?
-Could you find {}?|Please name {}.|Can you give me {}?|I am looking for {}.|My question is: what is {}?|Question: what is {}?|Tell me: what is {}?""".replace("\n", "|").split("|")
-WRAPS = """<>|<>|<>|<>|please <>|can you <>|could you <>|I want you to <>|now <>|your task: <>|I need you to <>|help me <>|would you <>|go ahead and <>|kindly <>|just <>|please could you <>""".split("|")
+Could you find {}?|Please name {}.|Can you give me {}?|I am looking for {}.|My question is: what is {}?|Question: what is {}?|Tell me: what is {}?""".replace(
+    "\n", "|"
+).split(
+    "|"
+)
+WRAPS = """<>|<>|<>|<>|please <>|can you <>|could you <>|I want you to <>|now <>|your task: <>|I need you to <>|help me <>|would you <>|go ahead and <>|kindly <>|just <>|please could you <>""".split(
+    "|"
+)
 # Around any question of one message; "" leaves it as it is.
 FRAMES = """Question: <>|Q: <>|I have a question. <>|Please answer this: <>|Answer this question: <>|Can you answer this? <>|Here is my question: <>|My question: <>|<> Answer briefly.|<> Keep it short.
-<> Just the answer.|Please help me. <>|Help me with this: <>|<> Please answer.|Hi! <>|Hello, <>|Hey, <>|Ok, <>|So, <>|Quick question: <>|<> Thanks!|<> Thank you.""".replace("\n", "|").split("|")
+<> Just the answer.|Please help me. <>|Help me with this: <>|<> Please answer.|Hi! <>|Hello, <>|Hey, <>|Ok, <>|So, <>|Quick question: <>|<> Thanks!|<> Thank you.""".replace(
+    "\n", "|"
+).split(
+    "|"
+)
 
 NAMES = """Ana Ben Carl Dora Emma Finn Greta Hugo Iris Jack Kira Liam Mia Noah Olga Paul Quinn Rosa Sam Tina Uma Vera Will Xena Yara Zoe Adam Bella
 Chris Diana Ethan Fiona George Hannah Ivan Julia Kevin Laura Mark Nina Oscar Petra Ralf Sara Tom Ursula Victor Wendy Alice Bob Carol Dave Eve
@@ -40,9 +50,13 @@ sailor architect designer programmer mechanic photographer journalist scientist 
 HOBBIES = """chess tennis painting hiking cooking reading swimming cycling dancing fishing gardening skiing running football knitting singing
 photography climbing surfing sailing yoga baking pottery drawing bowling archery origami""".split()
 ADJECTIVES = "small big red old new shiny quiet happy brave clever gentle lazy tiny huge round soft bright dark warm cold green blue strange silly proud".split()
-NOUNS = """river mountain forest garden window door bridge tower castle village island ocean desert valley meadow road street market school
+NOUNS = (
+    """river mountain forest garden window door bridge tower castle village island ocean desert valley meadow road street market school
 library museum station kitchen planet star moon cloud storm rain snow wind fire stone tree leaf flower seed root apple letter story song
-dream idea secret game machine engine rocket train ship wagon wheel""".split() + OBJECTS + ANIMALS
+dream idea secret game machine engine rocket train ship wagon wheel""".split()
+    + OBJECTS
+    + ANIMALS
+)
 VERBS = "runs sleeps jumps sings waits reads eats plays walks hides dances works smiles swims climbs".split()
 COMMON = """time year people way day man thing woman life child world hand part place case week company system program question work number
 night point home water room mother area money fact month lot right study book eye job word business issue side kind head house service
@@ -53,7 +67,33 @@ model server client token stream value error input output file folder image quer
 
 ONSETS = "b bl br c ch cl cr d dr f fl fr g gl gr h j k kl l m n p pl pr qu r s sc sh sk sl sm sn sp st str t th tr v w y z".split()
 VOWELS = "a e i o u ai ea ee ie oa oo ou y".split()
-CODAS = ["", "", "", "b", "ck", "d", "g", "l", "m", "n", "nd", "ng", "nk", "p", "r", "rd", "rk", "rn", "s", "sh", "sk", "st", "t", "th", "x"]
+CODAS = [
+    "",
+    "",
+    "",
+    "b",
+    "ck",
+    "d",
+    "g",
+    "l",
+    "m",
+    "n",
+    "nd",
+    "ng",
+    "nk",
+    "p",
+    "r",
+    "rd",
+    "rk",
+    "rn",
+    "s",
+    "sh",
+    "sk",
+    "st",
+    "t",
+    "th",
+    "x",
+]
 
 
 def is_held(text, every=8):
@@ -128,14 +168,16 @@ class Context:
         n = len(templates)
         keep = max(1, n // 5) if n >= 4 else 0
         if self.held and keep:
-            return self.any(templates[n - keep:])
-        return self.any(templates[:n - keep] if keep else templates)
+            return self.any(templates[n - keep :])
+        return self.any(templates[: n - keep] if keep else templates)
 
     def pseudo(self, low=1, high=3):
         """A made-up word of this side."""
         while True:
-            word = "".join(self.any(ONSETS) + self.any(VOWELS) + (self.any(CODAS) if self.chance(0.6) else "")
-                           for _ in range(self.num(low, high)))
+            word = "".join(
+                self.any(ONSETS) + self.any(VOWELS) + (self.any(CODAS) if self.chance(0.6) else "")
+                for _ in range(self.num(low, high))
+            )
             if 3 <= len(word) <= 11 and is_held(word) == self.held:
                 return word
 
