@@ -93,7 +93,7 @@ static void add_settings(const struct response *p, json_t *o)
 json_t *response_object(const struct response *p, const char *status, json_t *message)
 {
         const struct agent_outcome *out = status ? NULL : agent_outcome(p->run);
-        const char *final = out ? response_final_status(p) : status;
+        const char *final = status ? status : response_final_status(p);
         bool failed = !strcmp(final, "failed"), whole = !strcmp(final, "completed");
         bool incomplete = !strcmp(final, "incomplete");
         json_t *o = json_pack("{s:s, s:s, s:I, s:s, s:s, s:o}", "id", p->id, "object", "response",

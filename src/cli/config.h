@@ -51,7 +51,7 @@ struct config {
         } log;
         struct config_list cors_origins; /* empty: CORS off; "*": any */
         struct {
-                int64_t max_body;   /* JSON body */
+                int64_t max_body; /* JSON body */
                 int64_t max_connections;
                 int64_t header_timeout, body_timeout, idle_timeout, write_timeout;
         } limits;

@@ -9,7 +9,7 @@ struct turn {
         atomic_int refs; /* the caller's and the model thread's */
         struct turn_sink sink;
         _Atomic(struct engine_seq *) seq; /* NULL until engine_submit has returned */
-        atomic_bool cancelled, resumed; /* asked for while seq was not known yet */
+        atomic_bool cancelled, resumed;   /* asked for while seq was not known yet */
         int fail_after, texts;
         bool failed; /* by fail_after; model thread only */
 };
