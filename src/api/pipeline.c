@@ -14,6 +14,8 @@
 
 #define ARENA_MAX ((size_t)256 << 20)
 #define JSON_DEPTH_MAX 128
+#define JSON_VALUES_MAX \
+        500000 /* each takes up to 400 bytes in the tree: a body may take 100 times its length */
 #define URL_SHOWN 200
 
 /* ---- route and authenticate, when the headers are there ---- */
@@ -148,6 +150,9 @@ static int parse_body(struct req *r, struct api_err *e)
         struct str rest, media = str_trim(str_split(type, ';', &rest));
         if (text.n && media.n && !str_ieqc(media, "application/json"))
                 return bad_content_type(e, type);
+        if (json_values(text) > JSON_VALUES_MAX)
+                return err_invalid(e, NULL, NULL, "The JSON body of your request has more than %d values.",
+                                   JSON_VALUES_MAX);
         r->body = json_keep(r->arena, json_parse(text, JSON_DEPTH_MAX, &fault));
         if (!r->body && (fault.no_memory || !fault.msg[0]))
                 return err_internal(e, -ENOMEM, "body", "");

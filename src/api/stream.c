@@ -39,8 +39,9 @@ static struct str waiting(const struct stream *s)
         return (struct str){ all.p + s->taken, all.n - s->taken };
 }
 
-/* Moves what waits into the ring, whole frames unless one is larger than a quarter of it: 0, or -EAGAIN when
- * some waits for room. What the ring has no memory for waits for the next event or the end. Lock held. */
+/* Moves what waits into the ring, in pieces, so that a large event has not to wait for an empty ring: 0, or
+ * -EAGAIN when some waits for room. What the ring has no memory for waits for the next event or the end. Lock
+ * held. */
 static int flush(struct stream *s)
 {
         int rc = 0;

@@ -153,6 +153,8 @@ static void test_json_refusals(void **state)
                 assert_null(json_parse(str_c(bad[i]), 3, &e));
                 assert_true(e.msg[0] != '\0');
         }
+        assert_int_equal(json_values(STR("7")), 1);
+        assert_int_equal(json_values(STR("[1,{\"a\":2,\"b\":\"x,[{\\\",\"},3]")), 6);
         json_t *v = json_parse(STR("{\"s\":\"a\\u0000b\",\"n\":0.7,\"deep\":\"[[[[[[\"}"), 1, &e);
         assert_non_null(v);
         assert_int_equal(json_str(v, "s").n, 3);

@@ -1,6 +1,7 @@
 #include "base/json.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include "base/arena.h"
@@ -16,10 +17,16 @@ void json_setup(void)
         json_object_seed(0);
 }
 
-/* jansson's own depth limit is a constant: count brackets outside strings before it recurses. */
-static bool depth_within(struct str text, int max_depth, size_t *ret_at)
+/* What brackets and commas outside strings say of a text, whether it is JSON or not. */
+struct outline {
+        size_t values;      /* at most */
+        size_t too_deep_at; /* the first bracket deeper than asked for, or the length of the text */
+};
+
+static struct outline outline(struct str text, int max_depth)
 {
-        int depth = 0;
+        struct outline o = { 1, text.n };
+        long depth = 0;
         bool in_string = false;
         for (size_t i = 0; i < text.n; i++) {
                 char c = text.p[i];
@@ -30,22 +37,31 @@ static bool depth_within(struct str text, int max_depth, size_t *ret_at)
                                 in_string = false;
                 } else if (c == '"') {
                         in_string = true;
+                } else if (c == ',') {
+                        o.values++;
                 } else if (c == '[' || c == '{') {
-                        if (++depth > max_depth) {
-                                *ret_at = i;
-                                return false;
-                        }
+                        o.values++;
+                        if (++depth > max_depth && o.too_deep_at == text.n)
+                                o.too_deep_at = i;
                 } else if (c == ']' || c == '}') {
                         depth--;
                 }
         }
-        return true;
+        return o;
 }
 
+size_t json_values(struct str text)
+{
+        return outline(text, INT_MAX).values;
+}
+
+/* jansson's own depth limit is a constant: brackets are counted before it recurses. */
 json_t *json_parse(struct str text, int max_depth, struct json_fault *reterr)
 {
         *reterr = (struct json_fault){ 0 };
-        if (!depth_within(text, max_depth, &reterr->offset)) {
+        size_t too_deep_at = outline(text, max_depth).too_deep_at;
+        if (too_deep_at < text.n) {
+                reterr->offset = too_deep_at;
                 snprintf(reterr->msg, sizeof(reterr->msg), "nested deeper than %d levels at byte %zu",
                          max_depth, reterr->offset);
                 return NULL;

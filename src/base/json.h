@@ -22,6 +22,8 @@ void json_setup(void);
 /* Parses one complete value. Rejects duplicate keys, invalid UTF-8, NaN, integers beyond int64, nesting
  * deeper than max_depth, trailing bytes. A NUL inside a string is kept. NULL on error, *reterr filled. */
 json_t *json_parse(struct str text, int max_depth, struct json_fault *reterr);
+/* How many values the text of a JSON value holds at most, without parsing it: what a tree of it costs. */
+size_t json_values(struct str text);
 /* Serialises compactly. Reals get 15 significant digits (17 when 15 would not round-trip is not needed
  * on the wire). 0 or buf_error(). */
 int json_write(const json_t *v, struct buf *out);

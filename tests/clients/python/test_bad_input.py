@@ -118,6 +118,15 @@ def test_deep_nesting_in_a_free_form_field(server):
     check_shape(post(server, deep), (400,))
 
 
+@pytest.mark.parametrize("value", [b"0", b"{}", b"[[]]"])
+def test_number_of_values_is_bounded(server, value):
+    """A tree takes up to a hundred times the memory of its text."""
+    body = b'{"model": "cairn-tiny", "messages": [' + b",".join([value] * 600_000) + b"]}"
+    reply = post(server, body)
+    check_shape(reply, (400,))
+    assert "more than 500000 values" in reply.error["message"]
+
+
 def test_nul_in_a_string_is_data(server):
     body = json.dumps({"model": MODEL, "max_completion_tokens": 2,
                        "messages": [{"role": "user", "content": "a\u0000b"}]}).encode()
