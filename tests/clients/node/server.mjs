@@ -10,7 +10,7 @@ import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), '../../..');
+export const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), '../../..');
 
 export const API_KEY = 'sk-proj-tests-0123456789abcdefghijklmnopqrstuvwxyzABCD';
 export const ADMIN_KEY = 'sk-admin-tests-0123456789abcdefghijklmnopqrstuvwxyzABC';
