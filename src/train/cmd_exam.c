@@ -236,9 +236,12 @@ static int exam(const char *model, const char *questions, const char *report, st
                 char *err, size_t errn)
 {
         struct engine_opts opts = { .threads = (int)threads };
-        int rc = engine_model_open(model, &opts, &e->model, err, errn);
-        if (rc)
+        char why[200] = "";
+        int rc = engine_model_open(model, &opts, &e->model, why, sizeof(why));
+        if (rc) {
+                snprintf(err, errn, "%s: %s", model, why);
                 return rc;
+        }
         e->scores = json_object();
         pthread_mutex_init(&e->lock, NULL);
         pthread_cond_init(&e->room, NULL);
