@@ -427,7 +427,8 @@ def recall(c):
         told.append((kind, value))
         turns += [c.any(says).format(value), ack_text(ack, value)]
         if c.chance(0.3):
-            turns += filler(c)
+            for _ in range(c.num(2, 16) if c.chance(0.2) else 1):
+                turns += filler(c)
     kind, value = c.any(told)
     _, _, _, asks, answer = ME[kind]
     turns += [text.about(c, asks), answer.format(value)]
@@ -558,7 +559,7 @@ def correction(c):
 def long_chat(c):
     """Several unrelated exchanges: each question is answered on its own."""
     turns = []
-    for _ in range(c.num(2, 5) if c.chance(0.85) else c.num(6, 14)):
+    for _ in range(c.any([c.num(2, 5), c.num(2, 5), c.num(2, 5), c.num(6, 14), c.num(15, 40)])):
         q, a, _ = c.any(EASY_SKILLS + [text.format_list, text.word_ops, text.upper, text.table, basic.story])(c)
         turns += [q, a]
     return chat(*turns)
