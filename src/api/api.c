@@ -20,7 +20,7 @@
 #define MAX_SLOW_QUEUED 1024
 #define STOP_POLL_NS 1000000
 
-/* The thread that removes what expired. */
+/* The thread that removes what expired and returns memory that is not needed any more. */
 struct upkeep {
         struct api *api;
         pthread_t thread;
@@ -46,6 +46,7 @@ static void *upkeep_main(void *ctx)
                         log_warn("sweep", "%s", fault.msg);
                 else if (removed)
                         log_info("sweep", "removed %zu expired objects", removed);
+                mem_trim();
                 pthread_mutex_lock(&u->lock);
         }
         pthread_mutex_unlock(&u->lock);

@@ -1,5 +1,6 @@
 #include "base/mem.h"
 
+#include <malloc.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -89,4 +90,9 @@ char *mem_strdup(const char *s)
 void mem_free(void *p)
 {
         free(p);
+}
+
+void mem_trim(void)
+{
+        malloc_trim(0);
 }
