@@ -20,7 +20,8 @@ char *mem_strdup(const char *s);
 bool mem_take_failure(void);
 /* Accepts NULL. */
 void mem_free(void *p);
-/* Gives free memory back to the system: the allocator keeps what a rare large request needed. Takes a while. */
+/* Gives free memory back to the system: the allocator keeps what a rare large request needed. Takes a while.
+ */
 void mem_trim(void);
 
 #ifdef CAIRN_FAULTS
