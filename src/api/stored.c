@@ -8,6 +8,7 @@
 #include "api/page.h"
 #include "api/resources.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "store/store.h"
 
@@ -162,20 +163,21 @@ static int recover_one(struct api *api, const struct object *mark)
         size_t n = 1;
         buf_init(&text, STORE_DOC_MAX);
         int rc = store_get(api->store, RESOURCE_RESPONSE.kind, mark->id, mark->project, &row, NULL);
-        if (rc == 0) {
+        bool gone = rc == -ENOENT; /* deleted by its client while it ran */
+        if (rc == 0)
                 rc = fail_document(row.doc, &text);
+        if (rc == 0)
                 ops[n++] = (struct store_op){ .verb = STORE_UPDATE,
                                               .kind = RESOURCE_RESPONSE.kind,
                                               .id = mark->id,
                                               .project = mark->project,
                                               .set = STORE_SET_DOC,
                                               .doc = buf_str(&text) };
-                object_release(&row);
-        } else if (rc == -ENOENT) {
-                rc = 0; /* deleted by its client while it ran */
-        }
-        if (rc == 0)
+        if (rc == -EIO) /* one damaged document must not keep the server from starting */
+                log_error("recover", "the stored response %s is damaged and stays as it is", mark->id);
+        if (rc == 0 || gone || rc == -EIO)
                 rc = store_write(api->store, ops, n, NULL);
+        object_release(&row);
         buf_release(&text);
         return rc;
 }
