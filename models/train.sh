@@ -8,7 +8,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 out=${1:-build/model}
-steps=${STEPS:-4600}
+steps=${STEPS:-4950}
 documents=${DOCUMENTS:-600000}
 threads=${THREADS:-2}
 
