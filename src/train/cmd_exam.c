@@ -1,3 +1,4 @@
+#include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,17 +13,17 @@
  * client would ask; an answer is right when its text is the expected one, byte for byte. */
 #define IN_FLIGHT 32
 #define ANSWER_MAX 300
-#define MESSAGES_MAX 64
+#define MESSAGES_MAX 256
 
 struct exam {
         struct engine_model *model;
         pthread_mutex_t lock;
         pthread_cond_t room;
         int in_flight;
-        json_t *scores;   /* category -> [asked, right] */
-        long wrong;       /* how many wrong answers to print still */
-        const char *only; /* of this category */
-        long asked, right;
+        json_t *scores;              /* category -> [asked, right] */
+        long wrong;                  /* how many wrong answers to print still */
+        const char *only;            /* of this category */
+        long asked, right, too_long; /* too long for the model's context: not asked */
 };
 
 struct question {
@@ -173,6 +174,10 @@ static int ask_all(struct exam *e, const char *path, char *err, size_t errn)
                         continue;
                 json_t *doc = json_parse(line, 16, &bad);
                 rc = doc ? ask(e, doc) : -1;
+                if (rc == -E2BIG) {
+                        e->too_long++;
+                        rc = 0;
+                }
                 if (rc)
                         snprintf(err, errn, "%s: line %zu cannot be asked", path, number);
         }
@@ -200,6 +205,8 @@ static void print_scores(const struct exam *e)
                 printf("%-16s %6ld %7.1f%%\n", category, asked, percent(right, asked));
         }
         printf("%-16s %6ld %7.1f%%\n", "all", e->asked, percent(e->right, e->asked));
+        if (e->too_long)
+                printf("%ld longer than the context were not asked\n", e->too_long);
 }
 
 /* Puts the scores under "engine" into the report that `cairn-train eval` wrote, or into a new one. */
