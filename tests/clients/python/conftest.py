@@ -21,6 +21,15 @@ def server():
         yield running
 
 
+@pytest.fixture(autouse=True)
+def server_lives(server, request):
+    """A test that ends the server's process ends the run: what would follow says nothing."""
+    yield
+    if not server.alive():
+        pytest.exit(f"{request.node.nodeid} ended the server: exit code {server.process.returncode}\n"
+                    f"{server.log_tail(6000)}", 1)
+
+
 @pytest.fixture(scope="session")
 def client(server):
     with OpenAI(base_url=server.base_url, api_key=API_KEY, timeout=CLIENT_TIMEOUT,
