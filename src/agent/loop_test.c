@@ -1,56 +1,11 @@
 /* The turn loop over a small random-weight model of tests/vectors: order of events, pauses, truncation. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
 #include <errno.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <unistd.h>
 #include "agent/loop.h"
 #include "base/mem.h"
-#include "models/registry.h"
-
-#define MODEL_FILE "tests/vectors/q8-mha.gguf"
-
-static struct registry *registry;
-static const struct model *model;
-
-#define CONTROL_MAX 64
-
-/* Forbids every control token, so that an answer has the length that was asked for. */
-static struct engine_bias no_end[CONTROL_MAX];
-static size_t n_no_end;
-
-static void forbid_control_tokens(void)
-{
-        for (int id = 0; id < engine_model_info(model->engine)->n_vocab && n_no_end < CONTROL_MAX; id++)
-                if (!engine_token_piece(model->engine, id).n)
-                        no_end[n_no_end++] = (struct engine_bias){ id, -100 };
-}
-
-static int open_model(void **state)
-{
-        char err[256];
-        (void)state;
-        registry = registry_new();
-        struct engine_opts opts = { .threads = 1, .max_batch = 4 };
-        if (registry_add_file(registry, "tiny", MODEL_FILE, &opts, err, sizeof(err)))
-                return -1;
-        model = registry_find(registry, STR("tiny"));
-        if (!model)
-                return -1;
-        forbid_control_tokens();
-        return 0;
-}
-
-static int close_model(void **state)
-{
-        (void)state;
-        registry_free(registry);
-        return 0;
-}
+#include "models/testing.h"
 
 struct heard {
         char order[64]; /* one letter an event, repeated texts once */
@@ -76,24 +31,17 @@ static bool listen(void *ctx, struct agent_run *run, const struct agent_event *e
         return true;
 }
 
-static void wait_for(atomic_int *flag)
-{
-        for (int i = 0; i < 20000 && !atomic_load(flag); i++)
-                usleep(1000);
-        assert_true(atomic_load(flag) != 0);
-}
-
 static struct agent_req request(const struct turn_message *messages, size_t n, int max_tokens)
 {
-        struct agent_req req = { .turn = { .model = model,
+        struct agent_req req = { .turn = { .model = testing.model,
                                            .messages = messages,
                                            .n_messages = n,
                                            .sampling = ENGINE_SAMPLING_DEFAULT,
                                            .max_tokens = max_tokens,
                                            .logprobs = 1 } };
         req.turn.sampling.temperature = 0; /* the same in every run */
-        req.turn.sampling.bias = no_end;
-        req.turn.sampling.n_bias = n_no_end;
+        req.turn.sampling.bias = testing.no_end;
+        req.turn.sampling.n_bias = testing.n_no_end;
         return req;
 }
 
@@ -108,11 +56,11 @@ static void test_events_and_result_agree(void **state)
         struct agent_run *run;
         atomic_store(&h.hold, 1);
         assert_int_equal(agent_start(&req, &sink, &run, NULL), 0);
-        wait_for(&h.held);
+        testing_wait(&h.held);
         usleep(20000);
         assert_int_equal(atomic_load(&h.done), 0);
         agent_resume(run);
-        wait_for(&h.done);
+        testing_wait(&h.done);
         assert_string_equal(h.order, "bted");
         assert_true(str_eq(buf_str(&h.text), agent_text(run)));
         assert_int_equal(agent_outcome(run)->finish, ENGINE_LENGTH);
@@ -133,7 +81,7 @@ struct eager {
 static bool resume_then_refuse(void *ctx, struct agent_run *run, const struct agent_event *ev)
 {
         struct eager *e = ctx;
-        wait_for(&e->started);
+        testing_wait(&e->started);
         agent_resume(run);
         if (ev->kind == AGENT_DONE)
                 atomic_store(&e->done, 1);
@@ -149,7 +97,7 @@ static void test_early_resume_is_not_lost(void **state)
         struct agent_run *run;
         assert_int_equal(agent_start(&req, &sink, &run, NULL), 0);
         atomic_store(&e.started, 1);
-        wait_for(&e.done);
+        testing_wait(&e.done);
         assert_int_equal(agent_outcome(run)->usage.completion_tokens, 12);
         agent_unref(run);
 }
@@ -171,11 +119,11 @@ static void test_truncation_drops_the_oldest(void **state)
         size_t prompt = 0;
         assert_int_equal(agent_start(&req, &sink, &run, &prompt), -E2BIG);
         assert_null(run);
-        assert_true(prompt >= (size_t)model->n_ctx);
+        assert_true(prompt >= (size_t)testing.model->n_ctx);
         req.truncate = true;
         assert_int_equal(agent_start(&req, &sink, &run, &prompt), 0);
-        wait_for(&h.done);
-        assert_true(prompt < (size_t)model->n_ctx && prompt > (size_t)model->n_ctx / 4);
+        testing_wait(&h.done);
+        assert_true(prompt < (size_t)testing.model->n_ctx && prompt > (size_t)testing.model->n_ctx / 4);
         agent_unref(run);
         req.turn.n_messages = 1; /* a single message that is too long cannot be dropped */
         many[0] = (struct turn_message){ STR("user"), { mem_calloc(1, 400000), 0 } };
@@ -214,5 +162,5 @@ int main(void)
                 cmocka_unit_test(test_truncation_drops_the_oldest),
                 cmocka_unit_test(test_token_text),
         };
-        return cmocka_run_group_tests(tests, open_model, close_model);
+        return cmocka_run_group_tests(tests, testing_open, testing_close);
 }

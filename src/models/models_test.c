@@ -1,73 +1,30 @@
 /* The registry and the turn, over a small random-weight model of tests/vectors. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <unistd.h>
-#include "models/registry.h"
+#include "models/testing.h"
 #include "models/turn.h"
-
-#define MODEL_FILE "tests/vectors/q8-mha.gguf"
-
-static struct registry *registry;
-static const struct model *model;
-
-#define CONTROL_MAX 64
-
-/* Forbids every control token, so that an answer has the length that was asked for. */
-static struct engine_bias no_end[CONTROL_MAX];
-static size_t n_no_end;
-
-static void forbid_control_tokens(void)
-{
-        for (int id = 0; id < engine_model_info(model->engine)->n_vocab && n_no_end < CONTROL_MAX; id++)
-                if (!engine_token_piece(model->engine, id).n)
-                        no_end[n_no_end++] = (struct engine_bias){ id, -100 };
-}
-
-static int open_model(void **state)
-{
-        char err[256];
-        (void)state;
-        registry = registry_new();
-        struct engine_opts opts = { .threads = 1, .max_batch = 4 };
-        if (registry_add_file(registry, "tiny", MODEL_FILE, &opts, err, sizeof(err)))
-                return -1;
-        model = registry_find(registry, STR("tiny"));
-        if (!model)
-                return -1;
-        forbid_control_tokens();
-        return 0;
-}
-
-static int close_model(void **state)
-{
-        (void)state;
-        registry_free(registry);
-        return 0;
-}
 
 static void test_names(void **state)
 {
         char err[256];
         (void)state;
-        assert_int_equal(registry_alias(registry, "gpt-x", "tiny", err, sizeof(err)), 0);
-        assert_ptr_equal(registry_find(registry, STR("gpt-x")), model);
-        assert_null(registry_find(registry, STR("gpt-")));
-        assert_int_equal(registry_alias(registry, "tiny", "gpt-x", err, sizeof(err)), -EEXIST);
-        assert_int_equal(registry_alias(registry, "other", "nobody", err, sizeof(err)), -ENOENT);
-        assert_int_equal(registry_add_file(registry, "tiny", MODEL_FILE, NULL, err, sizeof(err)), -EEXIST);
-        assert_int_equal(registry_add_file(registry, "x", "no/such.gguf", NULL, err, sizeof(err)), -ENOENT);
+        assert_int_equal(registry_alias(testing.registry, "gpt-x", "tiny", err, sizeof(err)), 0);
+        assert_ptr_equal(registry_find(testing.registry, STR("gpt-x")), testing.model);
+        assert_null(registry_find(testing.registry, STR("gpt-")));
+        assert_int_equal(registry_alias(testing.registry, "tiny", "gpt-x", err, sizeof(err)), -EEXIST);
+        assert_int_equal(registry_alias(testing.registry, "other", "nobody", err, sizeof(err)), -ENOENT);
+        assert_int_equal(registry_add_file(testing.registry, "tiny", TESTING_MODEL, NULL, err, sizeof(err)),
+                         -EEXIST);
+        assert_int_equal(registry_add_file(testing.registry, "x", "no/such.gguf", NULL, err, sizeof(err)),
+                         -ENOENT);
         assert_non_null(strstr(err, "no/such.gguf"));
         const struct model *m;
         const char *name;
         size_t it = 0, n = 0;
-        while (registry_next(registry, &it, &name, &m))
+        while (registry_next(testing.registry, &it, &name, &m))
                 assert_string_equal(name, n++ ? "gpt-x" : "tiny");
         assert_int_equal(n, 2);
 }
@@ -98,25 +55,18 @@ static bool listen(void *ctx, const struct turn_event *ev)
         return true;
 }
 
-static void wait_for(atomic_int *flag)
-{
-        for (int i = 0; i < 20000 && !atomic_load(flag); i++)
-                usleep(1000);
-        assert_true(atomic_load(flag) != 0);
-}
-
 static const struct turn_message hello[] = { { STR_INIT("user"), STR_INIT("hello there") } };
 
 static struct turn_req request(int max_tokens)
 {
-        struct turn_req t = { .model = model,
+        struct turn_req t = { .model = testing.model,
                               .messages = hello,
                               .n_messages = 1,
                               .sampling = ENGINE_SAMPLING_DEFAULT,
                               .max_tokens = max_tokens,
                               .logprobs = -1 };
-        t.sampling.bias = no_end;
-        t.sampling.n_bias = n_no_end;
+        t.sampling.bias = testing.no_end;
+        t.sampling.n_bias = testing.n_no_end;
         return t;
 }
 
@@ -134,10 +84,10 @@ static void test_turn_ends_at_its_limit(void **state)
         struct heard h = { 0 };
         struct turn_req req = request(5);
         struct turn *t = start(&req, &h);
-        wait_for(&h.done);
+        testing_wait(&h.done);
         assert_int_equal(h.finish, ENGINE_LENGTH);
         assert_int_equal(h.usage.completion_tokens, 5);
-        assert_int_equal(h.usage.prompt_tokens, turn_count(model, hello, 1));
+        assert_int_equal(h.usage.prompt_tokens, turn_count(testing.model, hello, 1));
         turn_unref(t);
 }
 
@@ -148,12 +98,12 @@ static void test_turn_pauses_while_its_sink_is_full(void **state)
         struct turn_req req = request(5);
         atomic_store(&h.refuse, true);
         struct turn *t = start(&req, &h);
-        wait_for(&h.refused);
+        testing_wait(&h.refused);
         usleep(20000);
         assert_int_equal(atomic_load(&h.texts), 0);
         assert_int_equal(atomic_load(&h.done), 0);
         turn_resume(t);
-        wait_for(&h.done);
+        testing_wait(&h.done);
         assert_int_equal(h.usage.completion_tokens, 5);
         turn_unref(t);
 }
@@ -165,9 +115,9 @@ static void test_turn_is_cancelled(void **state)
         struct turn_req req = request(-1);
         atomic_store(&h.refuse, true);
         struct turn *t = start(&req, &h);
-        wait_for(&h.refused);
+        testing_wait(&h.refused);
         turn_cancel(t);
-        wait_for(&h.done);
+        testing_wait(&h.done);
         assert_int_equal(h.finish, ENGINE_CANCELLED);
         turn_unref(t);
 }
@@ -185,7 +135,7 @@ static void test_prompt_that_does_not_fit(void **state)
         size_t prompt = 0;
         req.messages = &long_one;
         assert_int_equal(turn_start(&req, &sink, &t, &prompt), -E2BIG);
-        assert_true(prompt >= (size_t)model->n_ctx);
+        assert_true(prompt >= (size_t)testing.model->n_ctx);
         struct turn_message odd = { STR_INIT("wizard"), STR_INIT("x") };
         req.messages = &odd;
         assert_int_equal(turn_start(&req, &sink, &t, &prompt), -EINVAL);
@@ -200,7 +150,7 @@ static void test_injected_failure(void **state)
         struct turn_req req = request(50);
         req.fail_after = 2;
         struct turn *t = start(&req, &h);
-        wait_for(&h.done);
+        testing_wait(&h.done);
         assert_int_equal(h.finish, ENGINE_ERROR);
         assert_non_null(h.error);
         assert_int_equal(atomic_load(&h.texts), 2);
@@ -220,5 +170,5 @@ int main(void)
                 cmocka_unit_test(test_injected_failure),
 #endif
         };
-        return cmocka_run_group_tests(tests, open_model, close_model);
+        return cmocka_run_group_tests(tests, testing_open, testing_close);
 }
