@@ -14,6 +14,7 @@
 #define IN_FLIGHT 32
 #define ANSWER_MAX 300
 #define MESSAGES_MAX 256
+#define QUESTIONS_FILE_MAX ((size_t)1 << 30)
 
 struct exam {
         struct engine_model *model;
@@ -102,7 +103,7 @@ static int prompt_of(const struct exam *e, const json_t *doc, struct engine_toke
         size_t n = json_array_size(messages);
 
         if (n < 2 || n > MESSAGES_MAX)
-                return -1;
+                return -EINVAL;
         for (size_t i = 0; i + 1 < n; i++)
                 msgs[i] = (struct engine_message){ json_str(json_array_get(messages, i), "role"),
                                                    json_str(json_array_get(messages, i), "content") };
@@ -125,13 +126,14 @@ static void enter(struct exam *e)
         pthread_mutex_unlock(&e->lock);
 }
 
-/* Takes doc over. */
-static int ask(struct exam *e, json_t *doc)
+/* Asks one question, taking doc over; one that does not fit the context is only counted. */
+static int ask(void *ctx, json_t *doc)
 {
+        struct exam *e = ctx;
         struct engine_tokens prompt = { 0 };
         struct question *q = mem_calloc(1, sizeof(*q));
         struct engine_seq *seq = NULL;
-        int rc = q ? prompt_of(e, doc, &prompt) : -1;
+        int rc = q ? prompt_of(e, doc, &prompt) : -ENOMEM;
 
         if (rc)
                 goto out;
@@ -155,37 +157,18 @@ out:
         } else {
                 engine_seq_unref(seq);
         }
-        return rc;
+        if (rc == -E2BIG)
+                e->too_long++;
+        return rc == -E2BIG ? 0 : rc;
 }
 
 static int ask_all(struct exam *e, const char *path, char *err, size_t errn)
 {
-        char *text = NULL;
-        size_t n, number = 0;
-        int rc = file_read(path, (size_t)1 << 30, &text, &n, err, errn);
-
-        if (rc)
-                return rc;
-        for (struct str rest = { text, n }; rest.n && !rc;) {
-                struct json_fault bad;
-                struct str line = str_split(rest, '\n', &rest);
-                number++;
-                if (!line.n)
-                        continue;
-                json_t *doc = json_parse(line, 16, &bad);
-                rc = doc ? ask(e, doc) : -1;
-                if (rc == -E2BIG) {
-                        e->too_long++;
-                        rc = 0;
-                }
-                if (rc)
-                        snprintf(err, errn, "%s: line %zu cannot be asked", path, number);
-        }
+        int rc = jsonl_each(path, QUESTIONS_FILE_MAX, ask, e, err, errn);
         pthread_mutex_lock(&e->lock);
         while (e->in_flight)
                 pthread_cond_wait(&e->room, &e->lock);
         pthread_mutex_unlock(&e->lock);
-        mem_free(text);
         return rc;
 }
 

@@ -1,3 +1,4 @@
+#include <errno.h>
 #include <stdio.h>
 #include "base/json.h"
 #include "base/mem.h"
@@ -5,6 +6,8 @@
 #include "train/bpe_train.h"
 #include "train/commands.h"
 #include "train/vocab.h"
+
+#define DATA_FILE_MAX ((size_t)2 << 30)
 
 /* Control tokens of the built-in model: those of ChatML, those that tools and reasoning will need, and a few
  * spare ones, so that a later version keeps the ids of this one. */
@@ -16,45 +19,29 @@ static const char *const special[] = {
         "<|reserved_5|>", "<|reserved_6|>",  "<|reserved_7|>",   "<|reserved_8|>",
 };
 
-static int add_strings(struct bpe_trainer *t, const json_t *line)
+/* Learns from what one document says, taking it over. */
+static int add_strings(void *ctx, json_t *doc)
 {
-        const json_t *messages = json_get(line, "messages");
+        struct bpe_trainer *t = ctx;
+        const json_t *messages = json_get(doc, "messages");
         int rc = 0;
         for (size_t i = 0; i < json_array_size(messages) && !rc; i++)
                 rc = bpe_trainer_add(t, json_str(json_array_get(messages, i), "content"));
         if (!rc)
-                rc = bpe_trainer_add(t, json_str(line, "prompt"));
+                rc = bpe_trainer_add(t, json_str(doc, "prompt"));
         if (!rc)
-                rc = bpe_trainer_add(t, json_str(line, "completion"));
-        return rc;
+                rc = bpe_trainer_add(t, json_str(doc, "completion"));
+        json_decref(doc);
+        return rc ? -ENOMEM : 0;
 }
 
 static int add_file(struct bpe_trainer *t, const char *path, char *err, size_t errn)
 {
-        char *text = NULL;
-        size_t n, number = 0;
-        int rc = file_read(path, (size_t)2 << 30, &text, &n, err, errn);
-
-        if (rc)
-                return rc;
-        for (struct str rest = { text, n }; rest.n && !rc;) {
-                struct json_fault bad;
-                struct str line = str_split(rest, '\n', &rest);
-                number++;
-                if (!line.n)
-                        continue;
-                json_t *doc = json_parse(line, 16, &bad);
-                rc = doc ? add_strings(t, doc) : -1;
-                if (rc)
-                        snprintf(err, errn, "%s: line %zu: %s", path, number,
-                                 doc ? "out of memory" : bad.msg);
-                json_decref(doc);
-        }
+        int rc = jsonl_each(path, DATA_FILE_MAX, add_strings, t, err, errn);
         /* what every chat has around its messages */
         if (!rc && (bpe_trainer_add(t, STR("system")) || bpe_trainer_add(t, STR("user")) ||
                     bpe_trainer_add(t, STR("assistant")) || bpe_trainer_add(t, STR("\n"))))
-                rc = -1;
-        mem_free(text);
+                rc = -ENOMEM;
         return rc;
 }
 

@@ -9,6 +9,7 @@
 #include "base/mem.h"
 
 #define VOCAB_FILE_MAX (64u << 20)
+#define JSONL_DEPTH 16
 
 static int fault(char *err, size_t errn, const char *path, int code)
 {
@@ -57,6 +58,30 @@ out:
         if (fd >= 0)
                 close(fd);
         return rc ? fault(err, errn, path, rc) : 0;
+}
+
+int jsonl_each(const char *path, size_t max, int (*fn)(void *ctx, json_t *doc), void *ctx, char *err,
+               size_t errn)
+{
+        char *text = NULL;
+        size_t n, number = 0;
+        int rc = file_read(path, max, &text, &n, err, errn);
+
+        if (rc)
+                return rc;
+        for (struct str rest = { text, n }; rest.n && !rc;) {
+                struct json_fault bad;
+                struct str line = str_split(rest, '\n', &rest);
+                number++;
+                if (!line.n)
+                        continue;
+                json_t *doc = json_parse(line, JSONL_DEPTH, &bad);
+                rc = doc ? fn(ctx, doc) : -EINVAL;
+                if (rc)
+                        snprintf(err, errn, "%s: line %zu: %s", path, number, doc ? strerror(-rc) : bad.msg);
+        }
+        mem_free(text);
+        return rc;
 }
 
 int file_write(const char *path, const void *p, size_t n, char *err, size_t errn)

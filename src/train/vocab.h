@@ -23,6 +23,10 @@ int vocab_tokenizer(const char *path, struct tokenizer **ret, char *err, size_t 
 
 /* Reads a whole file of at most max bytes into *ret (mem_free). 0 or a negative errno with a message. */
 int file_read(const char *path, size_t max, char **ret, size_t *ret_n, char *err, size_t errn);
+/* Calls fn for each JSON line of a file of at most max bytes; fn takes the document over. Ends at the first
+ * error: of the file, of a line (-EINVAL), or what fn returned; err names the line. */
+int jsonl_each(const char *path, size_t max, int (*fn)(void *ctx, json_t *doc), void *ctx, char *err,
+               size_t errn);
 /* Writes path.tmp, syncs it and renames it to path. 0 or a negative errno with a message. */
 int file_write(const char *path, const void *p, size_t n, char *err, size_t errn);
 #endif
