@@ -60,7 +60,8 @@ static json_t *token_object(struct str piece, float logprob)
                          bytes);
 }
 
-json_t *agent_logprob_list(const struct model *m, const struct engine_token *tokens, size_t n)
+/* Token objects {token, logprob, bytes, top_logprobs} of the API: a new array. */
+static json_t *logprob_list(const struct model *m, const struct engine_token *tokens, size_t n)
 {
         json_t *list = json_array();
         for (size_t i = 0; i < n; i++) {
@@ -98,7 +99,7 @@ static void take_text(struct agent_run *run, const struct turn_event *ev)
         begin(run);
         buf_add(&run->text, ev->text.p, ev->text.n);
         if (run->logprobs && ev->n_tokens) {
-                piece = agent_logprob_list(run->model, ev->tokens, ev->n_tokens);
+                piece = logprob_list(run->model, ev->tokens, ev->n_tokens);
                 json_array_extend(run->logprobs, piece);
         }
         if (ev->text.n || piece)

@@ -56,8 +56,6 @@ struct str agent_text(const struct agent_run *run);
 const json_t *agent_logprobs(const struct agent_run *run);
 const struct agent_outcome *agent_outcome(const struct agent_run *run);
 
-/* Token objects {token, logprob, bytes, top_logprobs} of the API for n tokens of `m`: a new array. */
-json_t *agent_logprob_list(const struct model *m, const struct engine_token *tokens, size_t n);
 /* The text of a token for people: bytes that are no whole UTF-8 character are written as \xe2. */
 json_t *agent_token_text(struct str piece);
 #endif

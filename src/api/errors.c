@@ -51,13 +51,6 @@ int err_unsupported(struct api_err *e, const char *param)
                            "Unsupported parameter: '%s' is not supported with this model.", param);
 }
 
-int err_unsupported_value(struct api_err *e, const char *param, const char *value)
-{
-        return err_invalid(e, "unsupported_value", param,
-                           "Unsupported value: '%s' does not support '%.200s' with this model.", param,
-                           value);
-}
-
 int err_not_found(struct api_err *e, const char *what, const char *id)
 {
         return err_set(e, 404, INVALID, NULL, NULL, "%s with id '%.200s' not found.", what, id);

@@ -26,9 +26,8 @@ int err_set(struct api_err *e, int status, const char *type, const char *code, c
 int err_invalid(struct api_err *e, const char *code, const char *param, const char *fmt, ...)
         __attribute__((format(printf, 4, 5)));
 int err_schema(struct api_err *e, const struct schema_err *from);
-/* 400: a parameter, or a value of it, that this server cannot honour for the model. */
+/* 400: a parameter, or the value given, that this server cannot honour for the model. */
 int err_unsupported(struct api_err *e, const char *param);
-int err_unsupported_value(struct api_err *e, const char *param, const char *value);
 /* 404 "`what` with id 'id' not found." */
 int err_not_found(struct api_err *e, const char *what, const char *id);
 int err_model_not_found(struct api_err *e, struct str model);

@@ -4,6 +4,7 @@
 #include <string.h>
 #include "api/api.h"
 #include "api/page.h"
+#include "models/registry.h"
 #include "store/store.h"
 
 #define JSON_DEPTH_STORED 256
@@ -27,7 +28,7 @@ const struct resource RESOURCE_CHAT = { .kind = "chat.completion",
                                         .del = "deleteChatCompletion",
                                         .deleted_object = "chat.completion.deleted",
                                         .filter = "model",
-                                        .flags = RES_METADATA | RES_ASCENDING };
+                                        .flags = RES_METADATA | RES_ASCENDING | RES_BY_MODEL };
 
 const struct resource RESOURCE_RESPONSE = { .kind = "response",
                                             .what = "Response",
@@ -153,6 +154,15 @@ static int resource_update(struct req *r, struct reply *ret, struct api_err *ret
         return rc ? err_store(reterr, rc, &fault) : 0;
 }
 
+/* What the filter column must equal, or NULL. */
+static const char *filter_value(struct req *r, const struct resource *res)
+{
+        const char *value = res->filter ? json_cstr(r->query, res->filter, NULL) : NULL;
+        const struct model *m =
+                value && res->flags & RES_BY_MODEL ? registry_find(r->api->models, str_c(value)) : NULL;
+        return m ? m->id : value;
+}
+
 static int resource_list(struct req *r, struct reply *ret, struct api_err *reterr)
 {
         const struct resource *res = r->route->resource;
@@ -162,13 +172,12 @@ static int resource_list(struct req *r, struct reply *ret, struct api_err *reter
                                   .after = q.after,
                                   .before = q.before,
                                   .descending = q.descending,
-                                  .limit = q.limit };
+                                  .limit = q.limit,
+                                  .f = { filter_value(r, res) } };
         struct store_fault fault = { 0 };
         struct store_page page;
         struct store_pair *pairs;
         struct json_fault why;
-        if (res->filter)
-                sq.f[0] = json_cstr(r->query, res->filter, NULL);
         if (res->flags & RES_METADATA) {
                 sq.nmetadata = metadata_pairs(r, json_get(r->query, "metadata"), &pairs);
                 sq.metadata = pairs;

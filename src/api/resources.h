@@ -8,6 +8,7 @@
 enum resource_flags {
         RES_METADATA = 1,  /* lists filter by metadata[k]=v */
         RES_ASCENDING = 2, /* lists are oldest first unless asked */
+        RES_BY_MODEL = 4,  /* the filter is a model: an alias finds what its model made */
 };
 
 struct resource {

@@ -26,7 +26,6 @@ struct response {
 json_t *response_object(const struct response *p, const char *status, json_t *message);
 /* The output message in its final state. */
 json_t *response_message(const struct response *p);
-const char *response_final_status(const struct response *p);
 
 /* ---- response_events.c: each sends events in the order clients demand; false asks for a pause ---- */
 

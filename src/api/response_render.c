@@ -6,7 +6,7 @@
 #include "base/clock.h"
 #include "models/registry.h"
 
-const char *response_final_status(const struct response *p)
+static const char *final_status(const struct response *p)
 {
         switch (agent_outcome(p->run)->finish) {
         case ENGINE_STOP:
@@ -93,7 +93,7 @@ static void add_settings(const struct response *p, json_t *o)
 json_t *response_object(const struct response *p, const char *status, json_t *message)
 {
         const struct agent_outcome *out = status ? NULL : agent_outcome(p->run);
-        const char *final = status ? status : response_final_status(p);
+        const char *final = status ? status : final_status(p);
         bool failed = !strcmp(final, "failed"), whole = !strcmp(final, "completed");
         bool incomplete = !strcmp(final, "incomplete");
         json_t *o = json_pack("{s:s, s:s, s:I, s:s, s:s, s:o}", "id", p->id, "object", "response",

@@ -140,6 +140,7 @@ static const struct param_rule refused[] = {
         { "moderation", NULL },
         { "prompt_cache_retention", param_is_in_memory },
         { "prompt_cache_options", param_is_empty },
+        { "personality", NULL }, /* of input_tokens */
         { NULL, NULL },
 };
 

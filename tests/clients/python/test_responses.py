@@ -407,3 +407,8 @@ def test_foreign_and_unknown_ids(wire):
 def test_aliases_are_resolved_for_responses(client):
     made = client.responses.create(model="gpt-5", input=STORY)
     assert made.output_text is not None and made.status in ("completed", "incomplete")
+
+
+def test_s66_input_tokens_refuses_what_it_cannot_count(wire):
+    reply = wire.post(f"{RESPONSES}/input_tokens", json={"model": MODEL, "input": "hi", "personality": "friendly"})
+    check_error(reply, 400, param="personality", code="unsupported_parameter")

@@ -145,3 +145,12 @@ def test_s88_inserts_while_paging(wire, tag):
     rest = wire.get(CHAT, params={"metadata[tag]": tag, "limit": 10, "order": "desc",
                                   "after": page["last_id"]}).json()
     assert [row["id"] for row in page["data"] + rest["data"]] == first[::-1]
+
+
+def test_s89_list_by_an_alias_of_the_model(wire, tag):
+    made = store(wire, model="gpt-4o", metadata={"tag": tag})
+    for model in ("gpt-4o", MODEL):
+        page = wire.get(CHAT, params={"model": model, "metadata[tag]": tag}).json()
+        assert [item["id"] for item in page["data"]] == [made["id"]], model
+    page = wire.get(CHAT, params={"model": "no-such-model", "metadata[tag]": tag}).json()
+    assert page["data"] == [] and page["has_more"] is False
