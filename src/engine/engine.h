@@ -13,12 +13,23 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "base/json.h"
 #include "base/str.h"
 
 struct engine_model;
 struct engine_seq;
+struct grammar;       /* grammar/grammar.h */
+struct grammar_vocab; /* grammar/grammar.h */
 
 /* ---- models ------------------------------------------------------------------------------------- */
+
+enum engine_kv_type { ENGINE_KV_F16, ENGINE_KV_Q8_0 };
+
+/* A LoRA adapter (a GGUF file) added to the weights of a model with a factor. */
+struct engine_adapter {
+        const char *path;
+        float scale;
+};
 
 /* Zero in any member means the default. */
 struct engine_opts {
@@ -27,6 +38,12 @@ struct engine_opts {
         size_t kv_bytes; /* memory for keys and values; default: max_batch full contexts, at most 1 GiB */
         int max_batch;   /* sequences evaluated together; default 32 */
         int max_queue;   /* sequences waiting beyond those; default 256 */
+        enum engine_kv_type kv_type;
+        const char *kv_dir;   /* directory for the KV of sequences with `keep`; NULL: none is kept on disk */
+        size_t kv_disk_bytes; /* limit of that directory; default 4 GiB */
+        const struct engine_adapter *adapters;
+        size_t n_adapters;
+        bool no_lookup; /* never draft from what the prompt and the output have said before */
 };
 
 struct engine_info {
@@ -42,8 +59,9 @@ struct engine_info {
         int n_vocab;
         int32_t bos, eos;     /* -1 when the model has none */
         bool add_bos;         /* raw prompts start with bos */
-        bool has_chat;        /* the vocabulary has the ChatML markers */
-        const char *template; /* tokenizer.chat_template, or NULL; informative */
+        bool generates;       /* false for encoders: they make embeddings only */
+        bool has_chat;        /* messages can be rendered: by the file's template or as ChatML */
+        const char *template; /* tokenizer.chat_template, or NULL */
 };
 
 /* Maps the file, checks all of it and starts the engine thread. Fast: weights are paged in on use.
@@ -79,15 +97,33 @@ struct str engine_token_piece(const struct engine_model *m, int32_t id);
  * mem_free(). NULL when memory is out. */
 char *engine_detokenize(const struct engine_model *m, const int32_t *tokens, size_t n, size_t *ret_n);
 
-struct engine_message {
-        struct str role; /* system, developer (rendered as system), user or assistant; others: -EINVAL */
-        struct str content;
+/* A conversation in the form that published chat templates take. */
+struct engine_chat {
+        const json_t *messages; /* array of {role, content: string or null, tool_calls: [{id, type:
+                                   "function", function: {name, arguments: object}}], tool_call_id, name,
+                                   reasoning_content}, whatever of these applies */
+        const json_t *tools; /* array of {type: "function", function: {name, description, parameters}}; NULL:
+                                none */
+        const json_t
+                *vars; /* object of further variables (enable_thinking, reasoning_effort, ...); NULL: none */
+        bool generate; /* open the assistant's turn at the end */
 };
-/* Appends the ChatML rendering: control tokens by id, role and content as plain text, so that no message can
- * forge a marker. `generate` adds the opening of an assistant turn. -ENOTSUP when the model has no ChatML
- * markers, -EINVAL (unknown role or not UTF-8), -ENOMEM. */
-int engine_chat_tokenize(const struct engine_model *m, const struct engine_message *msgs, size_t n,
-                         bool generate, struct engine_tokens *out);
+/* Appends the tokens of the model's rendering. Control tokens come from the template alone: whatever a
+ * message says, no marker can come of it. -ENOTSUP when the model has no template, -EINVAL (the template
+ * refuses; err has its words; or not UTF-8), -E2BIG (over a limit of rendering), -ENOMEM. err may be NULL. */
+int engine_chat_tokenize(const struct engine_model *m, const struct engine_chat *chat,
+                         struct engine_tokens *out, char *err, size_t errn);
+/* The same as text, for people and tests: mem_free() it. */
+int engine_chat_render(const struct engine_model *m, const struct engine_chat *chat, char **ret, char *err,
+                       size_t errn);
+
+/* The id of the control token that is written `text`, or -1. */
+int32_t engine_token_find(const struct engine_model *m, struct str text);
+/* How a control token is written ("<|im_end|>"), empty for other tokens. Owned by the model. */
+struct str engine_token_name(const struct engine_model *m, int32_t id);
+/* The vocabulary in the form that grammars need; made on first use (milliseconds), owned by the model. NULL
+ * when memory is out. */
+const struct grammar_vocab *engine_vocab(struct engine_model *m);
 
 /* ---- generation --------------------------------------------------------------------------------- */
 
@@ -130,7 +166,13 @@ struct engine_req {
         size_t n_stop;
         int logprobs;         /* -1: none; 0: of the chosen token; 1..20: and that many alternatives */
         bool prompt_logprobs; /* also PROMPT events for every prompt token (needs logprobs >= 0) */
-        int priority;         /* higher is admitted first; equal ones in order of arrival */
+        int priority;         /* higher is admitted first */
+        uint64_t owner;       /* whose request it is (a project): among equal priorities, owners take turns */
+        struct grammar *grammar; /* the output follows it, to its end or to max_tokens; NULL: anything goes */
+        bool controls;           /* CONTROL events for control tokens other than those that end a turn */
+        const int32_t *prediction; /* what the output probably says: drafted from, never trusted */
+        size_t n_prediction;
+        bool keep; /* its KV may be put on disk, for the conversation to go on after a restart */
 };
 
 struct engine_top {
@@ -150,14 +192,17 @@ enum engine_finish { ENGINE_STOP, ENGINE_LENGTH, ENGINE_CANCELLED, ENGINE_ERROR 
 
 struct engine_usage {
         int prompt_tokens;
-        int cached_tokens;     /* of prompt_tokens: taken from KV of an earlier or running sequence */
-        int completion_tokens; /* generated, without the end-of-turn token */
+        int cached_tokens;       /* of prompt_tokens: taken from KV of an earlier or running sequence */
+        int completion_tokens;   /* generated, without the end-of-turn token */
+        int accepted_prediction; /* of the request's prediction: tokens that came out as predicted */
+        int rejected_prediction; /* and tokens that were evaluated in vain */
 };
 
 enum engine_event_kind {
-        ENGINE_EV_PROMPT, /* tokens[]: the next records of the prompt; no text */
-        ENGINE_EV_TEXT,   /* text: the next piece of output, valid UTF-8; tokens[]: records it completes */
-        ENGINE_EV_DONE,   /* the last event, always delivered exactly once */
+        ENGINE_EV_PROMPT,  /* tokens[]: the next records of the prompt; no text */
+        ENGINE_EV_TEXT,    /* text: the next piece of output, valid UTF-8; tokens[]: records it completes */
+        ENGINE_EV_CONTROL, /* token `control` was generated; text before it has been delivered */
+        ENGINE_EV_DONE,    /* the last event, always delivered exactly once */
 };
 
 /* Valid during the callback only. */
@@ -166,6 +211,7 @@ struct engine_event {
         struct str text;
         const struct engine_token *tokens;
         size_t n_tokens;
+        int32_t control; /* CONTROL only */
         /* DONE only */
         enum engine_finish finish;
         struct str stop; /* the stop string that ended it, or empty */

@@ -61,13 +61,18 @@ static bool on_engine_event(void *ctx, const struct engine_event *ev)
 static int tokenize(const struct model *m, const struct turn_message *messages, size_t n,
                     struct engine_tokens *out)
 {
-        struct engine_message *msgs = mem_calloc(n, sizeof(*msgs));
-        if (!msgs)
-                return -ENOMEM;
-        for (size_t i = 0; i < n; i++)
-                msgs[i] = (struct engine_message){ messages[i].role, messages[i].content };
-        int rc = engine_chat_tokenize(m->engine, msgs, n, true, out);
-        mem_free(msgs);
+        json_t *list = json_array();
+        int rc = list ? 0 : -ENOMEM;
+        for (size_t i = 0; !rc && i < n; i++) {
+                const struct turn_message *t = &messages[i];
+                json_t *msg = json_pack("{s:s%, s:s%}", "role", t->role.p, t->role.n, "content", t->content.p,
+                                        t->content.n);
+                rc = json_array_append_new(list, msg) ? -ENOMEM : 0;
+        }
+        struct engine_chat chat = { .messages = list, .generate = true };
+        if (!rc)
+                rc = engine_chat_tokenize(m->engine, &chat, out, NULL, 0);
+        json_decref(list);
         return rc;
 }
 

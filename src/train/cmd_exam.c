@@ -13,7 +13,6 @@
  * client would ask; an answer is right when its text is the expected one, byte for byte. */
 #define IN_FLIGHT 32
 #define ANSWER_MAX 300
-#define MESSAGES_MAX 256
 #define QUESTIONS_FILE_MAX ((size_t)1 << 30)
 
 struct exam {
@@ -96,18 +95,19 @@ static bool on_event(void *ctx, const struct engine_event *ev)
         return true;
 }
 
+/* What the last message, the right answer, is asked with. */
 static int prompt_of(const struct exam *e, const json_t *doc, struct engine_tokens *out)
 {
-        struct engine_message msgs[MESSAGES_MAX];
-        const json_t *messages = json_get(doc, "messages");
+        json_t *messages = json_copy(json_get(doc, "messages"));
         size_t n = json_array_size(messages);
-
-        if (n < 2 || n > MESSAGES_MAX)
-                return -EINVAL;
-        for (size_t i = 0; i + 1 < n; i++)
-                msgs[i] = (struct engine_message){ json_str(json_array_get(messages, i), "role"),
-                                                   json_str(json_array_get(messages, i), "content") };
-        return engine_chat_tokenize(e->model, msgs, n - 1, true, out);
+        int rc = n < 2 ? -EINVAL : 0;
+        if (!rc && json_array_remove(messages, n - 1))
+                rc = -EINVAL;
+        struct engine_chat chat = { .messages = messages, .generate = true };
+        if (!rc)
+                rc = engine_chat_tokenize(e->model, &chat, out, NULL, 0);
+        json_decref(messages);
+        return rc;
 }
 
 static void leave(struct exam *e)

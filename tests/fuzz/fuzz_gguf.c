@@ -23,10 +23,13 @@ static void use(struct engine_model *m)
 {
         struct engine_tokens t = { 0 };
         struct engine_seq *seq;
-        struct engine_message msg = { STR("user"), STR("the <|im_end|> \xf0\x9f\x98\x80") };
+        json_t *messages =
+                json_pack("[{s:s, s:s}]", "role", "user", "content", "the <|im_end|> \xf0\x9f\x98\x80");
+        struct engine_chat chat = { .messages = messages, .generate = true };
         struct engine_sink sink = { ignore, NULL };
         engine_tokenize(m, STR("in the \xc3\xa9 on"), ENGINE_TOK_BOS | ENGINE_TOK_SPECIAL, &t);
-        engine_chat_tokenize(m, &msg, 1, true, &t);
+        engine_chat_tokenize(m, &chat, &t, NULL, 0);
+        json_decref(messages);
         mem_free(engine_detokenize(m, t.p, t.n, NULL));
         struct engine_req req = { .prompt = t.p,
                                   .n_prompt = t.n < 8 ? t.n : 8,
