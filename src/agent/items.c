@@ -7,7 +7,6 @@
 #include "base/arena.h"
 #include "base/ids.h"
 #include "base/map.h"
-#include "models/turn.h"
 
 #define ID_HEX_DIGITS 48
 
@@ -270,26 +269,30 @@ static int text_of(struct arena *a, const json_t *item, struct str *ret)
         return 0;
 }
 
-int items_to_messages(struct arena *a, struct str instructions, const json_t *items,
-                      struct turn_message **ret, size_t *ret_n)
+static int add_message(json_t *messages, struct str role, struct str content)
 {
-        size_t n = 0, i;
-        struct turn_message *out = arena_array(a, struct turn_message, json_array_size(items) + 1);
-        if (!out)
-                return -ENOMEM;
-        if (instructions.n)
-                out[n++] = (struct turn_message){ STR("system"), instructions };
-        json_t *item;
+        return json_array_append_new(messages, json_pack("{s:o, s:o}", "role", json_strn(role), "content",
+                                                         json_strn(content)))
+                       ? -ENOMEM
+                       : 0;
+}
+
+int items_to_messages(struct arena *a, struct str instructions, const json_t *items, json_t **ret)
+{
+        json_t *out = json_keep(a, json_array()), *item;
+        int rc = out ? 0 : -ENOMEM;
+        size_t i;
+        if (!rc && instructions.n)
+                rc = add_message(out, STR("system"), instructions);
         json_array_foreach((json_t *)items, i, item)
         {
-                if (strcmp(json_cstr(item, "type", ""), "message"))
+                struct str text;
+                if (rc || strcmp(json_cstr(item, "type", ""), "message"))
                         continue;
-                out[n].role = json_str(item, "role");
-                if (text_of(a, item, &out[n].content))
-                        return -ENOMEM;
-                n++;
+                rc = text_of(a, item, &text);
+                if (!rc)
+                        rc = add_message(out, json_str(item, "role"), text);
         }
         *ret = out;
-        *ret_n = n;
-        return 0;
+        return rc;
 }

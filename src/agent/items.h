@@ -8,7 +8,6 @@
 #include "contract/contract.h"
 
 struct arena;
-struct turn_message;
 
 /* Finds the item behind {"type":"item_reference","id":...}: a new object; NULL with *reterr filled. */
 struct item_source {
@@ -25,10 +24,9 @@ int items_from_input(const json_t *input, const struct item_source *source, cons
 /* The same for the `messages` of a chat completion. Items get no ids: nobody sees them. */
 int items_from_chat(const json_t *messages, json_t *items, struct schema_err *reterr);
 
-/* The messages of a turn, allocated in `a`, pointing into the items, which must live as long. A non-empty
- * `instructions` comes first as a system message. Reasoning items are left out: no model here reads them. */
-int items_to_messages(struct arena *a, struct str instructions, const json_t *items,
-                      struct turn_message **ret, size_t *ret_n);
+/* The messages of a turn, a new array that belongs to `a`. A non-empty `instructions` comes first as a system
+ * message. Reasoning items are left out: no model here reads them. */
+int items_to_messages(struct arena *a, struct str instructions, const json_t *items, json_t **ret);
 
 /* A new message item of the assistant with one output_text part. */
 json_t *item_message(const char *id, const char *status, struct str text, const json_t *logprobs);

@@ -9,7 +9,6 @@
 #include <string.h>
 #include "agent/items.h"
 #include "base/arena.h"
-#include "models/turn.h"
 
 static json_t *parse(const char *text)
 {
@@ -38,14 +37,14 @@ static void check_input(const char *input, const char *instructions, const char 
         struct arena *a = arena_new(1 << 20);
         json_t *in = parse(input), *items = json_array(), *made = json_array();
         struct schema_err why;
-        struct turn_message *m;
+        json_t *m;
         char got[512] = "";
-        size_t n;
         assert_int_equal(items_from_input(in, &source, NULL, items, made, &why), 0);
-        assert_int_equal(items_to_messages(a, str_c(instructions), items, &m, &n), 0);
-        for (size_t i = 0; i < n; i++)
-                snprintf(got + strlen(got), sizeof(got) - strlen(got), "%s%.*s:%.*s", i ? "|" : "",
-                         STR_ARG(m[i].role), STR_ARG(m[i].content));
+        assert_int_equal(items_to_messages(a, str_c(instructions), items, &m), 0);
+        for (size_t i = 0; i < json_array_size(m); i++)
+                snprintf(got + strlen(got), sizeof(got) - strlen(got), "%s%s:%s", i ? "|" : "",
+                         json_cstr(json_array_get(m, i), "role", ""),
+                         json_cstr(json_array_get(m, i), "content", ""));
         assert_string_equal(got, want);
         json_decref(in);
         json_decref(items);
@@ -128,12 +127,12 @@ static void test_many_parts_are_joined(void **state)
                 json_array_append_new(parts,
                                       json_pack("{s:s, s:s}", "type", "input_text", "text", "12345678"));
         json_t *items = json_pack("[{s:s, s:s, s:o}]", "type", "message", "role", "user", "content", parts);
-        struct turn_message *m;
-        size_t n;
-        assert_int_equal(items_to_messages(a, STR(""), items, &m, &n), 0);
-        assert_int_equal(n, 1);
-        assert_int_equal(m[0].content.n, 8 * N);
-        assert_memory_equal(m[0].content.p + 8 * (N - 1), "12345678", 8);
+        json_t *m;
+        assert_int_equal(items_to_messages(a, STR(""), items, &m), 0);
+        assert_int_equal(json_array_size(m), 1);
+        struct str content = json_str(json_array_get(m, 0), "content");
+        assert_int_equal(content.n, 8 * N);
+        assert_memory_equal(content.p + 8 * (N - 1), "12345678", 8);
         json_decref(items);
         arena_free(a);
 }
@@ -180,12 +179,13 @@ static void test_chat_messages(void **state)
                            "{\"role\":\"user\",\"content\":\"u\",\"name\":\"ann\"}]");
         json_t *items = json_array();
         struct schema_err why;
-        struct turn_message *m;
-        size_t n;
+        json_t *m;
         assert_int_equal(items_from_chat(in, items, &why), 0);
-        assert_int_equal(items_to_messages(a, str_c(""), items, &m, &n), 0);
-        assert_int_equal(n, 3);
-        assert_true(str_eqc(m[0].content, "s") && str_eqc(m[1].content, "no") && str_eqc(m[2].content, "u"));
+        assert_int_equal(items_to_messages(a, str_c(""), items, &m), 0);
+        assert_int_equal(json_array_size(m), 3);
+        static const char *const said[] = { "s", "no", "u" };
+        for (size_t i = 0; i < 3; i++)
+                assert_string_equal(json_cstr(json_array_get(m, i), "content", ""), said[i]);
         json_decref(in);
         json_decref(items);
         arena_free(a);

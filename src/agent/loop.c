@@ -133,58 +133,68 @@ static bool on_turn_event(void *ctx, const struct turn_event *ev)
                 run_put(run);
                 return true;
         }
-        if (atomic_load(&run->held))
+        if (atomic_load(&run->held) && !ev->last)
                 return false;
         if (ev->kind == TURN_TEXT)
                 take_text(run, ev);
         return true;
 }
 
-/* Leaves out the `drop` oldest messages of those that may be dropped: no system message and not the last.
- * Gives how many are left. */
-static size_t drop_oldest(struct turn_message *messages, size_t n, size_t drop)
+/* A copy of the messages without the `drop` oldest of those that may be dropped: no system message and not
+ * the last. NULL when memory is out. */
+static json_t *drop_oldest(const json_t *messages, size_t drop)
 {
-        size_t left = 0;
-        for (size_t i = 0; i < n; i++) {
-                struct str role = messages[i].role;
+        size_t i, n = json_array_size(messages);
+        json_t *left = json_array(), *m;
+        json_array_foreach((json_t *)messages, i, m)
+        {
+                struct str role = json_str(m, "role");
                 bool stays = i + 1 == n || str_eqc(role, "system") || str_eqc(role, "developer");
                 if (drop && !stays)
                         drop--;
                 else
-                        messages[left++] = messages[i];
+                        json_array_append(left, m);
         }
         return left;
+}
+
+/* Whether the messages that can never be dropped fit. */
+static bool least_fits(const struct turn_req *req)
+{
+        struct turn_req least = *req;
+        json_t *kept = drop_oldest(req->messages, json_array_size(req->messages));
+        least.messages = kept;
+        long n = kept ? turn_count(&least, NULL) : -ENOMEM;
+        json_decref(kept);
+        return n >= 0 && n < req->model->n_ctx;
 }
 
 /* Starts with ever fewer messages until the prompt fits. Drops about a quarter of the rest at a time, so that
  * a long conversation takes few attempts; none when not even what must stay fits. */
 static int start_truncated(struct agent_run *run, const struct turn_req *req, const struct turn_sink *sink,
-                           size_t *ret_prompt)
+                           struct turn_err *err)
 {
         struct turn_req smaller = *req;
-        int rc = turn_start(req, sink, &run->turn, ret_prompt);
-        if (rc != -E2BIG)
+        int rc = turn_start(req, sink, &run->turn, err);
+        if (rc != -E2BIG || !least_fits(req))
                 return rc;
-        size_t n = req->n_messages, bytes = n * sizeof(struct turn_message);
-        struct turn_message *kept = mem_calloc(n, sizeof(*kept));
-        if (!kept)
-                return -ENOMEM;
-        memcpy(kept, req->messages, bytes);
-        long least = turn_count(req->model, kept, drop_oldest(kept, n, n));
-        memcpy(kept, req->messages, bytes);
-        smaller.messages = kept;
-        for (bool more = least >= 0 && least < req->model->n_ctx; more && rc == -E2BIG;) {
-                smaller.n_messages = drop_oldest(kept, n, 1 + n / 4);
-                more = smaller.n_messages < n;
-                n = smaller.n_messages;
-                rc = turn_start(&smaller, sink, &run->turn, ret_prompt);
+        json_t *messages = json_incref((json_t *)req->messages);
+        while (rc == -E2BIG) {
+                size_t n = json_array_size(messages);
+                json_t *fewer = drop_oldest(messages, 1 + n / 4);
+                json_decref(messages);
+                messages = fewer;
+                if (!fewer || json_array_size(fewer) == n)
+                        break;
+                smaller.messages = fewer;
+                rc = turn_start(&smaller, sink, &run->turn, err);
         }
-        mem_free(kept);
+        json_decref(messages);
         return rc;
 }
 
 int agent_start(const struct agent_req *req, const struct agent_sink *sink, struct agent_run **ret,
-                size_t *ret_prompt_tokens)
+                struct turn_err *err)
 {
         struct agent_run *run = mem_calloc(1, sizeof(*run));
         if (!run)
@@ -196,8 +206,8 @@ int agent_start(const struct agent_req *req, const struct agent_sink *sink, stru
         run->logprobs = req->turn.logprobs >= 0 ? json_array() : NULL;
         struct turn_sink turn_sink = { on_turn_event, run };
         *ret = run; /* the first events may come before turn_start returns */
-        int rc = req->truncate ? start_truncated(run, &req->turn, &turn_sink, ret_prompt_tokens)
-                               : turn_start(&req->turn, &turn_sink, &run->turn, ret_prompt_tokens);
+        int rc = req->truncate ? start_truncated(run, &req->turn, &turn_sink, err)
+                               : turn_start(&req->turn, &turn_sink, &run->turn, err);
         if (rc) {
                 atomic_store(&run->refs, 1);
                 run->turn = NULL;

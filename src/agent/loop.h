@@ -46,7 +46,7 @@ struct agent_outcome {
  * return. On failure *ret is NULL. Errors are
  * those of turn_start. */
 int agent_start(const struct agent_req *req, const struct agent_sink *sink, struct agent_run **ret,
-                size_t *ret_prompt_tokens);
+                struct turn_err *err);
 void agent_cancel(struct agent_run *run); /* any thread; AGENT_DONE follows soon */
 void agent_resume(struct agent_run *run); /* any thread */
 void agent_unref(struct agent_run *run);  /* accepts NULL */

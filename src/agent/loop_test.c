@@ -31,11 +31,10 @@ static bool listen(void *ctx, struct agent_run *run, const struct agent_event *e
         return true;
 }
 
-static struct agent_req request(const struct turn_message *messages, size_t n, int max_tokens)
+static struct agent_req request(const json_t *messages, int max_tokens)
 {
         struct agent_req req = { .turn = { .model = testing.model,
                                            .messages = messages,
-                                           .n_messages = n,
                                            .sampling = ENGINE_SAMPLING_DEFAULT,
                                            .max_tokens = max_tokens,
                                            .logprobs = 1 } };
@@ -45,14 +44,19 @@ static struct agent_req request(const struct turn_message *messages, size_t n, i
         return req;
 }
 
-static const struct turn_message hello[] = { { STR_INIT("user"), STR_INIT("hello there") } };
+static json_t *message(const char *role, struct str content)
+{
+        return json_pack("{s:s, s:o}", "role", role, "content", json_strn(content));
+}
+
+static json_t *hello;
 
 static void test_events_and_result_agree(void **state)
 {
         (void)state;
         struct heard h = { .text = { ._max = 1 << 20 } };
         struct agent_sink sink = { listen, &h };
-        struct agent_req req = request(hello, 1, 12);
+        struct agent_req req = request(hello, 12);
         struct agent_run *run;
         atomic_store(&h.hold, 1);
         assert_int_equal(agent_start(&req, &sink, &run, NULL), 0);
@@ -93,7 +97,7 @@ static void test_early_resume_is_not_lost(void **state)
         (void)state;
         struct eager e = { 0 };
         struct agent_sink sink = { resume_then_refuse, &e };
-        struct agent_req req = request(hello, 1, 12);
+        struct agent_req req = request(hello, 12);
         struct agent_run *run;
         assert_int_equal(agent_start(&req, &sink, &run, NULL), 0);
         atomic_store(&e.started, 1);
@@ -106,40 +110,38 @@ static void test_truncation_drops_the_oldest(void **state)
 {
         (void)state;
         enum { N = 60 };
-        struct turn_message many[N + 1];
-        char *filler = mem_calloc(1, 20);
-        memset(filler, 'q', 19);
-        many[0] = (struct turn_message){ STR("system"), STR("be brief") };
+        json_t *many = json_pack("[o]", message("system", STR("be brief")));
         for (int i = 1; i <= N; i++)
-                many[i] = (struct turn_message){ STR("user"), { filler, 19 } };
+                json_array_append_new(many, message("user", STR("qqqqqqqqqqqqqqqqqqq")));
         struct heard h = { .text = { ._max = 1 << 20 } };
         struct agent_sink sink = { listen, &h };
-        struct agent_req req = request(many, N + 1, 1);
+        struct agent_req req = request(many, 1);
         struct agent_run *run;
-        size_t prompt = 0;
-        assert_int_equal(agent_start(&req, &sink, &run, &prompt), -E2BIG);
+        struct turn_err err;
+        assert_int_equal(agent_start(&req, &sink, &run, &err), -E2BIG);
         assert_null(run);
-        assert_true(prompt >= (size_t)testing.model->n_ctx);
+        assert_true(err.prompt_tokens >= (size_t)testing.model->n_ctx);
         req.truncate = true;
-        assert_int_equal(agent_start(&req, &sink, &run, &prompt), 0);
+        assert_int_equal(agent_start(&req, &sink, &run, &err), 0);
         testing_wait(&h.done);
-        assert_true(prompt < (size_t)testing.model->n_ctx && prompt > (size_t)testing.model->n_ctx / 4);
+        assert_true(err.prompt_tokens < (size_t)testing.model->n_ctx &&
+                    err.prompt_tokens > (size_t)testing.model->n_ctx / 4);
         agent_unref(run);
-        req.turn.n_messages = 1; /* a single message that is too long cannot be dropped */
-        many[0] = (struct turn_message){ STR("user"), { mem_calloc(1, 400000), 0 } };
-        char *big = (char *)many[0].content.p;
-        memset(big, 'w', 399999);
-        many[0].content.n = 399999;
-        assert_int_equal(agent_start(&req, &sink, &run, &prompt), -E2BIG);
-        many[1] = many[0]; /* nor can a system message, whatever else could */
-        many[0].role = STR("system");
-        many[1].content.n = 3;
-        many[2] = many[1];
-        req.turn.n_messages = 3;
-        assert_int_equal(agent_start(&req, &sink, &run, &prompt), -E2BIG);
-        assert_true(prompt > 399999 / 8);
-        mem_free(big);
-        mem_free(filler);
+        json_decref(many);
+        struct str big = { mem_calloc(1, 400000), 399999 };
+        memset((char *)big.p, 'w', big.n);
+        many = json_pack("[o]",
+                         message("user", big)); /* a single message that is too long cannot be dropped */
+        req.turn.messages = many;
+        assert_int_equal(agent_start(&req, &sink, &run, &err), -E2BIG);
+        json_decref(many); /* nor can a system message, whatever else could */
+        many = json_pack("[o, o, o]", message("system", big), message("user", STR("www")),
+                         message("user", STR("www")));
+        req.turn.messages = many;
+        assert_int_equal(agent_start(&req, &sink, &run, &err), -E2BIG);
+        assert_true(err.prompt_tokens > 399999 / 8);
+        json_decref(many);
+        mem_free((char *)big.p);
         buf_release(&h.text);
 }
 
@@ -162,5 +164,8 @@ int main(void)
                 cmocka_unit_test(test_truncation_drops_the_oldest),
                 cmocka_unit_test(test_token_text),
         };
-        return cmocka_run_group_tests(tests, testing_open, testing_close);
+        hello = json_pack("[o]", message("user", STR("hello there")));
+        int failed = cmocka_run_group_tests(tests, testing_open, testing_close);
+        json_decref(hello);
+        return failed;
 }

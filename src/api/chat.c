@@ -146,13 +146,13 @@ static int check_combinations(struct req *r, struct api_err *e)
 static int read_messages(struct req *r, struct turn_req *t, struct api_err *e)
 {
         struct schema_err why;
-        struct turn_message *messages;
+        json_t *messages;
         json_t *items = json_keep(r->arena, json_array());
         int rc = items ? items_from_chat(json_object_get(r->body, "messages"), items, &why) : -ENOMEM;
         if (rc == -EINVAL)
                 return err_schema(e, &why);
         if (rc == 0)
-                rc = items_to_messages(r->arena, (struct str){ 0 }, items, &messages, &t->n_messages);
+                rc = items_to_messages(r->arena, (struct str){ 0 }, items, &messages);
         if (rc)
                 return err_internal(e, rc, "chat messages", "");
         t->messages = messages;
@@ -195,14 +195,14 @@ static int open_stream(struct chat *c, struct reply *ret)
 }
 
 /* Starts every choice, each with its own seed. *ret_started tells how many run. */
-static int start_runs(struct chat *c, struct turn_req *t, int *ret_started, size_t *ret_prompt)
+static int start_runs(struct chat *c, struct turn_req *t, int *ret_started, struct turn_err *why)
 {
         uint64_t seed = t->sampling.seed;
         int rc = 0;
         for (int i = 0; i < c->n && rc == 0; i++) {
                 struct agent_sink sink = { on_event, &c->choices[i] };
                 t->sampling.seed = seed + (uint64_t)i;
-                rc = agent_start(&(struct agent_req){ .turn = *t }, &sink, &c->choices[i].run, ret_prompt);
+                rc = agent_start(&(struct agent_req){ .turn = *t }, &sink, &c->choices[i].run, why);
                 *ret_started += rc == 0;
         }
         return rc;
@@ -222,14 +222,14 @@ int chat_create(struct req *r, struct reply *ret, struct api_err *reterr)
         struct chat *c = chat_new(r, m);
         if (!c)
                 return err_internal(reterr, -ENOMEM, "chat", "");
-        size_t prompt = 0;
+        struct turn_err why = { 0 };
         int started = 0;
         int rc = json_flag(r->body, "stream", false) ? open_stream(c, ret) : 0;
         if (rc == 0)
-                rc = start_runs(c, &t, &started, &prompt);
+                rc = start_runs(c, &t, &started, &why);
         if (rc) {
                 gen_reject(&c->gen, ret, c->n - started);
-                params_turn_error(reterr, rc, &t, prompt, "messages");
+                params_turn_error(reterr, rc, &t, &why, "messages");
         }
         return gen_started(&c->gen, rc);
 }

@@ -404,13 +404,13 @@ static int start_runs(struct completion *c, struct turn_req *t, int *ret_started
         for (int i = 0; i < c->n_runs; i++) {
                 const struct engine_tokens *p = &c->prompts[c->runs[i].prompt];
                 struct turn_sink sink = { on_event, &c->runs[i] };
-                size_t prompt = 0;
+                struct turn_err why;
                 t->tokens = p->p;
                 t->n_tokens = p->n;
                 t->sampling.seed = seed + (uint64_t)i;
-                int rc = turn_start(t, &sink, &c->runs[i].turn, &prompt);
+                int rc = turn_start(t, &sink, &c->runs[i].turn, &why);
                 if (rc)
-                        return params_turn_error(e, rc, t, prompt, "prompt");
+                        return params_turn_error(e, rc, t, &why, "prompt");
                 (*ret_started)++;
         }
         return 0;

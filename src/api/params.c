@@ -189,7 +189,7 @@ int params_sampling(struct req *r, struct turn_req *t, struct api_err *reterr)
         return read_stop(r, t, reterr);
 }
 
-int params_turn_error(struct api_err *reterr, int rc, const struct turn_req *t, size_t prompt_tokens,
+int params_turn_error(struct api_err *reterr, int rc, const struct turn_req *t, const struct turn_err *why,
                       const char *param)
 {
         if (rc == -E2BIG && !strcmp(param, "input"))
@@ -197,13 +197,13 @@ int params_turn_error(struct api_err *reterr, int rc, const struct turn_req *t, 
                                    "Your input exceeds the context window of this model. Please adjust your "
                                    "input and try "
                                    "again. (It has %zu tokens; the limit is %d.)",
-                                   prompt_tokens, t->model->n_ctx);
+                                   why->prompt_tokens, t->model->n_ctx);
         if (rc == -E2BIG)
                 return err_invalid(reterr, "context_length_exceeded", param,
                                    "This model's maximum context length is %d tokens. However, your messages "
                                    "resulted in "
                                    "%zu tokens. Please reduce the length of the messages.",
-                                   t->model->n_ctx, prompt_tokens);
+                                   t->model->n_ctx, why->prompt_tokens);
         if (rc == -ENOTSUP)
                 return err_invalid(
                         reterr, "unsupported_value", "model",

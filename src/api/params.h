@@ -40,7 +40,7 @@ const char *params_tier(struct req *r);
 int params_token_ids(const struct model *m, const json_t *list, const char *param, struct engine_tokens *out,
                      struct api_err *reterr);
 /* The 4xx or 5xx of a turn that could not start. `param` names the prompt's field. */
-int params_turn_error(struct api_err *reterr, int rc, const struct turn_req *t, size_t prompt_tokens,
+int params_turn_error(struct api_err *reterr, int rc, const struct turn_req *t, const struct turn_err *why,
                       const char *param);
 /* "fp_" and a hash of the model's file identity: equal for equal weights and configuration. */
 const char *params_fingerprint(struct arena *a, const struct model *m);

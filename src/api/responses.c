@@ -169,11 +169,10 @@ static bool wants_logprobs(const struct req *r)
 /* The turn that the body asks for, over the gathered items. */
 static int read_turn(struct req *r, const json_t *items, struct turn_req *t, struct api_err *e)
 {
-        struct turn_message *messages;
+        json_t *messages;
         if (params_sampling(r, t, e))
                 return -1;
-        int rc = items_to_messages(r->arena, json_str(r->body, "instructions"), items, &messages,
-                                   &t->n_messages);
+        int rc = items_to_messages(r->arena, json_str(r->body, "instructions"), items, &messages);
         if (rc)
                 return err_internal(e, rc, "messages", "");
         t->messages = messages;
@@ -204,9 +203,10 @@ static struct response *response_new(struct req *r, const struct model *m,
 static int open_stream(struct response *p, const struct turn_req *t, bool truncate, struct reply *ret,
                        struct api_err *e)
 {
-        long prompt = truncate ? 0 : turn_count(t->model, t->messages, t->n_messages);
+        struct turn_err why;
+        long prompt = truncate ? 0 : turn_count(t, &why);
         if (prompt >= t->model->n_ctx)
-                return params_turn_error(e, -E2BIG, t, (size_t)prompt, "input");
+                return params_turn_error(e, -E2BIG, t, &why, "input");
         if (p->gen.commits) {
                 json_t *items = referable(p, NULL), *object = response_object(p, "in_progress", NULL);
                 int rc = stored_put_response(p->gen.r, p->id, p->created, STORED_STARTED, document(p, object),
@@ -229,12 +229,12 @@ static int start(struct response *p, const struct turn_req *t, struct reply *ret
         bool truncate = !strcmp(json_cstr(p->gen.r->body, "truncation", "disabled"), "auto");
         struct agent_req run = { .turn = *t, .truncate = truncate };
         struct agent_sink sink = { on_event, p };
-        size_t prompt = 0;
+        struct turn_err why = { 0 };
         int rc = stream ? open_stream(p, t, truncate, ret, e) : 0;
         if (rc == 0) {
-                rc = agent_start(&run, &sink, &p->run, &prompt);
+                rc = agent_start(&run, &sink, &p->run, &why);
                 if (rc)
-                        params_turn_error(e, rc, t, prompt, "input");
+                        params_turn_error(e, rc, t, &why, "input");
         }
         if (rc) {
                 if (p->started) /* nobody was told of it */
@@ -266,17 +266,20 @@ int response_input_tokens(struct req *r, struct reply *ret, struct api_err *rete
 {
         const struct model *m;
         struct conversation_items items;
-        struct turn_message *messages;
-        size_t n;
+        struct turn_req t = { 0 };
+        struct turn_err why;
+        json_t *messages;
         if (check_combinations(r, reterr) || params_refuse(r, refused, reterr) ||
             params_model(r, &m, reterr) || response_gather(r, &items, reterr))
                 return -1;
-        int rc = items_to_messages(r->arena, json_str(r->body, "instructions"), items.all, &messages, &n);
+        int rc = items_to_messages(r->arena, json_str(r->body, "instructions"), items.all, &messages);
         if (rc)
                 return err_internal(reterr, rc, "messages", "");
-        long count = turn_count(m, messages, n);
+        t.model = m;
+        t.messages = messages;
+        long count = turn_count(&t, &why);
         if (count < 0)
-                return params_turn_error(reterr, (int)count, &(struct turn_req){ .model = m }, 0, "input");
+                return params_turn_error(reterr, (int)count, &t, &why, "input");
         ret->json =
                 json_pack("{s:s, s:I}", "object", "response.input_tokens", "input_tokens", (json_int_t)count);
         return 0;

@@ -149,12 +149,12 @@ static bool print_news(struct answer *a)
         return done;
 }
 
-static int start_failed(const struct chat *c, int rc, size_t prompt_tokens)
+static int start_failed(const struct chat *c, int rc, const struct turn_err *err)
 {
         switch (rc) {
         case -E2BIG:
                 return cli_fail("chat: the message takes %zu tokens; the model has room for %d",
-                                prompt_tokens, c->model->n_ctx);
+                                err->prompt_tokens, c->model->n_ctx);
         case -ENOTSUP:
                 return cli_fail("chat: model '%s' has no chat template", c->model->id);
         case -EINVAL:
@@ -164,7 +164,7 @@ static int start_failed(const struct chat *c, int rc, size_t prompt_tokens)
         }
 }
 
-static struct agent_req request_of(const struct chat *c, const struct turn_message *messages)
+static struct agent_req request_of(const struct chat *c, const json_t *messages)
 {
         struct engine_sampling sampling = ENGINE_SAMPLING_DEFAULT;
         sampling.temperature = (float)given.temperature;
@@ -173,7 +173,6 @@ static struct agent_req request_of(const struct chat *c, const struct turn_messa
         sampling.seed = given.seed >= 0 ? (uint64_t)given.seed : 0;
         return (struct agent_req){ .turn = { .model = c->model,
                                              .messages = messages,
-                                             .n_messages = c->messages.n,
                                              .sampling = sampling,
                                              .max_tokens = (int)given.max_tokens,
                                              .logprobs = -1 },
@@ -183,18 +182,19 @@ static struct agent_req request_of(const struct chat *c, const struct turn_messa
 static int start_answer(struct chat *c, struct answer *a, struct agent_run **ret)
 {
         struct agent_sink sink = { on_event, a };
-        size_t prompt_tokens = 0;
-        struct turn_message *messages = mem_calloc(c->messages.n, sizeof(*messages));
-        if (!messages)
-                return cli_fail("chat: out of memory");
-        for (size_t i = 0; i < c->messages.n; i++) {
+        struct turn_err err = { 0 };
+        json_t *messages = json_array();
+        int rc = messages ? 0 : -ENOMEM;
+        for (size_t i = 0; !rc && i < c->messages.n; i++) {
                 const struct message *m = &c->messages.p[i];
-                messages[i] = (struct turn_message){ str_c(m->role), { m->content, m->n } };
+                json_t *v = json_pack("{s:s, s:s%}", "role", m->role, "content", m->content, m->n);
+                rc = json_array_append_new(messages, v) ? -EINVAL : 0;
         }
         struct agent_req req = request_of(c, messages);
-        int rc = agent_start(&req, &sink, ret, &prompt_tokens);
-        mem_free(messages);
-        return rc ? start_failed(c, rc, prompt_tokens) : 0;
+        if (!rc)
+                rc = agent_start(&req, &sink, ret, &err);
+        json_decref(messages);
+        return rc ? start_failed(c, rc, &err) : 0;
 }
 
 /* Asks the model for the next message and prints it as it comes. Ctrl-C ends it; what was said until then

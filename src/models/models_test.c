@@ -55,13 +55,17 @@ static bool listen(void *ctx, const struct turn_event *ev)
         return true;
 }
 
-static const struct turn_message hello[] = { { STR_INIT("user"), STR_INIT("hello there") } };
+static json_t *hello;
+
+static json_t *message(const char *role, struct str content)
+{
+        return json_pack("[{s:s, s:o}]", "role", role, "content", json_strn(content));
+}
 
 static struct turn_req request(int max_tokens)
 {
         struct turn_req t = { .model = testing.model,
                               .messages = hello,
-                              .n_messages = 1,
                               .sampling = ENGINE_SAMPLING_DEFAULT,
                               .max_tokens = max_tokens,
                               .logprobs = -1 };
@@ -87,7 +91,7 @@ static void test_turn_ends_at_its_limit(void **state)
         testing_wait(&h.done);
         assert_int_equal(h.finish, ENGINE_LENGTH);
         assert_int_equal(h.usage.completion_tokens, 5);
-        assert_int_equal(h.usage.prompt_tokens, turn_count(testing.model, hello, 1));
+        assert_int_equal(h.usage.prompt_tokens, turn_count(&req, NULL));
         turn_unref(t);
 }
 
@@ -127,19 +131,22 @@ static void test_prompt_that_does_not_fit(void **state)
         (void)state;
         static char text[200000];
         memset(text, 'z', sizeof(text) - 1);
-        struct turn_message long_one = { STR_INIT("user"), { text, sizeof(text) - 1 } };
         struct turn_req req = request(1);
         struct heard h = { 0 };
         struct turn_sink sink = { listen, &h };
         struct turn *t;
-        size_t prompt = 0;
-        req.messages = &long_one;
-        assert_int_equal(turn_start(&req, &sink, &t, &prompt), -E2BIG);
-        assert_true(prompt >= (size_t)testing.model->n_ctx);
-        struct turn_message odd = { STR_INIT("wizard"), STR_INIT("x") };
-        req.messages = &odd;
-        assert_int_equal(turn_start(&req, &sink, &t, &prompt), -EINVAL);
+        struct turn_err err;
+        json_t *long_one = message("user", (struct str){ text, sizeof(text) - 1 });
+        req.messages = long_one;
+        assert_int_equal(turn_start(&req, &sink, &t, &err), -E2BIG);
+        assert_true(err.prompt_tokens >= (size_t)testing.model->n_ctx);
+        json_t *odd = message("wizard", STR("x"));
+        req.messages = odd;
+        assert_int_equal(turn_start(&req, &sink, &t, &err), -EINVAL);
+        assert_int_equal(err.field, TURN_ERR_MESSAGES);
         assert_int_equal(atomic_load(&h.done), 0);
+        json_decref(long_one);
+        json_decref(odd);
 }
 
 #ifdef CAIRN_FAULTS
@@ -170,5 +177,9 @@ int main(void)
                 cmocka_unit_test(test_injected_failure),
 #endif
         };
-        return cmocka_run_group_tests(tests, testing_open, testing_close);
+        json_setup();
+        hello = message("user", STR("hello there"));
+        int failed = cmocka_run_group_tests(tests, testing_open, testing_close);
+        json_decref(hello);
+        return failed;
 }

@@ -58,21 +58,13 @@ static bool on_engine_event(void *ctx, const struct engine_event *ev)
         return taken;
 }
 
-static int tokenize(const struct model *m, const struct turn_message *messages, size_t n,
-                    struct engine_tokens *out)
+static int tokenize(const struct turn_req *req, struct engine_tokens *out, struct turn_err *err)
 {
-        json_t *list = json_array();
-        int rc = list ? 0 : -ENOMEM;
-        for (size_t i = 0; !rc && i < n; i++) {
-                const struct turn_message *t = &messages[i];
-                json_t *msg = json_pack("{s:s%, s:s%}", "role", t->role.p, t->role.n, "content", t->content.p,
-                                        t->content.n);
-                rc = json_array_append_new(list, msg) ? -ENOMEM : 0;
-        }
-        struct engine_chat chat = { .messages = list, .generate = true };
-        if (!rc)
-                rc = engine_chat_tokenize(m->engine, &chat, out, NULL, 0);
-        json_decref(list);
+        struct engine_chat chat = { .messages = req->messages, .generate = true };
+        int rc = engine_chat_tokenize(req->model->engine, &chat, out, err->msg, sizeof(err->msg));
+        if (rc == -EINVAL)
+                err->field = TURN_ERR_MESSAGES;
+        err->prompt_tokens = out->n;
         return rc;
 }
 
@@ -86,7 +78,9 @@ static int submit(struct turn *t, const struct turn_req *req, const int32_t *pro
                                 .n_stop = req->n_stop,
                                 .logprobs = req->logprobs,
                                 .prompt_logprobs = req->prompt_logprobs,
-                                .priority = req->priority };
+                                .priority = req->priority,
+                                .owner = req->owner,
+                                .keep = req->keep };
         struct engine_sink sink = { on_engine_event, t };
         struct engine_seq *seq;
         atomic_fetch_add(&t->refs, 1); /* the model thread's, dropped with DONE */
@@ -104,12 +98,15 @@ static int submit(struct turn *t, const struct turn_req *req, const int32_t *pro
 }
 
 int turn_start(const struct turn_req *req, const struct turn_sink *sink, struct turn **ret,
-               size_t *ret_prompt_tokens)
+               struct turn_err *err)
 {
+        struct turn_err unread;
         struct engine_tokens rendered = { 0 };
         const int32_t *prompt = req->tokens;
         size_t n_prompt = req->n_tokens;
         int rc = 0;
+        err = err ? err : &unread;
+        *err = (struct turn_err){ .prompt_tokens = n_prompt };
         struct turn *t = mem_calloc(1, sizeof(*t));
         if (!t)
                 return -ENOMEM;
@@ -117,12 +114,10 @@ int turn_start(const struct turn_req *req, const struct turn_sink *sink, struct 
         t->sink = *sink;
         t->fail_after = req->fail_after;
         if (req->messages) {
-                rc = tokenize(req->model, req->messages, req->n_messages, &rendered);
+                rc = tokenize(req, &rendered, err);
                 prompt = rendered.p;
                 n_prompt = rendered.n;
         }
-        if (ret_prompt_tokens)
-                *ret_prompt_tokens = n_prompt;
         if (rc == 0)
                 rc = submit(t, req, prompt, n_prompt);
         engine_tokens_release(&rendered);
@@ -156,10 +151,15 @@ void turn_unref(struct turn *t)
                 turn_put(t);
 }
 
-long turn_count(const struct model *m, const struct turn_message *messages, size_t n)
+long turn_count(const struct turn_req *req, struct turn_err *err)
 {
+        struct turn_err unread;
         struct engine_tokens tokens = { 0 };
-        int rc = tokenize(m, messages, n, &tokens);
+        err = err ? err : &unread;
+        *err = (struct turn_err){ .prompt_tokens = req->n_tokens };
+        if (!req->messages)
+                return (long)req->n_tokens;
+        int rc = tokenize(req, &tokens, err);
         long count = rc ? rc : (long)tokens.n;
         engine_tokens_release(&tokens);
         return count;
