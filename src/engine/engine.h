@@ -166,6 +166,7 @@ struct engine_req {
         size_t n_stop;
         int logprobs;         /* -1: none; 0: of the chosen token; 1..20: and that many alternatives */
         bool prompt_logprobs; /* also PROMPT events for every prompt token (needs logprobs >= 0) */
+        bool records;         /* TEXT events carry their tokens even without logprobs */
         int priority;         /* higher is admitted first */
         uint64_t owner;       /* whose request it is (a project): among equal priorities, owners take turns */
         struct grammar *grammar; /* the output follows it, to its end or to max_tokens; NULL: anything goes */

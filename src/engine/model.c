@@ -93,8 +93,11 @@ static int32_t control_token(const struct engine_model *m, const char *spelling)
 /* Which tokens end a turn: those the file names, and the usual spellings. */
 static int find_ends(struct engine_model *m)
 {
-        static const char *const spellings[] = { "<|im_end|>", "<|endoftext|>", "<|eot_id|>",
-                                                 "<|end_of_text|>", "</s>" };
+        static const char *const spellings[] = {
+                "<|im_end|>", "<|endoftext|>",   "<|eot_id|>", "<|eom_id|>",
+                "</s>",       "<|end_of_text|>", "<|call|>",   "<|return|>",
+                "<|eot|>",    "<end_of_turn>",   "<EOT>",      "<|end_of_turn|>",
+        };
         m->is_end = mem_calloc((size_t)m->hp.n_vocab, 1);
         if (!m->is_end)
                 return -ENOMEM;
@@ -103,6 +106,10 @@ static int find_ends(struct engine_model *m)
                 if (id >= 0)
                         m->is_end[id] = 1;
         }
+        /* The end of a turn, except where a turn has several messages (harmony). */
+        int32_t end = control_token(m, "<|end|>");
+        if (end >= 0 && control_token(m, "<|channel|>") < 0)
+                m->is_end[end] = 1;
         if (tokenizer_eos(m->tok) >= 0)
                 m->is_end[tokenizer_eos(m->tok)] = 1;
         if (tokenizer_eot(m->tok) >= 0)

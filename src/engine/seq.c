@@ -93,6 +93,7 @@ int seq_new(const struct engine_model *m, const struct engine_req *req, const st
                 return -ENOMEM;
         s->n_logprobs = req->logprobs > m->info.n_vocab ? m->info.n_vocab : req->logprobs;
         s->prompt_logprobs = req->prompt_logprobs;
+        s->records = req->records || req->logprobs >= 0;
         s->priority = req->priority;
         rc = output_set_stops(&s->out, req->stop, req->n_stop);
         if (!rc)

@@ -34,7 +34,7 @@ struct engine_seq {
         int32_t *blocks; /* KV blocks of tokens[0 .. n_done), and room for all */
         int n_blocks, n_published, n_reserved;
         int n_logprobs; /* -1: none */
-        bool prompt_logprobs;
+        bool prompt_logprobs, records;
         int priority;
         uint64_t order; /* of arrival */
         struct sampler sampler;

@@ -135,7 +135,7 @@ static void generate(struct sched *s, struct engine_seq *seq, float *logits)
         }
         seq->tokens[seq->n_tokens++] = id;
         sampler_accept(&seq->sampler, id);
-        if (output_push(&seq->out, record(m, seq, id, logits, room), seq->n_logprobs >= 0))
+        if (output_push(&seq->out, record(m, seq, id, logits, room), seq->records))
                 step_end(seq, ENGINE_ERROR, -ENOMEM);
         else if (seq->out.stopped >= 0)
                 step_end(seq, ENGINE_STOP, 0);
