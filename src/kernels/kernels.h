@@ -51,13 +51,28 @@ struct kern {
         enum kern_isa isa;
         /* y[i] = x[i] * w[i] / sqrt(mean(x^2) + eps), n values (Zhang and Sennrich 2019). y may be x. */
         void (*rmsnorm)(float *y, const float *x, const float *w, size_t n, float eps);
+        /* y[i] = (x[i] - mean) / sqrt(variance + eps) * w[i] + b[i]; b may be NULL (Ba et al. 2016). y may be
+         * x. */
+        void (*layernorm)(float *y, const float *x, const float *w, const float *b, size_t n, float eps);
         /* y[i] += x[i] */
         void (*add)(float *y, const float *x, size_t n);
         /* g[i] = silu(g[i]) * u[i] (Shazeer 2020) */
         void (*silu_mul)(float *g, const float *u, size_t n);
+        /* g[i] = gelu(g[i]) * u[i], gelu by its tanh approximation (Hendrycks and Gimpel 2016) */
+        void (*gelu_mul)(float *g, const float *u, size_t n);
+        /* With a = min(g[i], limit) and b = u[i] within +-limit: g[i] = a * sigmoid(1.702 a) * (b + 1), the
+         * gate of gpt-oss */
+        void (*swiglu_clamped)(float *g, const float *u, size_t n, float limit);
+        /* x[i] = gelu(x[i]) with the error function, to 2e-7 of x */
+        void (*gelu)(float *x, size_t n);
+        /* x[i] = cap * tanh(x[i] / cap) */
+        void (*softcap)(float *x, size_t n, float cap);
         /* Rotates pairs (x[2i], x[2i+1]) of `heads` vectors of hd values by the angles whose cosines and
          * sines are given, n_rot / 2 of each; what follows n_rot stays (Su et al. 2021). */
         void (*rope)(float *x, size_t heads, size_t hd, const float *cos, const float *sin, size_t n_rot);
+        /* The same for pairs (x[i], x[i + n_rot / 2]), the order of GPT-NeoX. */
+        void (*rope_neox)(float *x, size_t heads, size_t hd, const float *cos, const float *sin,
+                          size_t n_rot);
         /* In place; n > 0. Entries of -inf become 0. */
         void (*softmax)(float *x, size_t n);
         /* Blocks of 32 values to int8 with a scale, in a layout of the variant's own; n a multiple of 32. */

@@ -92,6 +92,48 @@ static void check_rmsnorm(const struct kern *k, size_t n)
         assert_near(a, b, n, 1e-6f);
 }
 
+static void check_layernorm(const struct kern *k, size_t n)
+{
+        float *x = floats(n, 3), *w = floats(n, 1), *c = floats(n, 1), *a = floats(n, 1), *b = floats(n, 1);
+        for (int bias = 0; bias < 2; bias++) {
+                for (size_t i = 0; i < n; i++)
+                        x[i] += 5;
+                k->layernorm(a, x, w, bias ? c : NULL, n, 1e-5f);
+                kern_variant(KERN_REF)->layernorm(b, x, w, bias ? c : NULL, n, 1e-5f);
+                assert_near(a, b, n, 1e-5f);
+        }
+}
+
+/* Moderate values, then some for which the exponential overflows or vanishes. */
+static void check_activations(const struct kern *k, size_t n)
+{
+        const struct kern *ref = kern_variant(KERN_REF);
+        for (int extreme = 0; extreme < 2; extreme++) {
+                float *x = floats(n, 4), *u = floats(n, 3);
+                for (size_t i = 0; extreme && i < n; i++)
+                        x[i] = (i % 2 ? -1.0f : 1.0f) * (float)(i * i * i);
+                float *a = copy_of(x, n), *b = copy_of(x, n);
+                k->gelu_mul(a, u, n);
+                ref->gelu_mul(b, u, n);
+                assert_near(a, b, n, 1e-6f);
+                a = copy_of(x, n), b = copy_of(x, n);
+                k->swiglu_clamped(a, u, n, 2.5f);
+                ref->swiglu_clamped(b, u, n, 2.5f);
+                assert_near(a, b, n, 1e-6f);
+                a = copy_of(x, n), b = copy_of(x, n);
+                k->gelu(a, n);
+                ref->gelu(b, n);
+                for (size_t i = 0; i < n; i++)
+                        assert_true(fabsf(a[i] - b[i]) <= 4e-7f * fmaxf(1, fabsf(x[i])));
+                a = copy_of(x, n), b = copy_of(x, n);
+                k->softcap(a, n, 15.0f);
+                ref->softcap(b, n, 15.0f);
+                for (size_t i = 0; i < n; i++)
+                        assert_true(fabsf(a[i] - b[i]) <= 5e-6f && fabsf(a[i]) <= 15);
+                drop_bufs();
+        }
+}
+
 static void check_elementwise(const struct kern *k, size_t n)
 {
         const struct kern *ref = kern_variant(KERN_REF);
@@ -130,6 +172,9 @@ static void check_rope(const struct kern *k, size_t n)
         k->rope(a, 3, hd, c, s, rot);
         kern_variant(KERN_REF)->rope(b, 3, hd, c, s, rot);
         assert_near(a, b, 3 * hd, 1e-6f);
+        k->rope_neox(a, 3, hd, c, s, rot);
+        kern_variant(KERN_REF)->rope_neox(b, 3, hd, c, s, rot);
+        assert_near(a, b, 3 * hd, 2e-6f);
 }
 
 static void check_to_f16(const struct kern *k, size_t n)
@@ -258,6 +303,8 @@ static void check_q8_accuracy(const struct kern *k, size_t size)
                 each_variant(check_##name);   \
         }
 EACH(rmsnorm)
+EACH(layernorm)
+EACH(activations)
 EACH(elementwise)
 EACH(softmax)
 EACH(rope)
@@ -298,6 +345,7 @@ int main(void)
         rng_seed(&rng, 1);
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_rmsnorm),        cmocka_unit_test(test_elementwise),
+                cmocka_unit_test(test_layernorm),      cmocka_unit_test(test_activations),
                 cmocka_unit_test(test_softmax),        cmocka_unit_test(test_rope),
                 cmocka_unit_test(test_to_f16),         cmocka_unit_test(test_attention),
                 cmocka_unit_test(test_gemm),           cmocka_unit_test(test_q8_accuracy),

@@ -51,6 +51,19 @@ static void rmsnorm_ref(float *y, const float *x, const float *w, size_t n, floa
                 y[i] = x[i] * scale * w[i];
 }
 
+static void layernorm_ref(float *y, const float *x, const float *w, const float *b, size_t n, float eps)
+{
+        float sum = 0, squares = 0;
+        for (size_t i = 0; i < n; i++)
+                sum += x[i];
+        float mean = sum / (float)n;
+        for (size_t i = 0; i < n; i++)
+                squares += (x[i] - mean) * (x[i] - mean);
+        float scale = 1.0f / sqrtf(squares / (float)n + eps);
+        for (size_t i = 0; i < n; i++)
+                y[i] = (x[i] - mean) * scale * w[i] + (b ? b[i] : 0);
+}
+
 static void add_ref(float *y, const float *x, size_t n)
 {
         for (size_t i = 0; i < n; i++)
@@ -61,6 +74,46 @@ static void silu_mul_ref(float *g, const float *u, size_t n)
 {
         for (size_t i = 0; i < n; i++)
                 g[i] = g[i] / (1.0f + expf(-g[i])) * u[i];
+}
+
+static void gelu_mul_ref(float *g, const float *u, size_t n)
+{
+        for (size_t i = 0; i < n; i++) {
+                float x = g[i], inner = 0.79788456f * (x + 0.044715f * x * x * x);
+                g[i] = x / (1.0f + expf(-2.0f * inner)) * u[i]; /* (1 + tanh a) / 2 = sigmoid 2a */
+        }
+}
+
+static void swiglu_clamped_ref(float *g, const float *u, size_t n, float limit)
+{
+        for (size_t i = 0; i < n; i++) {
+                float a = fminf(g[i], limit), b = fmaxf(-limit, fminf(u[i], limit));
+                g[i] = a / (1.0f + expf(-1.702f * a)) * (b + 1.0f);
+        }
+}
+
+static void gelu_ref(float *x, size_t n)
+{
+        for (size_t i = 0; i < n; i++)
+                x[i] = 0.5f * x[i] * (1.0f + erff(x[i] * 0.70710678f));
+}
+
+static void softcap_ref(float *x, size_t n, float cap)
+{
+        for (size_t i = 0; i < n; i++)
+                x[i] = cap * tanhf(x[i] / cap);
+}
+
+static void rope_neox_ref(float *x, size_t heads, size_t hd, const float *cos, const float *sin, size_t n_rot)
+{
+        size_t half = n_rot / 2;
+        for (size_t h = 0; h < heads; h++, x += hd) {
+                for (size_t i = 0; i < half; i++) {
+                        float a = x[i], b = x[i + half];
+                        x[i] = a * cos[i] - b * sin[i];
+                        x[i + half] = a * sin[i] + b * cos[i];
+                }
+        }
 }
 
 static void rope_ref(float *x, size_t heads, size_t hd, const float *cos, const float *sin, size_t n_rot)
@@ -130,9 +183,15 @@ const struct kern kern_ref = {
         .name = "ref",
         .isa = KERN_REF,
         .rmsnorm = rmsnorm_ref,
+        .layernorm = layernorm_ref,
         .add = add_ref,
         .silu_mul = silu_mul_ref,
+        .gelu_mul = gelu_mul_ref,
+        .swiglu_clamped = swiglu_clamped_ref,
+        .gelu = gelu_ref,
+        .softcap = softcap_ref,
         .rope = rope_ref,
+        .rope_neox = rope_neox_ref,
         .softmax = softmax_ref,
         .quant_q8 = quant_q8_ref,
         .to_f16 = to_f16_ref,

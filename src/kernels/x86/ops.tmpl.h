@@ -3,11 +3,16 @@
 
 #include <math.h>
 
+static inline vf vmin(vf a, vf b)
+{
+        return vmul(vset1(-1.0f), vmax(vmul(a, vset1(-1.0f)), vmul(b, vset1(-1.0f))));
+}
+
 /* e^x to about 2 units in the last place (range reduction and polynomial of Cephes' expf). */
 static inline vf vexp(vf x)
 {
         x = vmax(x, vset1(-120.0f));
-        x = vfnma(vset1(1.0f), vmax(vadd(x, vset1(-88.0f)), vset1(0.0f)), x); /* min(x, 88) */
+        x = vmin(x, vset1(88.0f));
         vf n = vround(vmul(x, vset1(1.44269504f)));
         vf r = vfnma(n, vset1(0.693359375f), x);
         r = vfnma(n, vset1(-2.12194440e-4f), r);
@@ -36,6 +41,32 @@ static void VSUF(rmsnorm)(float *y, const float *x, const float *w, size_t n, fl
                 vstoren(y + i, vmul(vmul(vloadn(x + i, tail), scale), vloadn(w + i, tail)), tail);
 }
 
+static inline vf vsquare_add(vf x, vf mean, vf acc)
+{
+        vf off = vfnma(mean, vset1(1.0f), x);
+        return vfma(off, off, acc);
+}
+
+static void VSUF(layernorm)(float *y, const float *x, const float *w, const float *b, size_t n, float eps)
+{
+        vf acc = vset1(0);
+        size_t i = 0, tail = n % VL, full = n - tail;
+        for (; i < full; i += VL)
+                acc = vadd(acc, vload(x + i));
+        if (tail)
+                acc = vadd(acc, vloadn(x + i, tail));
+        float mean = vsum(acc) / (float)n;
+        acc = vset1(0);
+        for (i = 0; i < full; i += VL)
+                acc = vsquare_add(vload(x + i), vset1(mean), acc);
+        float squares = vsum(acc);
+        for (i = full; i < n; i++)
+                squares += (x[i] - mean) * (x[i] - mean);
+        float scale = 1.0f / sqrtf(squares / (float)n + eps);
+        for (i = 0; i < n; i++)
+                y[i] = (x[i] - mean) * scale * w[i] + (b ? b[i] : 0);
+}
+
 static void VSUF(add)(float *y, const float *x, size_t n)
 {
         size_t i = 0, tail = n % VL;
@@ -58,6 +89,102 @@ static void VSUF(silu_mul)(float *g, const float *u, size_t n)
                 vstore(g + i, vsilu_mul(vload(g + i), vload(u + i)));
         if (tail)
                 vstoren(g + i, vsilu_mul(vloadn(g + i, tail), vloadn(u + i, tail)), tail);
+}
+
+/* x / (1 + e^(-a)) */
+static inline vf vgate(vf x, vf a)
+{
+        return vdiv(x, vadd(vexp(vmul(a, vset1(-1.0f))), vset1(1.0f)));
+}
+
+static inline vf vgelu_mul(vf x, vf u)
+{
+        vf cube = vmul(vmul(x, x), vmul(x, vset1(0.044715f)));
+        return vmul(vgate(x, vmul(vadd(x, cube), vset1(2 * 0.79788456f))), u);
+}
+
+static void VSUF(gelu_mul)(float *g, const float *u, size_t n)
+{
+        size_t i = 0, tail = n % VL;
+        for (; i + VL <= n; i += VL)
+                vstore(g + i, vgelu_mul(vload(g + i), vload(u + i)));
+        if (tail)
+                vstoren(g + i, vgelu_mul(vloadn(g + i, tail), vloadn(u + i, tail)), tail);
+}
+
+static inline vf vswiglu_clamped(vf g, vf u, vf limit)
+{
+        vf a = vmin(g, limit), b = vmax(vmul(limit, vset1(-1.0f)), vmin(u, limit));
+        return vmul(vgate(a, vmul(a, vset1(1.702f))), vadd(b, vset1(1.0f)));
+}
+
+static void VSUF(swiglu_clamped)(float *g, const float *u, size_t n, float limit)
+{
+        size_t i = 0, tail = n % VL;
+        vf lim = vset1(limit);
+        for (; i + VL <= n; i += VL)
+                vstore(g + i, vswiglu_clamped(vload(g + i), vload(u + i), lim));
+        if (tail)
+                vstoren(g + i, vswiglu_clamped(vloadn(g + i, tail), vloadn(u + i, tail), lim), tail);
+}
+
+/* x times the normal distribution function, whose upper tail is the polynomial 26.2.17 of Abramowitz and
+ * Stegun (error below 7.5e-8). */
+static inline vf vgelu(vf x)
+{
+        vf a = vabs(x), t = vdiv(vset1(1.0f), vfma(a, vset1(0.2316419f), vset1(1.0f)));
+        vf p = vset1(1.330274429f);
+        p = vfma(p, t, vset1(-1.821255978f));
+        p = vfma(p, t, vset1(1.781477937f));
+        p = vfma(p, t, vset1(-0.356563782f));
+        p = vfma(p, t, vset1(0.319381530f));
+        vf density = vmul(vexp(vmul(vmul(a, a), vset1(-0.5f))), vset1(0.39894228f));
+        vf tail = vmul(vmul(p, t), density);
+        return vfnma(a, tail, vmax(x, vset1(0))); /* x - x tail, or x tail below 0 */
+}
+
+static void VSUF(gelu)(float *x, size_t n)
+{
+        size_t i = 0, tail = n % VL;
+        for (; i + VL <= n; i += VL)
+                vstore(x + i, vgelu(vload(x + i)));
+        if (tail)
+                vstoren(x + i, vgelu(vloadn(x + i, tail)), tail);
+}
+
+/* cap * tanh(x / cap), as cap - 2 cap / (e^(2x / cap) + 1) */
+static inline vf vsoftcap(vf x, float cap)
+{
+        vf e = vexp(vmul(x, vset1(2.0f / cap)));
+        return vadd(vdiv(vset1(-2.0f * cap), vadd(e, vset1(1.0f))), vset1(cap));
+}
+
+static void VSUF(softcap)(float *x, size_t n, float cap)
+{
+        size_t i = 0, tail = n % VL;
+        for (; i + VL <= n; i += VL)
+                vstore(x + i, vsoftcap(vload(x + i), cap));
+        if (tail)
+                vstoren(x + i, vsoftcap(vloadn(x + i, tail), cap), tail);
+}
+
+static void VSUF(rope_neox)(float *x, size_t heads, size_t hd, const float *cos, const float *sin,
+                            size_t n_rot)
+{
+        size_t half = n_rot / 2;
+        for (size_t h = 0; h < heads; h++, x += hd) {
+                size_t i = 0;
+                for (; i + VL <= half; i += VL) {
+                        vf a = vload(x + i), b = vload(x + half + i), c = vload(cos + i), s = vload(sin + i);
+                        vstore(x + i, vfnma(b, s, vmul(a, c)));
+                        vstore(x + half + i, vfma(b, c, vmul(a, s)));
+                }
+                for (; i < half; i++) {
+                        float a = x[i], b = x[i + half];
+                        x[i] = a * cos[i] - b * sin[i];
+                        x[i + half] = b * cos[i] + a * sin[i];
+                }
+        }
 }
 
 static void VSUF(rope)(float *x, size_t heads, size_t hd, const float *cos, const float *sin, size_t n_rot)
