@@ -62,6 +62,17 @@ int account_authenticate(struct account *a, struct str presented, struct princip
 /* Hides a key value for logs and messages: "sk-VKM***wjh3"; "***" when it is short. out has 24 bytes. */
 char *account_redact(char *out, struct str key);
 
+/* ---- what only this server can read ---- */
+
+#define ACCOUNT_SEAL_MAX ((size_t)64 << 20) /* bytes of a text to be sealed */
+
+/* Encrypts text for a client to keep and to send back: nobody can read or change it, and only the same
+ * `context` (a project, say) opens it. *ret: base64, NUL-terminated, mem_free() it. -E2BIG, -ENOMEM. */
+int account_seal(struct account *a, struct str context, struct str text, char **ret);
+/* The text again, NUL-terminated in *ret, mem_free() it. -EINVAL when it is not what account_seal made, by
+ * this installation and for this context; -ENOMEM. An empty text is none. */
+int account_unseal(struct account *a, struct str context, struct str sealed, char **ret, size_t *ret_n);
+
 /* ---- what exists ---- */
 
 const char *account_org(struct account *a);             /* "org-...", lives as long as a */

@@ -479,6 +479,38 @@ static void first_starts_at_once_make_one_account(void **state)
         *(struct view *)*state = view_open();
 }
 
+/* What a client keeps for us comes back as it was, or not at all. */
+static void sealed_text_opens_only_here(void **state)
+{
+        struct account *a = account_of(state);
+        const struct str text = STR("first think, \xe2\x82\xac then speak");
+        char *sealed, *again, *open;
+        size_t n;
+        assert_int_equal(account_seal(a, STR("proj_a"), text, &sealed), 0);
+        assert_int_equal(account_seal(a, STR("proj_a"), text, &again), 0);
+        assert_string_not_equal(sealed, again); /* equal texts cannot be told */
+        assert_null(strstr(sealed, "think"));
+        assert_int_equal(account_unseal(a, STR("proj_a"), str_c(sealed), &open, &n), 0);
+        assert_int_equal(n, text.n);
+        assert_memory_equal(open, text.p, text.n);
+        mem_free(open);
+        assert_int_equal(account_unseal(a, STR("proj_b"), str_c(sealed), &open, &n), -EINVAL);
+        for (size_t i = 0; i < strlen(sealed); i++) {
+                char kept = sealed[i];
+                sealed[i] = kept == 'A' ? 'B' : 'A';
+                assert_int_equal(account_unseal(a, STR("proj_a"), str_c(sealed), &open, &n), -EINVAL);
+                assert_null(open);
+                sealed[i] = kept;
+        }
+        for (size_t cut = 0; cut < strlen(sealed); cut++)
+                assert_int_equal(account_unseal(a, STR("proj_a"), (struct str){ sealed, cut }, &open, &n), -EINVAL);
+        assert_int_equal(account_unseal(a, STR("proj_a"), STR("not base64!!"), &open, &n), -EINVAL);
+        a->pepper.inner[0] ^= 1; /* another installation */
+        assert_int_equal(account_unseal(a, STR("proj_a"), str_c(sealed), &open, &n), -EINVAL);
+        mem_free(sealed);
+        mem_free(again);
+}
+
 #define CASE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
@@ -501,6 +533,7 @@ int main(void)
                 CASE(changes_do_not_disturb_requests),
                 CASE(authentication_is_quick),
                 CASE(first_starts_at_once_make_one_account),
+                CASE(sealed_text_opens_only_here),
         };
         json_setup();
         return cmocka_run_group_tests(tests, NULL, NULL);
