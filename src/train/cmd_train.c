@@ -9,7 +9,7 @@
 #include "train/vocab.h"
 
 struct options {
-        const char *data, *held_out, *vocab, *checkpoint;
+        const char *data, *held_out, *vocab, *checkpoint, *from;
         long d, layers, heads, kv, ff, ctx;
         long steps, rows, micros, threads, warmup, seed, eval_every, save_every, log_every;
         double lr, decay, minutes, weight_decay;
@@ -138,6 +138,8 @@ static int train(const struct options *o, char *err, size_t errn)
         int rc = vocab_tokenizer(o->vocab, &tok, err, errn);
         if (!rc && !stat(path, &st))
                 rc = checkpoint_load(path, &params, &m, &v, &state, err, errn);
+        else if (!rc && o->from)
+                rc = checkpoint_load(o->from, &params, NULL, NULL, &(struct run_state){ 0 }, err, errn);
         else if (!rc)
                 rc = start_params(o, tok, &params, err, errn);
         if (!rc)
@@ -189,6 +191,8 @@ int cmd_train(int argc, char **argv)
                 { "tokenizer", ARG_TEXT, &o.vocab, true, "vocabulary file" },
                 { "checkpoint", ARG_TEXT, &o.checkpoint, true,
                   "directory of run.ckpt; continued when there" },
+                { "from", ARG_TEXT, &o.from, false,
+                  "checkpoint whose parameters a new run starts from, instead of random ones" },
                 { "held-out", ARG_TEXT, &o.held_out, false, "JSONL file of questions" },
                 { "d", ARG_INT, &o.d, false, "embedding size" },
                 { "layers", ARG_INT, &o.layers, false, "layers" },

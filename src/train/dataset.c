@@ -33,15 +33,20 @@ static int grow_counts(struct writer *w)
         return 0;
 }
 
-static int put_text(struct writer *w, struct str text, bool counts)
+static int put_marked(struct writer *w, struct str text, int flags, bool counts)
 {
         size_t from = w->ids.n;
-        int rc = tokenizer_encode(w->t, text, 0, &w->ids);
+        int rc = tokenizer_encode(w->t, text, flags, &w->ids);
         if (!rc)
                 rc = grow_counts(w);
         if (!rc)
                 memset(w->counts + from, counts, w->ids.n - from);
         return rc;
+}
+
+static int put_text(struct writer *w, struct str text, bool counts)
+{
+        return put_marked(w, text, 0, counts);
 }
 
 static int put_id(struct writer *w, int32_t id, bool counts)
@@ -118,9 +123,28 @@ int chat_prompt(const json_t *messages, const struct tokenizer *t, struct tok_id
         return rc;
 }
 
+/* A document that its maker has rendered: control tokens are read where they are written in it. */
+static int put_segments(struct writer *w, const json_t *segments, int flags)
+{
+        size_t n = json_array_size(segments);
+        int rc = n ? 0 : -EINVAL;
+        for (size_t i = 0; i < n && !rc; i++) {
+                const json_t *segment = json_array_get(segments, i);
+                bool learn = json_is_true(json_get(segment, "learn"));
+                if (!json_is_string(json_get(segment, "text")))
+                        return -EINVAL;
+                if (flags & DATASET_LAST_TURN)
+                        learn = learn && i + 1 == n;
+                rc = put_marked(w, json_str(segment, "text"), TOK_ENCODE_SPECIAL, learn);
+        }
+        return rc;
+}
+
 static int put_line(struct writer *w, const json_t *line, int flags)
 {
         w->ids.n = 0;
+        if (json_get(line, "segments"))
+                return put_segments(w, json_get(line, "segments"), flags);
         if (json_get(line, "messages"))
                 return put_chat(w, json_get(line, "messages"), flags);
         if (!json_is_string(json_get(line, "prompt")) || !json_is_string(json_get(line, "completion")))

@@ -1,8 +1,10 @@
 /* Chats as token sequences, and the packing of them into batches.
  *
  * A line of a data file is a JSON object: {"category": "...", "messages": [{"role", "content"}, ...]} for a
- * chat, or {"category", "prompt", "completion"} for plain text. Chats are rendered as ChatML. What the
- * assistant says (and the end of its turn) counts in the loss; everything else is context. */
+ * chat, {"category", "prompt", "completion"} for plain text, or {"category", "segments": [{"text", "learn"},
+ * ...]} for a document that is rendered already, control tokens included. Chats are rendered as ChatML. What
+ * the assistant says (and the end of its turn) and segments with `learn` count in the loss; everything else
+ * is context. */
 #ifndef CAIRN_TRAIN_DATASET_H
 #define CAIRN_TRAIN_DATASET_H
 
@@ -30,7 +32,7 @@ struct dataset {
 };
 
 enum dataset_flags {
-        DATASET_LAST_TURN = 1, /* only the last assistant message counts: for questions */
+        DATASET_LAST_TURN = 1, /* only the last message or segment counts: for questions */
 };
 
 /* Reads a file of lines. Documents of more than max_len tokens are left out. 0 or a negative errno with a
