@@ -11,10 +11,12 @@ import argparse
 import json
 import os
 
-from gen import examples
+from gen import examples, families, render
 from gen import skills_basic as basic
 from gen import skills_chat as chats
+from gen import skills_schema as schemas
 from gen import skills_text as text
+from gen import skills_tools as tools
 from gen.words import Context
 
 # category: (weight, skill, kind)   kind: "qa" returns question, answer, short; "chat" returns messages;
@@ -72,6 +74,25 @@ SKILLS = {
     "three_sentences": (1, examples.long_story, "open"),
     "verse": (3, examples.verse, "qa"),
     "quick_follow": (1.5, examples.follow, "open_chat"),
+    # with functions, or a schema to fill; kind "doc" returns a whole document, "open_doc" one not examined
+    "conversation": (46, tools.conversation, "open_doc"),
+    "call": (3, tools.examined(tools.one), "doc"),
+    "call_pick": (6, tools.examined(tools.one, 3), "doc"),
+    "call_new": (6, tools.examined(tools.one, 1, 0), "doc"),
+    "call_two": (6, tools.examined(tools.two), "doc"),
+    "call_next": (1, tools.examined(tools.in_turn), "doc"),
+    "call_again": (1, tools.examined(tools.again), "doc"),
+    "call_weather": (2, tools.first_example(families.weather), "doc"),
+    "call_sum": (2, tools.first_example(families.summing), "doc"),
+    "call_search": (1, tools.first_example(families.search), "doc"),
+    "call_mail": (1.5, tools.first_example(families.mail), "doc"),
+    "tool_answer": (4, tools.answered(tools.one), "doc"),
+    "tool_answers": (3, tools.answered(tools.two), "doc"),
+    "tool_plain": (2, tools.examined(tools.plain), "doc"),
+    "tool_none": (2, tools.examined(tools.nothing_fits), "doc"),
+    "hand_off": (4, tools.hand_off, "doc"),
+    "handed_over": (1.5, tools.handed_over, "doc"),
+    "fill": (20, schemas.fill, "doc"),
 }
 
 UNFRAMED = {
@@ -91,6 +112,8 @@ def document(c, category):
     """One document of a category."""
     _, skill, kind = SKILLS[category]
     made = skill(c)
+    if kind.endswith("doc"):
+        return {"category": category, **made, "segments": render.segments(made)}
     if kind.endswith("chat"):
         messages = made
     else:
