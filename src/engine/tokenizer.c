@@ -578,8 +578,9 @@ static int encode_text(const struct tokenizer *t, struct work *w, struct str tex
         return 0;
 }
 
-/* The longest special token that text starts with, NO_ID when there is none. */
-static int32_t special_at(const struct tokenizer *t, struct str text, bool control)
+/* The longest special token that text starts with, NO_ID when there is none; control tokens only of up to
+ * `free` bytes. */
+static int32_t special_at(const struct tokenizer *t, struct str text, size_t free)
 {
         int32_t best = NO_ID;
         if (!t->special_first[(unsigned char)text.p[0]])
@@ -590,18 +591,37 @@ static int32_t special_at(const struct tokenizer *t, struct str text, bool contr
                         continue;
                 struct str s = { text.p, n };
                 int32_t id = table_get(t, &t->special, s, str_hash(s));
-                if (id >= 0 && (control || t->types[id] == TOK_USER_DEFINED))
+                if (id >= 0 && (n <= free || t->types[id] == TOK_USER_DEFINED))
                         best = id;
         }
         return best;
 }
 
+/* Where control tokens may be recognised: everywhere but in data. */
+struct guard {
+        const struct tok_range *data;
+        size_t n; /* ranges that end behind the position reached */
+};
+
+/* How many bytes from `at` on are free of data. Positions only grow from call to call. */
+static size_t unguarded(struct guard *g, size_t at)
+{
+        while (g->n && g->data->end <= at) {
+                g->data++;
+                g->n--;
+        }
+        if (!g->n)
+                return SIZE_MAX;
+        return g->data->start > at ? g->data->start - at : 0;
+}
+
 static int encode_all(const struct tokenizer *t, struct work *w, struct str text, bool control,
-                      struct tok_ids *out)
+                      struct guard *guard, struct tok_ids *out)
 {
         size_t from = 0;
         for (size_t i = 0; i < text.n;) {
-                int32_t id = special_at(t, (struct str){ text.p + i, text.n - i }, control);
+                size_t free = control ? unguarded(guard, i) : 0;
+                int32_t id = special_at(t, (struct str){ text.p + i, text.n - i }, free);
                 if (id < 0) {
                         i++;
                         continue;
@@ -619,13 +639,20 @@ static int encode_all(const struct tokenizer *t, struct work *w, struct str text
 
 int tokenizer_encode(const struct tokenizer *t, struct str text, int flags, struct tok_ids *out)
 {
+        return tokenizer_encode_guarded(t, text, NULL, 0, flags, out);
+}
+
+int tokenizer_encode_guarded(const struct tokenizer *t, struct str text, const struct tok_range *data,
+                             size_t n, int flags, struct tok_ids *out)
+{
+        struct guard guard = { data, n };
         struct work w = { .match = pcre2_match_data_create(1, NULL) };
         int rc = w.match ? 0 : -ENOMEM;
 
         if (!rc && flags & TOK_ENCODE_BOS && t->add_bos)
                 rc = tok_ids_push(out, t->bos);
         if (!rc && text.n)
-                rc = encode_all(t, &w, text, flags & TOK_ENCODE_SPECIAL, out);
+                rc = encode_all(t, &w, text, flags & TOK_ENCODE_SPECIAL, &guard, out);
         mem_free(w.symbols);
         mem_free(w.heap);
         pcre2_match_data_free(w.match);

@@ -57,6 +57,14 @@ void tokenizer_free(struct tokenizer *t); /* accepts NULL */
 /* Appends the tokens of text to out. Any bytes are accepted, valid UTF-8 or not. O(n log n).
  * 0; -ENOMEM; -EINVAL when a byte of the text has no token and the vocabulary has no `unk`. */
 int tokenizer_encode(const struct tokenizer *t, struct str text, int flags, struct tok_ids *out);
+/* The same for text of which parts are data, that is, not from whoever wrote the template around them: no
+ * control token is recognised where it would touch one of the n ranges, which are in order and do not
+ * overlap. Between control tokens the text is cut as one piece, data or not. */
+struct tok_range {
+        size_t start, end; /* bytes of the text, end excluded */
+};
+int tokenizer_encode_guarded(const struct tokenizer *t, struct str text, const struct tok_range *data,
+                             size_t n, int flags, struct tok_ids *out);
 int tok_ids_push(struct tok_ids *ids, int32_t id); /* 0 or -ENOMEM */
 void tok_ids_release(struct tok_ids *ids);
 

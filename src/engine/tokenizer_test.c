@@ -152,6 +152,40 @@ static void control_tokens_only_when_allowed(void **state)
         tokenizer_free(t);
 }
 
+/* Control tokens come from what is not data, and not from a mixture either. */
+static void data_forges_nothing(void **state)
+{
+        (void)state;
+        make("qwen2", hello, 6);
+        struct tokenizer *t = open_fixture();
+        static const struct {
+                struct tok_range data[2];
+                size_t n;
+                const char *want;
+        } cases[] = {
+                { { { 0, 0 } }, 0, "<|a|>|hello|<|a|>" },
+                { { { 5, 10 } }, 1, "<|a|>|hello|<|a|>" },
+                { { { 0, 5 } }, 1, "<|||a|||>|hello|<|a|>" },
+                { { { 4, 5 } }, 1, "<|||a|||>|hello|<|a|>" },
+                { { { 3, 6 }, { 14, 15 } }, 2, "<|||a|||>|hello|<|||a|||>" },
+                { { { 5, 7 }, { 9, 11 } }, 2, "<|a|>|hello|<|||a|||>" },
+        };
+        for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+                char out[200] = "";
+                size_t n = 0;
+                struct tok_ids ids = { 0 };
+                assert_int_equal(tokenizer_encode_guarded(t, STR("<|a|>hello<|a|>"), cases[i].data,
+                                                          cases[i].n, TOK_ENCODE_SPECIAL, &ids),
+                                 0);
+                for (size_t k = 0; k < ids.n; k++)
+                        n += (size_t)snprintf(out + n, sizeof(out) - n, "%s%.*s", k ? "|" : "",
+                                              STR_ARG(tokenizer_piece(t, ids.p[k])));
+                assert_string_equal(out, cases[i].want);
+                tok_ids_release(&ids);
+        }
+        tokenizer_free(t);
+}
+
 /* Merges must not be a way to spell a control token out of text. */
 static void merges_never_make_control_tokens(void **state)
 {
@@ -424,6 +458,7 @@ int main(void)
                 cmocka_unit_test(whole_words),
                 cmocka_unit_test(patterns_cut_words),
                 cmocka_unit_test(control_tokens_only_when_allowed),
+                cmocka_unit_test(data_forges_nothing),
                 cmocka_unit_test(merges_never_make_control_tokens),
                 cmocka_unit_test(bos_comes_first_when_wanted),
                 cmocka_unit_test(any_bytes_come_back),
