@@ -4,16 +4,16 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include "base/arena.h"
+#include "agent/loop.h"
+#include "base/buf.h"
 #include "base/ids.h"
 #include "base/map.h"
 
 #define ID_HEX_DIGITS 48
+#define TEXT_MAX ((size_t)256 << 20)
+#define CALL_ID_MAX 64
 
-static int refuse(struct schema_err *reterr, const char *code, const char *param, const char *fmt, ...)
-        __attribute__((format(printf, 4, 5)));
-
-static int refuse(struct schema_err *reterr, const char *code, const char *param, const char *fmt, ...)
+int item_refuse(struct schema_err *reterr, const char *code, const char *param, const char *fmt, ...)
 {
         va_list ap;
         va_start(ap, fmt);
@@ -24,18 +24,46 @@ static int refuse(struct schema_err *reterr, const char *code, const char *param
         return -EINVAL;
 }
 
-static int refuse_part(struct schema_err *reterr, const char *path, const char *type)
+static int refuse_type(struct schema_err *reterr, const char *path, const char *type)
 {
         char param[SCHEMA_PARAM_MAX];
         snprintf(param, sizeof(param), "%s.type", path);
-        return refuse(reterr, "unsupported_value", param,
-                      "Unsupported value: '%s' does not support '%s' with this model. It reads text only.",
-                      param, type);
+        return item_refuse(reterr, "unsupported_value", param,
+                           "Unsupported value: '%s' does not support '%s' with this model.", param, type);
 }
 
-static bool is_assistant(const char *role)
+/* ---- text ---- */
+
+static json_t *part_text(const json_t *part)
 {
-        return strcmp(role, "assistant") == 0;
+        return json_object_get(part, json_object_get(part, "refusal") ? "refusal" : "text");
+}
+
+json_t *item_text(const json_t *parts)
+{
+        size_t i;
+        json_t *part;
+        struct buf text;
+        if (json_is_string(parts))
+                return json_incref((json_t *)parts);
+        if (json_array_size(parts) == 1 && json_is_string(part_text(json_array_get(parts, 0))))
+                return json_incref(part_text(json_array_get(parts, 0)));
+        buf_init(&text, TEXT_MAX);
+        json_array_foreach((json_t *)parts, i, part)
+        {
+                struct str s = json_as_str(part_text(part));
+                buf_add(&text, s.p, s.n);
+        }
+        json_t *joined = buf_error(&text) ? NULL : json_strn(buf_str(&text));
+        buf_release(&text);
+        return joined;
+}
+
+json_t *item_reasoning_text(const json_t *item)
+{
+        json_t *content = json_get(item, "content");
+        json_t *parts = json_array_size(content) ? content : json_get(item, "summary");
+        return json_array_size(parts) ? item_text(parts) : NULL;
 }
 
 json_t *item_text_part(struct str text, const json_t *logprobs)
@@ -45,33 +73,83 @@ json_t *item_text_part(struct str text, const json_t *logprobs)
                          "annotations", "logprobs", lp);
 }
 
-json_t *item_message(const char *id, const char *status, struct str text, const json_t *logprobs)
+json_t *item_reasoning_part(struct str text)
 {
-        return json_pack("{s:s, s:s, s:s, s:s, s:[o]}", "id", id, "type", "message", "status", status, "role",
-                         "assistant", "content", item_text_part(text, logprobs));
+        return json_pack("{s:s, s:o}", "type", "reasoning_text", "text", json_strn(text));
 }
+
+json_t *item_summary_part(struct str text)
+{
+        return json_pack("{s:s, s:o}", "type", "summary_text", "text", json_strn(text));
+}
+
+/* ---- items of an answer ---- */
+
+static json_t *call_json(const struct agent_item *item, const char *status, struct str input)
+{
+        const char *type = item->custom ? "custom_tool_call" : "function_call";
+        return json_pack("{s:s, s:s, s:s, s:s, s:s, s:o}", "id", item->id, "type", type, "status", status,
+                         "call_id", item->call_id, "name", item->name, item->custom ? "input" : "arguments",
+                         json_strn(input));
+}
+
+static json_t *message_json(const struct agent_item *item, const char *status, json_t *content)
+{
+        return json_pack("{s:s, s:s, s:s, s:s, s:o}", "id", item->id, "type", "message", "status", status,
+                         "role", "assistant", "content", content);
+}
+
+static json_t *reasoning_json(const struct agent_item *item, const char *status)
+{
+        return json_pack("{s:s, s:s, s:s, s:[]}", "id", item->id, "type", "reasoning", "status", status,
+                         "summary");
+}
+
+json_t *item_begun(const struct agent_item *item)
+{
+        if (item->kind == AGENT_CALL)
+                return call_json(item, "in_progress", STR(""));
+        return item->kind == AGENT_MESSAGE ? message_json(item, "in_progress", json_array())
+                                           : reasoning_json(item, "in_progress");
+}
+
+json_t *item_ended(const struct agent_item *item, const struct item_form *form)
+{
+        const char *status = item->whole ? "completed" : "incomplete";
+        struct str text = buf_str(&item->text);
+        if (item->kind == AGENT_CALL)
+                return call_json(item, status, text);
+        if (item->kind == AGENT_MESSAGE)
+                return message_json(item, status, json_pack("[o]", item_text_part(text, item->logprobs)));
+        json_t *v = reasoning_json(item, status);
+        if (form->summary)
+                json_object_set_new(v, "summary", json_pack("[o]", item_summary_part(text)));
+        else
+                json_object_set_new(v, "content", json_pack("[o]", item_reasoning_part(text)));
+        if (form->sealed)
+                json_object_set_new(v, "encrypted_content", json_string(form->sealed));
+        return v;
+}
+
+/* ---- content of messages ---- */
 
 /* One text part in the form that its role has. */
 static json_t *text_part(const char *role, struct str text)
 {
-        if (is_assistant(role))
+        if (strcmp(role, "assistant") == 0)
                 return item_text_part(text, NULL);
         return json_pack("{s:s, s:o}", "type", "input_text", "text", json_strn(text));
 }
 
-/* A part list from `content` (a string, a list of parts, or null). path names it in errors. */
-static json_t *parts_of(const char *role, const json_t *content, const char *path, struct schema_err *reterr)
+json_t *item_parts(const char *role, const json_t *content, const char *path, struct schema_err *reterr)
 {
         json_t *parts = json_array();
-        if (json_is_string(content)) {
-                if (json_array_append_new(parts, text_part(role, json_as_str(content)))) {
-                        json_decref(parts);
-                        return NULL;
-                }
-                return parts;
-        }
         size_t i;
         json_t *part;
+        if (json_is_string(content) && json_array_append_new(parts, text_part(role, json_as_str(content)))) {
+                json_decref(parts);
+                return NULL;
+        }
         json_array_foreach((json_t *)content, i, part)
         {
                 const char *type = json_cstr(part, "type", "");
@@ -87,7 +165,7 @@ static json_t *parts_of(const char *role, const json_t *content, const char *pat
                 if (!known) {
                         char at[SCHEMA_PARAM_MAX];
                         snprintf(at, sizeof(at), "%s[%zu]", path, i);
-                        refuse_part(reterr, at, type);
+                        refuse_type(reterr, at, type);
                 }
                 if (!known || json_array_append_new(parts, made)) {
                         json_decref(parts);
@@ -97,202 +175,224 @@ static json_t *parts_of(const char *role, const json_t *content, const char *pat
         return parts;
 }
 
-static json_t *message_item(const char *role, json_t *parts, const char *id)
-{
-        json_t *item = json_pack("{s:s*, s:s, s:s, s:s, s:o}", "id", id, "type", "message", "status",
-                                 "completed", "role", role, "content", parts);
-        return item;
-}
+/* ---- the input of a response ---- */
 
-/* The ids in a conversation. */
-struct ids {
-        struct map taken;
+/* One normalisation of an input. */
+struct reading {
+        const struct item_source *source;
+        struct map taken; /* ids in the conversation */
         json_t *made;
+        size_t index; /* of the item that is being read */
+        struct schema_err *err;
 };
 
 /* The id wanted if it is still free, else a new one in `out`; NULL when memory is out. */
-static const char *take_id(struct ids *ids, const char *wanted, const char *prefix, char *out)
+static const char *take_id(struct reading *rd, const char *wanted, const char *prefix, char *out)
 {
         const char *id = wanted;
-        if (!*wanted || map_get(&ids->taken, str_c(wanted))) {
+        if (!*wanted || map_get(&rd->taken, str_c(wanted))) {
                 id = id_hex(out, prefix, ID_HEX_DIGITS);
-                if (json_array_append_new(ids->made, json_string(id)))
+                if (json_array_append_new(rd->made, json_string(id)))
                         return NULL;
         }
-        return map_put(&ids->taken, str_c(id), ids, NULL) ? NULL : id;
-}
-
-static json_t *input_message(const json_t *in, size_t index, struct ids *ids, struct schema_err *reterr)
-{
-        char path[64], made[ID_MAX];
-        snprintf(path, sizeof(path), "input[%zu].content", index);
-        const char *role = json_cstr(in, "role", "user");
-        json_t *parts = parts_of(role, json_object_get(in, "content"), path, reterr);
-        const char *id = parts ? take_id(ids, json_cstr(in, "id", ""), "msg_", made) : NULL;
-        if (id)
-                return message_item(role, parts, id);
-        json_decref(parts);
-        return NULL;
+        return map_put(&rd->taken, str_c(id), rd, NULL) ? NULL : id;
 }
 
 /* Gives an item (consumed) its id. */
-static json_t *identified(json_t *item, const char *prefix, struct ids *ids)
+static json_t *identified(struct reading *rd, json_t *item, const char *prefix)
 {
         char made[ID_MAX];
-        const char *wanted = json_cstr(item, "id", ""),
-                   *id = item ? take_id(ids, wanted, prefix, made) : NULL;
+        const char *wanted = json_cstr(item, "id", ""), *id = item ? take_id(rd, wanted, prefix, made) : NULL;
         if (id == wanted || (id && json_object_set_new(item, "id", json_string(id)) == 0))
                 return item;
         json_decref(item);
         return NULL;
 }
 
-/* One item of the input array; NULL with *reterr. */
-static json_t *input_item(const json_t *in, size_t index, const struct item_source *source, struct ids *ids,
-                          struct schema_err *reterr)
+static json_t *message_item(const char *role, json_t *parts, const char *id)
+{
+        return json_pack("{s:s*, s:s, s:s, s:s, s:o}", "id", id, "type", "message", "status", "completed",
+                         "role", role, "content", parts);
+}
+
+static json_t *read_message(struct reading *rd, const json_t *in)
+{
+        char path[64];
+        snprintf(path, sizeof(path), "input[%zu].content", rd->index);
+        const char *role = json_cstr(in, "role", "user");
+        json_t *parts = item_parts(role, json_object_get(in, "content"), path, rd->err);
+        if (!parts)
+                return NULL;
+        return identified(rd, message_item(role, parts, json_cstr(in, "id", NULL)), "msg_");
+}
+
+static json_t *read_call(struct reading *rd, const json_t *in, bool custom)
+{
+        const char *text = custom ? "input" : "arguments";
+        json_t *item =
+                json_pack("{s:s*, s:s, s:s, s:O, s:O, s:O}", "id", json_cstr(in, "id", NULL), "type",
+                          custom ? "custom_tool_call" : "function_call", "status",
+                          json_cstr(in, "status", "completed"), "call_id", json_object_get(in, "call_id"),
+                          "name", json_object_get(in, "name"), text, json_object_get(in, text));
+        return identified(rd, item, custom ? "ctc_" : "fc_");
+}
+
+static json_t *read_output(struct reading *rd, const json_t *in, bool custom)
+{
+        char path[64];
+        const json_t *said = json_object_get(in, "output");
+        snprintf(path, sizeof(path), "input[%zu].call_id", rd->index);
+        if (!json_str(in, "call_id").n) {
+                item_refuse(rd->err, "missing_required_parameter", path, "Missing required parameter: '%s'.",
+                            path);
+                return NULL;
+        }
+        snprintf(path, sizeof(path), "input[%zu].output", rd->index);
+        json_t *output =
+                json_is_array(said) ? item_parts("user", said, path, rd->err) : json_incref((json_t *)said);
+        if (!output)
+                return NULL;
+        json_t *item = json_pack("{s:s*, s:s, s:s, s:O, s:o}", "id", json_cstr(in, "id", NULL), "type",
+                                 custom ? "custom_tool_call_output" : "function_call_output", "status",
+                                 json_cstr(in, "status", "completed"), "call_id",
+                                 json_object_get(in, "call_id"), "output", output);
+        return identified(rd, item, custom ? "ctco_" : "fco_");
+}
+
+/* Reasoning comes back with its text, sealed, or by its id alone when it was stored. */
+static json_t *read_reasoning(struct reading *rd, const json_t *in)
+{
+        struct str sealed = json_str(in, "encrypted_content");
+        const char *id = json_cstr(in, "id", "");
+        json_t *text = item_reasoning_text(in), *content = json_get(in, "content");
+        if (!text && !sealed.n && !strncmp(id, "rs_", 3))
+                return identified(rd, rd->source->find(rd->source->ctx, id, rd->index, rd->err), "rs_");
+        if (sealed.n && !json_array_size(content)) {
+                json_decref(text);
+                text = rd->source->unseal(rd->source->ctx, sealed, rd->index, rd->err);
+                if (!text)
+                        return NULL;
+                content = json_pack("[o]", item_reasoning_part(json_as_str(text)));
+        } else {
+                json_incref(content);
+        }
+        json_decref(text);
+        json_t *summary = json_get(in, "summary");
+        json_t *item = json_pack("{s:s*, s:s, s:o, s:o*, s:O*}", "id", *id ? id : NULL, "type", "reasoning",
+                                 "summary", summary ? json_incref(summary) : json_array(), "content", content,
+                                 "encrypted_content", json_get(in, "encrypted_content"));
+        return identified(rd, item, "rs_");
+}
+
+/* One item of the input array; NULL with rd->err. */
+static json_t *read_item(struct reading *rd, const json_t *in)
 {
         const char *type = json_cstr(in, "type", NULL);
         if (!type)
                 type = json_get(in, "role") ? "message" : "item_reference";
         if (!strcmp(type, "message"))
-                return input_message(in, index, ids, reterr);
+                return read_message(rd, in);
         if (!strcmp(type, "item_reference"))
-                return identified(source->find(source->ctx, json_cstr(in, "id", ""), index, reterr), "msg_",
-                                  ids);
+                return identified(
+                        rd, rd->source->find(rd->source->ctx, json_cstr(in, "id", ""), rd->index, rd->err),
+                        "msg_");
         if (!strcmp(type, "reasoning"))
-                return identified(json_deep_copy(in), "rs_", ids);
+                return read_reasoning(rd, in);
+        bool custom = !strncmp(type, "custom_tool_call", 16);
+        if (!strcmp(type, "function_call") || !strcmp(type, "custom_tool_call"))
+                return read_call(rd, in, custom);
+        if (!strcmp(type, "function_call_output") || !strcmp(type, "custom_tool_call_output"))
+                return read_output(rd, in, custom);
         char path[48];
-        snprintf(path, sizeof(path), "input[%zu]", index);
-        refuse_part(reterr, path, type);
+        snprintf(path, sizeof(path), "input[%zu]", rd->index);
+        refuse_type(rd->err, path, type);
         return NULL;
 }
 
-static int text_input(const json_t *input, struct ids *ids, json_t *items)
+static json_t *text_input(struct reading *rd, const json_t *input)
 {
-        char made[ID_MAX];
-        const char *id = take_id(ids, "", "msg_", made);
-        json_t *parts = id ? json_pack("[o]", text_part("user", json_as_str(input))) : NULL;
-        return json_array_append_new(items, message_item("user", parts, id)) ? -ENOMEM : 0;
+        json_t *parts = json_pack("[o]", text_part("user", json_as_str(input)));
+        return identified(rd, message_item("user", parts, NULL), "msg_");
 }
 
 int items_from_input(const json_t *input, const struct item_source *source, const json_t *earlier,
                      json_t *items, json_t *made, struct schema_err *reterr)
 {
-        struct ids ids = { .made = made };
+        struct reading rd = { .source = source, .made = made, .err = reterr };
         int rc = 0;
-        size_t i;
-        json_t *in;
+        size_t i, n = json_is_string(input) ? 1 : json_array_size(input);
+        json_t *before;
         *reterr = (struct schema_err){ 0 };
-        json_array_foreach((json_t *)earlier, i, in)
+        json_array_foreach((json_t *)earlier, i, before)
         {
-                if (map_put(&ids.taken, json_str(in, "id"), &ids, NULL))
+                if (map_put(&rd.taken, json_str(before, "id"), &rd, NULL))
                         rc = -ENOMEM;
         }
-        if (rc == 0 && json_is_string(input))
-                rc = text_input(input, &ids, items);
-        for (i = 0; rc == 0 && i < json_array_size(input); i++) {
-                json_t *item = input_item(json_array_get(input, i), i, source, &ids, reterr);
+        for (; rc == 0 && rd.index < n; rd.index++) {
+                json_t *item = json_is_string(input) ? text_input(&rd, input)
+                                                     : read_item(&rd, json_array_get(input, rd.index));
                 if (!item)
                         rc = reterr->msg[0] ? -EINVAL : -ENOMEM;
                 else if (json_array_append_new(items, item))
                         rc = -ENOMEM;
         }
-        map_release(&ids.taken, NULL);
+        map_release(&rd.taken, NULL);
         return rc;
 }
 
-/* What an assistant message of a chat says: its content, else its refusal. */
-static const json_t *chat_content(const json_t *message)
+/* ---- calls and their outputs ---- */
+
+bool item_is_call(const json_t *item)
 {
-        json_t *content = json_get(message, "content");
-        return content ? content : json_get(message, "refusal");
+        struct str type = json_str(item, "type");
+        return str_eqc(type, "function_call") || str_eqc(type, "custom_tool_call");
 }
 
-int items_from_chat(const json_t *messages, json_t *items, struct schema_err *reterr)
+bool item_is_output(const json_t *item)
 {
+        struct str type = json_str(item, "type");
+        return str_eqc(type, "function_call_output") || str_eqc(type, "custom_tool_call_output");
+}
+
+/* "function call" or "custom tool call", as errors name them. */
+static const char *kind_of(const json_t *item)
+{
+        return str_starts(json_str(item, "type"), "custom") ? "custom tool call" : "function call";
+}
+
+int items_check_calls(const json_t *items, struct schema_err *reterr)
+{
+        struct map open = { 0 }; /* call id -> the call, until it is answered */
+        struct map seen = { 0 };
+        size_t i;
+        json_t *item;
+        int rc = 0;
         *reterr = (struct schema_err){ 0 };
-        size_t i;
-        json_t *m;
-        json_array_foreach((json_t *)messages, i, m)
-        {
-                char path[64];
-                const char *role = json_cstr(m, "role", "");
-                snprintf(path, sizeof(path), "messages[%zu].content", i);
-                if (!strcmp(role, "tool") || !strcmp(role, "function")) {
-                        snprintf(path, sizeof(path), "messages[%zu].role", i);
-                        return refuse(reterr, "unsupported_value", path,
-                                      "Unsupported value: '%s' does not support '%s' with this model.", path,
-                                      role);
-                }
-                if (json_get(m, "tool_calls") || json_get(m, "function_call") || json_get(m, "audio")) {
-                        const char *name = json_get(m, "tool_calls")      ? "tool_calls"
-                                           : json_get(m, "function_call") ? "function_call"
-                                                                          : "audio";
-                        snprintf(path, sizeof(path), "messages[%zu].%s", i, name);
-                        return refuse(reterr, "unsupported_parameter", path,
-                                      "Unsupported parameter: '%s' is not supported with this model.", path);
-                }
-                json_t *parts = parts_of(role, chat_content(m), path, reterr);
-                if (!parts)
-                        return reterr->msg[0] ? -EINVAL : -ENOMEM;
-                if (json_array_append_new(items, message_item(role, parts, NULL)))
-                        return -ENOMEM;
-        }
-        return 0;
-}
-
-static struct str part_text(const json_t *part)
-{
-        return json_str(part, json_object_get(part, "refusal") ? "refusal" : "text");
-}
-
-/* The text of a message item: its parts joined. One part, the usual case, is not copied. */
-static int text_of(struct arena *a, const json_t *item, struct str *ret)
-{
-        const json_t *parts = json_object_get(item, "content");
-        size_t n = 0, i;
-        json_t *part;
-        *ret = part_text(json_array_get(parts, 0));
-        if (json_array_size(parts) < 2)
-                return 0;
-        json_array_foreach((json_t *)parts, i, part) n += part_text(part).n;
-        char *joined = arena_alloc(a, n + 1);
-        if (!joined)
-                return -ENOMEM;
-        *ret = (struct str){ joined, n };
-        json_array_foreach((json_t *)parts, i, part)
-        {
-                struct str text = part_text(part);
-                memcpy(joined, text.p, text.n);
-                joined += text.n;
-        }
-        return 0;
-}
-
-static int add_message(json_t *messages, struct str role, struct str content)
-{
-        return json_array_append_new(messages, json_pack("{s:o, s:o}", "role", json_strn(role), "content",
-                                                         json_strn(content)))
-                       ? -ENOMEM
-                       : 0;
-}
-
-int items_to_messages(struct arena *a, struct str instructions, const json_t *items, json_t **ret)
-{
-        json_t *out = json_keep(a, json_array()), *item;
-        int rc = out ? 0 : -ENOMEM;
-        size_t i;
-        if (!rc && instructions.n)
-                rc = add_message(out, STR("system"), instructions);
         json_array_foreach((json_t *)items, i, item)
         {
-                struct str text;
-                if (rc || strcmp(json_cstr(item, "type", ""), "message"))
-                        continue;
-                rc = text_of(a, item, &text);
-                if (!rc)
-                        rc = add_message(out, json_str(item, "role"), text);
+                struct str id = json_str(item, "call_id");
+                if (item_is_call(item) && !rc) {
+                        rc = map_put(&open, id, item, NULL);
+                        if (!rc)
+                                rc = map_put(&seen, id, item, NULL);
+                } else if (item_is_output(item) && !rc) {
+                        map_remove(&open, id);
+                        if (!map_get(&seen, id))
+                                rc = item_refuse(reterr, NULL, "input",
+                                                 "No tool call found for %s output with call_id %.*s.",
+                                                 kind_of(item),
+                                                 (int)(id.n < CALL_ID_MAX ? id.n : CALL_ID_MAX), id.p);
+                }
         }
-        *ret = out;
+        json_array_foreach((json_t *)items, i, item)
+        {
+                struct str id = json_str(item, "call_id");
+                bool cut = str_eqc(json_str(item, "status"), "incomplete");
+                if (!rc && item_is_call(item) && map_get(&open, id) && !cut)
+                        rc = item_refuse(reterr, NULL, "input", "No tool output found for %s %.*s.",
+                                         kind_of(item), (int)(id.n < CALL_ID_MAX ? id.n : CALL_ID_MAX), id.p);
+        }
+        map_release(&open, NULL);
+        map_release(&seen, NULL);
         return rc;
 }

@@ -8,7 +8,7 @@
 #include "models/testing.h"
 
 struct heard {
-        char order[64]; /* one letter an event, repeated texts once */
+        char order[64]; /* one letter an event, repeated deltas once */
         struct buf text;
         atomic_int hold, held, done;
 };
@@ -19,12 +19,12 @@ static bool listen(void *ctx, struct agent_run *run, const struct agent_event *e
         static const char letters[] = "bted";
         size_t n = strlen(h->order);
         (void)run;
-        if (ev->kind != AGENT_TEXT || !n || h->order[n - 1] != 't')
+        if (ev->kind != AGENT_DELTA || !n || h->order[n - 1] != 't')
                 h->order[n] = letters[ev->kind];
         buf_add(&h->text, ev->text.p, ev->text.n);
         if (ev->kind == AGENT_DONE)
                 atomic_store(&h->done, 1);
-        if (ev->kind == AGENT_TEXT && atomic_exchange(&h->hold, 0)) {
+        if (ev->kind == AGENT_DELTA && atomic_exchange(&h->hold, 0)) {
                 atomic_store(&h->held, 1);
                 return false;
         }
@@ -58,19 +58,29 @@ static void test_events_and_result_agree(void **state)
         struct agent_sink sink = { listen, &h };
         struct agent_req req = request(hello, 12);
         struct agent_run *run;
+        struct turn_err err;
         atomic_store(&h.hold, 1);
-        assert_int_equal(agent_start(&req, &sink, &run, NULL), 0);
+        assert_int_equal(agent_start(&req, &sink, &run, &err), 0);
         testing_wait(&h.held);
         usleep(20000);
         assert_int_equal(atomic_load(&h.done), 0);
         agent_resume(run);
         testing_wait(&h.done);
         assert_string_equal(h.order, "bted");
-        assert_true(str_eq(buf_str(&h.text), agent_text(run)));
+        assert_int_equal(agent_items(run), 1);
+        const struct agent_item *item = agent_item(run, 0);
+        assert_int_equal(item->kind, AGENT_MESSAGE);
+        assert_false(item->whole);
+        assert_true(str_starts(str_c(item->id), "msg_"));
+        assert_true(str_eq(buf_str(&h.text), buf_str(&item->text)));
+        json_t *said = agent_said(run, AGENT_MESSAGE);
+        assert_true(str_eq(buf_str(&h.text), json_as_str(said)));
+        json_decref(said);
+        assert_null(agent_said(run, AGENT_REASONING));
         assert_int_equal(agent_outcome(run)->finish, ENGINE_LENGTH);
         assert_int_equal(agent_outcome(run)->usage.completion_tokens, 12);
-        assert_int_equal(json_array_size(agent_logprobs(run)), 12);
-        const json_t *first = json_array_get(agent_logprobs(run), 0);
+        assert_int_equal(json_array_size(item->logprobs), 12);
+        const json_t *first = json_array_get(item->logprobs, 0);
         assert_true(json_num(first, "logprob", 1) <= 0);
         assert_int_equal(json_array_size(json_object_get(first, "top_logprobs")), 1);
         agent_unref(run);
@@ -99,7 +109,8 @@ static void test_early_resume_is_not_lost(void **state)
         struct agent_sink sink = { resume_then_refuse, &e };
         struct agent_req req = request(hello, 12);
         struct agent_run *run;
-        assert_int_equal(agent_start(&req, &sink, &run, NULL), 0);
+        struct turn_err err;
+        assert_int_equal(agent_start(&req, &sink, &run, &err), 0);
         atomic_store(&e.started, 1);
         testing_wait(&e.done);
         assert_int_equal(agent_outcome(run)->usage.completion_tokens, 12);

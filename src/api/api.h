@@ -31,7 +31,7 @@ struct api {
         struct api_options options;
         struct http_server *_Atomic http;
         struct pool *workers; /* handlers, and commits of what was generated */
-        struct pool *slow;    /* handlers that wait for a model (RT_SLOW) */
+        struct pool *slow;    /* handlers that wait for a model (RT_SLOW) or compile schemas */
         struct metrics metrics;
         const struct route **routes; /* by index of the operation */
         atomic_long live;      /* requests that somebody still refers to: a run may outlast its connection */

@@ -4,7 +4,9 @@
 #include <errno.h>
 #include <string.h>
 #include "agent/items.h"
+#include "agent/messages.h"
 #include "api/api.h"
+#include "api/format.h"
 #include "api/handlers.h"
 #include "api/params.h"
 #include "api/stored.h"
@@ -38,17 +40,18 @@ static void resume_runs(struct gen *g)
 
 /* ---- the end ---- */
 
-/* The first choice that did not end well, as an error: 0 when all did. */
+/* What went wrong, as an error: 0 when every choice ended well. One that failed has ended the others, which
+ * are then cancelled. */
 static int failure(const struct chat *c, struct api_err *e)
 {
+        bool cancelled = false;
         for (int i = 0; i < c->n; i++) {
                 const struct agent_outcome *out = agent_outcome(c->choices[i].run);
                 if (out->finish == ENGINE_ERROR)
                         return err_internal(e, -EIO, "chat", out->error);
-                if (out->finish == ENGINE_CANCELLED)
-                        return err_overloaded(e); /* the client left, or the server stops */
+                cancelled |= out->finish == ENGINE_CANCELLED;
         }
-        return 0;
+        return cancelled ? err_overloaded(e) : 0; /* the client left, or the server stops */
 }
 
 static void end_stream(struct chat *c, const struct api_err *e)
@@ -82,23 +85,38 @@ static void chat_finish(struct gen *g)
 
 static const struct gen_ops chat_ops = { cancel_runs, resume_runs, chat_finish, chat_free };
 
+/* The end of one choice. */
+static void choice_done(struct chat_choice *choice)
+{
+        struct chat *c = choice->chat;
+        const struct agent_outcome *out = agent_outcome(choice->run);
+        bool well = out->finish == ENGINE_STOP || out->finish == ENGINE_LENGTH;
+        if (c->gen.stream && well)
+                stream_event(
+                        c->gen.stream, NULL,
+                        chat_chunk(c, choice->index, json_object(), STR(""), NULL, chat_finish_name(c, out)));
+        if (!well) {
+                atomic_store(&c->failed, true);
+                if (atomic_load(&c->started))
+                        cancel_runs(&c->gen);
+        }
+        gen_done(&c->gen, 1);
+}
+
 static bool on_event(void *ctx, struct agent_run *run, const struct agent_event *ev)
 {
         struct chat_choice *choice = ctx;
         struct chat *c = choice->chat;
-        bool more = true;
-        if (c->gen.stream && ev->kind == AGENT_TEXT) {
-                json_t *delta = json_pack("{s:o}", "content", json_strn(ev->text));
-                more = stream_event(c->gen.stream, NULL,
-                                    chat_chunk(c, choice->index, delta, ev->logprobs, NULL));
-        } else if (ev->kind == AGENT_DONE) {
-                enum engine_finish f = agent_outcome(run)->finish;
-                if (c->gen.stream && (f == ENGINE_STOP || f == ENGINE_LENGTH))
-                        stream_event(c->gen.stream, NULL,
-                                     chat_chunk(c, choice->index, json_object(), NULL, chat_finish_name(f)));
-                gen_done(&c->gen, 1);
+        (void)run;
+        if (ev->kind == AGENT_DONE) {
+                choice_done(choice);
+                return true;
         }
-        return more;
+        json_t *delta = c->gen.stream ? chat_delta(c, ev) : NULL;
+        if (!delta)
+                return true;
+        return stream_event(c->gen.stream, NULL,
+                            chat_chunk(c, choice->index, delta, ev->text, ev->logprobs, NULL));
 }
 
 /* ---- the start ---- */
@@ -109,20 +127,9 @@ static bool text_only(const json_t *modalities)
                str_eqc(json_as_str(json_array_get(modalities, 0)), "text");
 }
 
-static bool text_format(const json_t *format)
-{
-        return str_eqc(json_str(format, "type"), "text");
-}
-
 static const struct param_rule refused[] = {
-        { "tools", param_is_empty },
-        { "tool_choice", param_is_auto },
-        { "functions", NULL },
-        { "function_call", param_is_auto },
-        { "response_format", text_format },
         { "modalities", text_only },
         { "audio", NULL },
-        { "prediction", NULL },
         { "web_search_options", NULL },
         { "moderation", NULL },
         { "prompt_cache_retention", param_is_in_memory },
@@ -146,21 +153,30 @@ static int check_combinations(struct req *r, struct api_err *e)
 static int read_messages(struct req *r, struct turn_req *t, struct api_err *e)
 {
         struct schema_err why;
-        json_t *messages;
         json_t *items = json_keep(r->arena, json_array());
         int rc = items ? items_from_chat(json_object_get(r->body, "messages"), items, &why) : -ENOMEM;
         if (rc == -EINVAL)
                 return err_schema(e, &why);
         if (rc == 0)
-                rc = items_to_messages(r->arena, (struct str){ 0 }, items, &messages);
-        if (rc)
-                return err_internal(e, rc, "chat messages", "");
-        t->messages = messages;
-        return 0;
+                t->messages = json_keep(r->arena, messages_from_items(STR(""), items));
+        return t->messages ? 0 : err_internal(e, -ENOMEM, "chat messages", "");
 }
 
-static struct chat *chat_new(struct req *r, const struct model *m)
+/* The turn that the body asks for. */
+static int read_turn(struct req *r, struct turn_req *t, struct api_err *e)
 {
+        t->max_tokens = params_limit(r, "max_completion_tokens", params_limit(r, "max_tokens", -1));
+        t->logprobs = json_flag(r->body, "logprobs", false) ? (int)json_int(r->body, "top_logprobs", 0) : -1;
+        format_effort(r, DIALECT_CHAT, t);
+        if (params_sampling(r, t, e) || format_prediction(r, t, e) || read_messages(r, t, e) ||
+            tools_read(r, DIALECT_CHAT, t, e))
+                return -1;
+        return format_read(r, DIALECT_CHAT, t, e);
+}
+
+static struct chat *chat_new(struct req *r, const struct turn_req *t)
+{
+        const struct model *m = t->model;
         int n = (int)json_int(r->body, "n", 1);
         struct chat *c = mem_calloc(1, sizeof(*c) + (size_t)n * sizeof(c->choices[0]));
         if (!c)
@@ -176,6 +192,8 @@ static struct chat *chat_new(struct req *r, const struct model *m)
         c->logprobs = json_flag(r->body, "logprobs", false);
         c->include_usage = json_flag(options, "include_usage", false);
         c->obfuscate = json_flag(options, "include_obfuscation", true);
+        c->may_call = t->n_tools && t->choice != TURN_NONE;
+        c->legacy = tools_legacy(r);
         c->messages = json_object_get(r->body, "messages");
         id_alnum(c->id, "chatcmpl-", 29);
         for (int i = 0; i < n; i++)
@@ -188,8 +206,8 @@ static int open_stream(struct chat *c, struct reply *ret)
 {
         int rc = gen_open_stream(&c->gen, ret);
         for (int i = 0; i < c->n && rc == 0; i++) {
-                json_t *delta = json_pack("{s:s, s:s, s:n}", "role", "assistant", "content", "", "refusal");
-                stream_event(c->gen.stream, NULL, chat_chunk(c, i, delta, NULL, NULL));
+                json_t *chunk = chat_chunk(c, i, chat_role_delta(c), STR(""), NULL, NULL);
+                stream_event(c->gen.stream, NULL, chunk);
         }
         return rc;
 }
@@ -205,31 +223,34 @@ static int start_runs(struct chat *c, struct turn_req *t, int *ret_started, stru
                 rc = agent_start(&(struct agent_req){ .turn = *t }, &sink, &c->choices[i].run, why);
                 *ret_started += rc == 0;
         }
+        atomic_store(&c->started, rc == 0);
+        if (rc == 0 && atomic_load(&c->failed))
+                cancel_runs(&c->gen);
         return rc;
 }
 
-int chat_create(struct req *r, struct reply *ret, struct api_err *reterr)
+static int chat_start(struct req *r, struct reply *ret, struct api_err *reterr)
 {
-        const struct model *m;
-        if (params_model(r, &m, reterr) || params_refuse(r, refused, reterr) || check_combinations(r, reterr))
-                return -1;
-        struct turn_req t = { .model = m, .logprobs = -1 };
-        t.max_tokens = params_limit(r, "max_completion_tokens", params_limit(r, "max_tokens", -1));
-        if (params_sampling(r, &t, reterr) || read_messages(r, &t, reterr))
-                return -1;
-        if (json_flag(r->body, "logprobs", false))
-                t.logprobs = (int)json_int(r->body, "top_logprobs", 0);
-        struct chat *c = chat_new(r, m);
-        if (!c)
-                return err_internal(reterr, -ENOMEM, "chat", "");
+        struct turn_req t = { 0 };
         struct turn_err why = { 0 };
         int started = 0;
+        if (params_model(r, &t.model, reterr) || params_refuse(r, refused, reterr) ||
+            check_combinations(r, reterr) || read_turn(r, &t, reterr))
+                return -1;
+        struct chat *c = chat_new(r, &t);
+        if (!c)
+                return err_internal(reterr, -ENOMEM, "chat", "");
         int rc = json_flag(r->body, "stream", false) ? open_stream(c, ret) : 0;
         if (rc == 0)
                 rc = start_runs(c, &t, &started, &why);
         if (rc) {
                 gen_reject(&c->gen, ret, c->n - started);
-                params_turn_error(reterr, rc, &t, &why, "messages");
+                params_turn_error(r, DIALECT_CHAT, rc, &t, &why, reterr);
         }
         return gen_started(&c->gen, rc);
+}
+
+int chat_create(struct req *r, struct reply *ret, struct api_err *reterr)
+{
+        return format_compiles(r) ? req_continue(r, chat_start, reterr) : chat_start(r, ret, reterr);
 }

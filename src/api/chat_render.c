@@ -1,23 +1,27 @@
 #include "api/chat.h"
 
 #include <string.h>
-#include "agent/items.h"
 #include "models/registry.h"
 
 #define OBFUSCATION_STEP 16
 
-const char *chat_finish_name(enum engine_finish f)
+const char *chat_finish_name(const struct chat *c, const struct agent_outcome *out)
 {
-        return f == ENGINE_LENGTH ? "length" : "stop";
+        if (out->finish == ENGINE_LENGTH)
+                return "length";
+        if (out->calls)
+                return c->legacy ? "function_call" : "tool_calls";
+        return "stop";
 }
 
-json_t *usage_json(int prompt, int cached, int completion)
+json_t *usage_json(const struct engine_usage *u, int reasoning_tokens)
 {
-        return json_pack("{s:i, s:i, s:i, s:{s:i, s:i}, s:{s:i, s:i, s:i, s:i}}", "prompt_tokens", prompt,
-                         "completion_tokens", completion, "total_tokens", prompt + completion,
-                         "prompt_tokens_details", "cached_tokens", cached, "audio_tokens", 0,
-                         "completion_tokens_details", "reasoning_tokens", 0, "audio_tokens", 0,
-                         "accepted_prediction_tokens", 0, "rejected_prediction_tokens", 0);
+        return json_pack("{s:i, s:i, s:i, s:{s:i, s:i}, s:{s:i, s:i, s:i, s:i}}", "prompt_tokens",
+                         u->prompt_tokens, "completion_tokens", u->completion_tokens, "total_tokens",
+                         u->prompt_tokens + u->completion_tokens, "prompt_tokens_details", "cached_tokens",
+                         u->cached_tokens, "audio_tokens", 0, "completion_tokens_details", "reasoning_tokens",
+                         reasoning_tokens, "audio_tokens", 0, "accepted_prediction_tokens",
+                         u->accepted_prediction, "rejected_prediction_tokens", u->rejected_prediction);
 }
 
 json_t *obfuscation_json(size_t delta_bytes)
@@ -30,11 +34,17 @@ json_t *obfuscation_json(size_t delta_bytes)
 /* All choices share one prompt, so it counts once; what they generated adds up. */
 static json_t *total_usage(const struct chat *c)
 {
-        int completion = 0;
-        for (int i = 0; i < c->n; i++)
-                completion += agent_outcome(c->choices[i].run)->usage.completion_tokens;
-        const struct engine_usage *first = &agent_outcome(c->choices[0].run)->usage;
-        return usage_json(first->prompt_tokens, first->cached_tokens, completion);
+        struct engine_usage sum = agent_outcome(c->choices[0].run)->usage;
+        int reasoning = 0;
+        sum.completion_tokens = sum.accepted_prediction = sum.rejected_prediction = 0;
+        for (int i = 0; i < c->n; i++) {
+                const struct agent_outcome *out = agent_outcome(c->choices[i].run);
+                sum.completion_tokens += out->usage.completion_tokens;
+                sum.accepted_prediction += out->usage.accepted_prediction;
+                sum.rejected_prediction += out->usage.rejected_prediction;
+                reasoning += out->reasoning_tokens;
+        }
+        return usage_json(&sum, reasoning);
 }
 
 /* {"content":[...],"refusal":null}, or null when not asked for. */
@@ -42,17 +52,79 @@ static json_t *logprobs_json(const struct chat *c, const json_t *content)
 {
         if (!c->logprobs)
                 return json_null();
-        json_t *list = content ? json_deep_copy(content) : json_array();
-        return json_pack("{s:o, s:n}", "content", list, "refusal");
+        return json_pack("{s:O?, s:n}", "content", content, "refusal");
+}
+
+/* ---- messages ---- */
+
+static json_t *logprobs_of(const struct agent_run *run)
+{
+        json_t *all = NULL;
+        for (size_t i = 0; i < agent_items(run); i++) {
+                json_t *some = agent_item(run, i)->logprobs;
+                if (some && !all)
+                        all = json_array();
+                json_array_extend(all, some);
+        }
+        return all;
+}
+
+/* {"name":...,"arguments":...} or {"name":...,"input":...}; name NULL: only the text. */
+static json_t *spoken(const struct agent_item *item, const char *name, struct str text)
+{
+        return json_pack("{s:s*, s:o}", "name", name, item->custom ? "input" : "arguments", json_strn(text));
+}
+
+static json_t *call_json(const struct agent_item *item)
+{
+        const char *type = item->custom ? "custom" : "function";
+        return json_pack("{s:s, s:s, s:o}", "id", item->call_id, "type", type, type,
+                         spoken(item, item->name, buf_str(&item->text)));
+}
+
+static void add_calls(const struct chat *c, const struct agent_run *run, json_t *message)
+{
+        json_t *calls = json_array();
+        for (size_t i = 0; i < agent_items(run); i++) {
+                const struct agent_item *item = agent_item(run, i);
+                if (item->kind != AGENT_CALL)
+                        continue;
+                if (c->legacy)
+                        json_object_set_new(message, "function_call",
+                                            spoken(item, item->name, buf_str(&item->text)));
+                else
+                        json_array_append_new(calls, call_json(item));
+        }
+        if (!c->legacy)
+                json_object_set(message, "tool_calls", calls);
+        json_decref(calls);
+}
+
+static json_t *message_json(const struct chat *c, const struct agent_run *run)
+{
+        json_t *reasoning = agent_said(run, AGENT_REASONING), *content = agent_said(run, AGENT_MESSAGE);
+        if (!content && !agent_outcome(run)->calls)
+                content = json_string("");
+        json_t *message = json_pack("{s:s, s:o?, s:n, s:[]}", "role", "assistant", "content", content,
+                                    "refusal", "annotations");
+        if (reasoning)
+                json_object_set_new(message, "reasoning_content", reasoning);
+        if (agent_outcome(run)->calls)
+                add_calls(c, run, message);
+        return message;
 }
 
 static json_t *choice_json(const struct chat *c, const struct chat_choice *choice)
 {
-        return json_pack("{s:i, s:{s:s, s:o, s:n, s:[]}, s:o, s:s}", "index", choice->index, "message",
-                         "role", "assistant", "content", json_strn(agent_text(choice->run)), "refusal",
-                         "annotations", "logprobs", logprobs_json(c, agent_logprobs(choice->run)),
-                         "finish_reason", chat_finish_name(agent_outcome(choice->run)->finish));
+        json_t *logprobs = logprobs_of(choice->run);
+        json_t *v = json_pack("{s:i, s:o, s:o, s:s}", "index", choice->index, "message",
+                              message_json(c, choice->run), "logprobs", logprobs_json(c, logprobs),
+                              "finish_reason", chat_finish_name(c, agent_outcome(choice->run)));
+        json_decref(logprobs);
+        return v;
 }
+
+/* ---- completions and chunks ---- */
 
 json_t *chat_completion(const struct chat *c)
 {
@@ -72,18 +144,49 @@ static json_t *chunk_json(const struct chat *c, json_t *choices)
                          "service_tier", c->tier, "system_fingerprint", c->fingerprint, "choices", choices);
 }
 
-json_t *chat_chunk(const struct chat *c, int index, json_t *delta, const json_t *logprobs, const char *finish)
+json_t *chat_role_delta(const struct chat *c)
 {
-        struct str content = json_str(delta, "content");
-        bool has_content = content.n > 0;
+        return json_pack("{s:s, s:s?, s:n}", "role", "assistant", "content", c->may_call ? NULL : "",
+                         "refusal");
+}
+
+/* The first delta of a call names it, later ones only add to its text: clients join what they get. */
+static json_t *call_delta(const struct chat *c, const struct agent_event *ev)
+{
+        const struct agent_item *item = ev->item;
+        bool begins = ev->kind == AGENT_ITEM_BEGIN;
+        const char *type = item->custom ? "custom" : "function";
+        json_t *text = spoken(item, begins ? item->name : NULL, ev->text);
+        if (c->legacy)
+                return json_pack("{s:o}", "function_call", text);
+        return json_pack("{s:[{s:i, s:s*, s:s*, s:o}]}", "tool_calls", "index", item->call, "id",
+                         begins ? item->call_id : NULL, "type", begins ? type : NULL, type, text);
+}
+
+json_t *chat_delta(const struct chat *c, const struct agent_event *ev)
+{
+        bool delta = ev->kind == AGENT_DELTA;
+        if (!delta && ev->kind != AGENT_ITEM_BEGIN)
+                return NULL;
+        if (ev->item->kind == AGENT_CALL)
+                return call_delta(c, ev);
+        if (!delta)
+                return NULL;
+        const char *key = ev->item->kind == AGENT_MESSAGE ? "content" : "reasoning_content";
+        return json_pack("{s:o}", key, json_strn(ev->text));
+}
+
+json_t *chat_chunk(const struct chat *c, int index, json_t *delta, struct str text, const json_t *logprobs,
+                   const char *finish)
+{
         json_t *lp = logprobs ? logprobs_json(c, logprobs) : json_null();
         json_t *choice = json_pack("{s:i, s:o, s:o, s:s?}", "index", index, "delta", delta, "logprobs", lp,
                                    "finish_reason", finish);
         json_t *chunk = chunk_json(c, json_pack("[o]", choice));
         if (c->include_usage)
                 json_object_set_new(chunk, "usage", json_null());
-        if (c->obfuscate && has_content)
-                json_object_set_new(chunk, "obfuscation", obfuscation_json(content.n));
+        if (c->obfuscate && text.n)
+                json_object_set_new(chunk, "obfuscation", obfuscation_json(text.n));
         return chunk;
 }
 

@@ -145,6 +145,11 @@ static json_t *logprobs_json(const struct text_run *run, size_t from)
 
 /* ---- rendering ---- */
 
+static const char *finish_name(enum engine_finish f)
+{
+        return f == ENGINE_LENGTH ? "length" : "stop";
+}
+
 static json_t *choice_json(const struct text_run *run, struct str text, size_t logprobs_from,
                            const char *finish)
 {
@@ -170,16 +175,16 @@ static json_t *chunk_json(const struct completion *c, json_t *choice)
 /* Each prompt counts once; everything generated counts, also what best_of threw away. */
 static json_t *total_usage(const struct completion *c)
 {
-        int prompt = 0, cached = 0, generated = 0;
+        struct engine_usage sum = { 0 };
         for (int i = 0; i < c->n_runs; i++) {
                 const struct engine_usage *u = &c->runs[i].usage;
-                generated += u->completion_tokens;
+                sum.completion_tokens += u->completion_tokens;
                 if (i % c->best_of == 0) {
-                        prompt += u->prompt_tokens;
-                        cached += u->cached_tokens;
+                        sum.prompt_tokens += u->prompt_tokens;
+                        sum.cached_tokens += u->cached_tokens;
                 }
         }
-        return usage_json(prompt, cached, generated);
+        return usage_json(&sum, 0);
 }
 
 /* ---- events of the model ---- */
@@ -202,7 +207,7 @@ static void take_done(struct text_run *run, const struct turn_event *ev)
         snprintf(run->error, sizeof(run->error), "%s", ev->error ? ev->error : "");
         if (c->gen.stream && (run->finish == ENGINE_STOP || run->finish == ENGINE_LENGTH)) {
                 size_t end = json_array_size(run->lp_tokens);
-                json_t *last = choice_json(run, STR(""), end, chat_finish_name(run->finish));
+                json_t *last = choice_json(run, STR(""), end, finish_name(run->finish));
                 json_object_set_new(last, "logprobs", json_null());
                 stream_event(c->gen.stream, NULL, chunk_json(c, last));
         }
@@ -279,7 +284,7 @@ static json_t *whole_json(struct completion *c)
                         if (c->runs[i].index == k)
                                 json_array_append_new(choices,
                                                       choice_json(&c->runs[i], buf_str(&c->runs[i].text), 0,
-                                                                  chat_finish_name(c->runs[i].finish)));
+                                                                  finish_name(c->runs[i].finish)));
         json_t *whole = completion_json(c, choices);
         json_object_set_new(whole, "usage", total_usage(c));
         return whole;
@@ -410,7 +415,7 @@ static int start_runs(struct completion *c, struct turn_req *t, int *ret_started
                 t->sampling.seed = seed + (uint64_t)i;
                 int rc = turn_start(t, &sink, &c->runs[i].turn, &why);
                 if (rc)
-                        return params_turn_error(e, rc, t, &why, "prompt");
+                        return params_prompt_error(rc, t, &why, "prompt", e);
                 (*ret_started)++;
         }
         return 0;

@@ -10,6 +10,7 @@
 #define INVALID "invalid_request_error"
 #define SERVER "server_error"
 #define OVERLOAD_RETRY_MS 1000
+#define LOADING_RETRY_MS 2000
 
 static int fill(struct api_err *e, int status, const char *type, const char *code, const char *param,
                 const char *fmt, va_list ap)
@@ -71,9 +72,19 @@ int err_overloaded(struct api_err *e)
         return -1;
 }
 
+int err_loading(struct api_err *e)
+{
+        err_set(e, 503, SERVER, "model_loading", NULL,
+                "The model is still being loaded. Please try again in a moment.");
+        e->retry_after_ms = LOADING_RETRY_MS;
+        return -1;
+}
+
 int err_internal(struct api_err *e, int rc, const char *doing, const char *detail)
 {
-        if (rc == -EAGAIN || rc == -EBUSY)
+        if (rc == -EBUSY)
+                return err_loading(e);
+        if (rc == -EAGAIN || rc == -ECANCELED) /* cancelled: the client left, or the server stops */
                 return err_overloaded(e);
         log_error("internal_error", "%s: %s%s%s", doing, strerror(-rc), *detail ? ": " : "", detail);
         return err_set(e, rc == -ENOSPC || rc == -EROFS ? 503 : 500, SERVER, NULL, NULL,

@@ -36,6 +36,7 @@ int err_internal(struct api_err *e, int rc, const char *doing, const char *detai
 /* The same for the store: also -ENOENT of a cursor. */
 int err_store(struct api_err *e, int rc, const struct store_fault *fault);
 int err_overloaded(struct api_err *e);
+int err_loading(struct api_err *e); /* 503: the model is not ready yet */
 
 /* {"error":{message,type,param,code}}: a new object, NULL when memory is out. */
 json_t *err_json(const struct api_err *e);

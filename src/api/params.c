@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "api/api.h"
+#include "api/format.h"
 #include "base/vec.h"
 
 /* Parameters of Chat Completions in the words of Responses. */
@@ -51,12 +52,6 @@ bool param_is_empty(const json_t *v)
 bool param_is_false(const json_t *v)
 {
         return json_is_false(v);
-}
-
-bool param_is_auto(const json_t *v)
-{
-        struct str s = json_as_str(v);
-        return str_eqc(s, "auto") || str_eqc(s, "none");
 }
 
 bool param_is_in_memory(const json_t *v)
@@ -183,32 +178,38 @@ int params_sampling(struct req *r, struct turn_req *t, struct api_err *reterr)
                 .seed = (uint64_t)json_integer_value(seed),
         };
         t->priority = !strcmp(tier, "flex") ? -1 : !strcmp(tier, "priority") ? 1 : 0;
+        t->owner = str_hash(str_c(req_project(r)));
         t->fail_after = r->fail_after;
+        t->cancel = req_gone;
+        t->cancel_ctx = r;
         if (read_bias(r, t, reterr))
                 return -1;
         return read_stop(r, t, reterr);
 }
 
-int params_turn_error(struct api_err *reterr, int rc, const struct turn_req *t, const struct turn_err *why,
-                      const char *param)
+static int no_chat_format(const struct turn_req *t, struct api_err *reterr)
 {
-        if (rc == -E2BIG && !strcmp(param, "input"))
-                return err_invalid(reterr, "context_length_exceeded", param,
-                                   "Your input exceeds the context window of this model. Please adjust your "
-                                   "input and try "
-                                   "again. (It has %zu tokens; the limit is %d.)",
-                                   why->prompt_tokens, t->model->n_ctx);
+        return err_invalid(
+                reterr, "unsupported_value", "model",
+                "The model '%s' has no chat format. Use it with /v1/completions or /v1/embeddings.",
+                t->model->id);
+}
+
+static int too_long(const struct turn_req *t, const struct turn_err *why, const char *param,
+                    struct api_err *reterr)
+{
+        return err_invalid(
+                reterr, "context_length_exceeded", param,
+                "This model's maximum context length is %d tokens. However, your messages resulted "
+                "in %zu tokens. Please reduce the length of the messages.",
+                t->model->n_ctx, why->prompt_tokens);
+}
+
+int params_prompt_error(int rc, const struct turn_req *t, const struct turn_err *why, const char *param,
+                        struct api_err *reterr)
+{
         if (rc == -E2BIG)
-                return err_invalid(reterr, "context_length_exceeded", param,
-                                   "This model's maximum context length is %d tokens. However, your messages "
-                                   "resulted in "
-                                   "%zu tokens. Please reduce the length of the messages.",
-                                   t->model->n_ctx, why->prompt_tokens);
-        if (rc == -ENOTSUP)
-                return err_invalid(
-                        reterr, "unsupported_value", "model",
-                        "The model '%s' has no chat format. Use it with /v1/completions or /v1/embeddings.",
-                        t->model->id);
+                return too_long(t, why, param, reterr);
         if (rc == -EINVAL)
                 return err_invalid(
                         reterr, "invalid_value", param,
@@ -216,6 +217,29 @@ int params_turn_error(struct api_err *reterr, int rc, const struct turn_req *t, 
                         "token id must be in the model's vocabulary.",
                         param);
         return err_internal(reterr, rc, "turn", "");
+}
+
+int params_turn_error(const struct req *r, enum dialect d, int rc, const struct turn_req *t,
+                      const struct turn_err *why, struct api_err *reterr)
+{
+        const char *param = d == DIALECT_CHAT ? "messages" : "input";
+        bool request = rc == -EINVAL || rc == -E2BIG;
+        if (request && why->field == TURN_ERR_TOOL)
+                return tools_error(r, d, t, why, reterr);
+        if (request && why->field == TURN_ERR_SCHEMA)
+                return format_error(r, d, why, reterr);
+        if (request && why->field == TURN_ERR_MESSAGES)
+                return err_invalid(reterr, "invalid_value", param,
+                                   "Invalid '%s': the model's chat template refuses them: %s", param,
+                                   why->msg);
+        if (rc == -E2BIG && d == DIALECT_RESPONSES)
+                return err_invalid(reterr, "context_length_exceeded", param,
+                                   "Your input exceeds the context window of this model. Please adjust your "
+                                   "input and try again. (It has %zu tokens; the limit is %d.)",
+                                   why->prompt_tokens, t->model->n_ctx);
+        if (rc == -ENOTSUP)
+                return no_chat_format(t, reterr);
+        return params_prompt_error(rc, t, why, param, reterr);
 }
 
 const char *params_fingerprint(struct arena *a, const struct model *m)

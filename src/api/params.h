@@ -4,6 +4,7 @@
 #define CAIRN_API_PARAMS_H
 
 #include "api/req.h"
+#include "api/tools.h"
 #include "models/registry.h"
 #include "models/turn.h"
 
@@ -24,13 +25,12 @@ struct param_rule {
 int params_refuse(struct req *r, const struct param_rule *rules, struct api_err *reterr);
 bool param_is_empty(const json_t *v); /* [], {} or "" */
 bool param_is_false(const json_t *v);
-bool param_is_auto(const json_t *v);      /* "auto" or "none" */
 bool param_is_in_memory(const json_t *v); /* the retention of prompts that there is */
 /* 400 for stream_options without stream. */
 int params_stream_options(struct req *r, struct api_err *reterr);
 
-/* temperature, top_p, top_k, min_p, the penalties, logit_bias, seed, stop, service_tier. t->model is set.
- * What t points to lies in the request's arena. */
+/* temperature, top_p, top_k, min_p, the penalties, logit_bias, seed, stop, service_tier; and whose request it
+ * is. t->model is set. What t points to lies in the request's arena. */
 int params_sampling(struct req *r, struct turn_req *t, struct api_err *reterr);
 /* A bound of tokens in the body; dflt without it. */
 int params_limit(const struct req *r, const char *name, int dflt);
@@ -39,9 +39,12 @@ const char *params_tier(struct req *r);
 /* Appends a list of token ids; 400 for one outside the vocabulary, naming `param`. */
 int params_token_ids(const struct model *m, const json_t *list, const char *param, struct engine_tokens *out,
                      struct api_err *reterr);
-/* The 4xx or 5xx of a turn that could not start. `param` names the prompt's field. */
-int params_turn_error(struct api_err *reterr, int rc, const struct turn_req *t, const struct turn_err *why,
-                      const char *param);
+/* The 4xx or 5xx of a turn over messages that could not start. */
+int params_turn_error(const struct req *r, enum dialect d, int rc, const struct turn_req *t,
+                      const struct turn_err *why, struct api_err *reterr);
+/* The same for a turn over a prompt without messages, which `param` names. */
+int params_prompt_error(int rc, const struct turn_req *t, const struct turn_err *why, const char *param,
+                        struct api_err *reterr);
 /* "fp_" and a hash of the model's file identity: equal for equal weights and configuration. */
 const char *params_fingerprint(struct arena *a, const struct model *m);
 #endif

@@ -171,6 +171,16 @@ static int parse_body(struct req *r, struct api_err *e)
 
 /* ---- the handler ---- */
 
+/* Answers with what a handler returned, and drops the handler's reference. */
+static void conclude(struct req *r, int rc, struct reply *reply, const struct api_err *e)
+{
+        if (rc < 0)
+                req_fail(r, e);
+        else if (rc == 0)
+                req_reply(r, reply);
+        req_unref(r);
+}
+
 static void run_handler(void *arg)
 {
         struct req *r = arg;
@@ -182,11 +192,27 @@ static void run_handler(void *arg)
                 rc = parse_body(r, &e);
         if (rc == 0)
                 rc = r->route->handler(r, &reply, &e);
-        if (rc < 0)
-                req_fail(r, &e);
-        else if (rc == 0)
-                req_reply(r, &reply);
+        conclude(r, rc, &reply, &e);
+}
+
+static void run_next(void *arg)
+{
+        struct req *r = arg;
+        struct api_err e = { 0 };
+        struct reply reply = { 0 };
+        mem_take_failure();
+        int rc = r->next(r, &reply, &e);
+        conclude(r, rc, &reply, &e);
+}
+
+int req_continue(struct req *r, handler_fn *fn, struct api_err *reterr)
+{
+        r->next = fn;
+        req_ref(r); /* the next handler's */
+        if (pool_submit(r->api->slow, run_next, r) == 0)
+                return REPLY_LATER;
         req_unref(r);
+        return err_overloaded(reterr);
 }
 
 /* ---- callbacks of the server ---- */

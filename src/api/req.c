@@ -47,6 +47,15 @@ void req_on_abort(struct req *r, void (*fn)(void *), void *ctx)
         pthread_mutex_unlock(&r->_lock);
 }
 
+bool req_gone(void *ctx)
+{
+        struct req *r = ctx;
+        pthread_mutex_lock(&r->_lock);
+        bool gone = r->_aborted;
+        pthread_mutex_unlock(&r->_lock);
+        return gone;
+}
+
 void req_violation(struct req *r, const char *where, const struct schema_err *why)
 {
         atomic_fetch_add(&r->api->metrics.violations, 1);

@@ -46,6 +46,7 @@ struct req {
         struct principal who;
         json_t *query, *body; /* validated; never NULL in a handler */
         char id[ID_MAX];      /* x-request-id */
+        handler_fn *next;     /* of req_continue */
         int fail_after;       /* CAIRN_FAULTS builds: see turn_req.fail_after */
         bool check;           /* replies and events are checked against the contract */
         int64_t start_us;     /* monotonic */
@@ -75,6 +76,12 @@ const char *req_project(const struct req *r);
 /* fn(ctx) runs, once and under a lock, when the client is gone; at once when it is already. NULL withdraws
  * it: afterwards it does not run and is not running. */
 void req_on_abort(struct req *r, void (*fn)(void *), void *ctx);
+
+/* Goes on with the request in `fn` on a slow thread: for what a handler finds to take long. Gives what the
+ * handler has to return; it may not touch the request afterwards. */
+int req_continue(struct req *r, handler_fn *fn, struct api_err *reterr);
+/* Whether the client is gone; takes a struct req, any thread. */
+bool req_gone(void *r);
 
 /* Give the reply, from any thread; both consume what is owned. */
 void req_reply(struct req *r, struct reply *reply);

@@ -10,27 +10,31 @@ struct response {
         struct gen gen; /* first: a response is a gen; commits: it is stored */
         const struct model *model;
         struct agent_run *run; /* NULL until started */
-        char id[ID_MAX], message_id[ID_MAX];
+        char id[ID_MAX];
         int64_t created;
         int64_t sequence; /* number of the next event; one producer at a time */
         bool started;     /* it is in the store, in progress */
         bool obfuscate;
-        json_t *input; /* items of this request; of the request's arena */
-        json_t *made;  /* ids among them that were made here */
+        bool summary;   /* reasoning is shown as its summary */
+        bool sealed;    /* and comes with encrypted_content */
+        json_t *input;  /* items of this request; of the request's arena */
+        json_t *made;   /* ids among them that were made here */
+        json_t *output; /* finished items; the model's thread adds to it until the run is done */
 };
 
 /* ---- response_render.c ---- */
 
-/* The response object, every key present. status NULL: from the run's outcome. `message` is the output item,
- * consumed; NULL: output is []. New object. */
-json_t *response_object(const struct response *p, const char *status, json_t *message);
-/* The output message in its final state. */
-json_t *response_message(const struct response *p);
+/* The response object, every key present. status NULL: from the run's outcome. With `output` it has the
+ * finished items. New object. */
+json_t *response_object(const struct response *p, const char *status, bool output);
+/* An item in its final state, added to p->output: borrowed; NULL when memory is out. */
+json_t *response_add_item(struct response *p, const struct agent_item *item);
 
 /* ---- response_events.c: each sends events in the order clients demand; false asks for a pause ---- */
 
 void response_send_opening(struct response *p); /* created, in_progress */
-bool response_send(struct response *p, const struct agent_event *ev);
+/* ended: the finished item of AGENT_ITEM_END. */
+bool response_send(struct response *p, const struct agent_event *ev, json_t *ended);
 /* completed or incomplete with the full object (consumed), or failed. Ends the stream. */
 void response_send_closing(struct response *p, json_t *object);
 

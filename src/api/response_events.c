@@ -1,5 +1,6 @@
 #include "api/response.h"
 
+#include <stdio.h>
 #include "agent/items.h"
 #include "api/chat.h"
 
@@ -12,62 +13,125 @@ static bool send(struct response *p, const char *type, json_t *fields)
         return stream_event(p->gen.stream, type, event);
 }
 
-/* Fields that place an event in the output: {item_id, output_index, content_index}. */
-static json_t *at_part(const struct response *p)
-{
-        return json_pack("{s:s, s:i, s:i}", "item_id", p->message_id, "output_index", 0, "content_index", 0);
-}
-
 void response_send_opening(struct response *p)
 {
-        send(p, "response.created", json_pack("{s:o}", "response", response_object(p, "in_progress", NULL)));
-        send(p, "response.in_progress",
-             json_pack("{s:o}", "response", response_object(p, "in_progress", NULL)));
+        static const char *const types[] = { "response.created", "response.in_progress" };
+        for (int i = 0; i < 2; i++)
+                send(p, types[i], json_pack("{s:o}", "response", response_object(p, "in_progress", false)));
 }
 
-static bool send_begin(struct response *p)
+/* ---- items ----
+ *
+ * An item is announced; its text comes in deltas and once more whole; then the item comes whole. Reasoning
+ * and messages have the text in a part, which is announced and closed around it. */
+
+/* How the text of an item travels. */
+struct channel {
+        const char *delta, *done; /* event types */
+        const char *text;         /* the field of `done` that has it */
+        const char *index;        /* the field that numbers the part; NULL: the text is in no part */
+        const char *part_added, *part_done;
+};
+
+static const struct channel channels[] = {
+        { "response.output_text.delta", "response.output_text.done", "text", "content_index",
+          "response.content_part.added", "response.content_part.done" },
+        { "response.reasoning_text.delta", "response.reasoning_text.done", "text", "content_index",
+          "response.content_part.added", "response.content_part.done" },
+        { "response.reasoning_summary_text.delta", "response.reasoning_summary_text.done", "text",
+          "summary_index", "response.reasoning_summary_part.added", "response.reasoning_summary_part.done" },
+        { "response.function_call_arguments.delta", "response.function_call_arguments.done", "arguments",
+          NULL, NULL, NULL },
+        { "response.custom_tool_call_input.delta", "response.custom_tool_call_input.done", "input", NULL,
+          NULL, NULL },
+};
+
+static const struct channel *channel_of(const struct response *p, const struct agent_item *item)
 {
-        send(p, "response.output_item.added",
-             json_pack("{s:i, s:{s:s, s:s, s:s, s:s, s:[]}}", "output_index", 0, "item", "id", p->message_id,
-                       "type", "message", "status", "in_progress", "role", "assistant", "content"));
-        json_t *fields = at_part(p);
-        json_object_set_new(fields, "part", item_text_part(STR(""), NULL));
-        return send(p, "response.content_part.added", fields);
+        switch (item->kind) {
+        case AGENT_MESSAGE:
+                return &channels[0];
+        case AGENT_REASONING:
+                return &channels[p->summary ? 2 : 1];
+        case AGENT_CALL:
+                break;
+        }
+        return &channels[item->custom ? 4 : 3];
+}
+
+/* Fields that place an event in the output. */
+static json_t *place(const struct agent_item *item, const struct channel *ch)
+{
+        json_t *v = json_pack("{s:s, s:i}", "item_id", item->id, "output_index", item->index);
+        if (ch->index)
+                json_object_set_new(v, ch->index, json_integer(0));
+        return v;
+}
+
+/* The part of an item that holds `text`. */
+static json_t *part(const struct response *p, const struct agent_item *item, struct str text,
+                    const json_t *logprobs)
+{
+        if (item->kind == AGENT_MESSAGE)
+                return item_text_part(text, logprobs);
+        return p->summary ? item_summary_part(text) : item_reasoning_part(text);
+}
+
+static bool send_begin(struct response *p, const struct agent_item *item)
+{
+        const struct channel *ch = channel_of(p, item);
+        bool more = send(p, "response.output_item.added",
+                         json_pack("{s:i, s:o}", "output_index", item->index, "item", item_begun(item)));
+        if (!ch->part_added)
+                return more;
+        json_t *fields = place(item, ch);
+        json_object_set_new(fields, "part", part(p, item, STR(""), NULL));
+        return send(p, ch->part_added, fields);
 }
 
 static bool send_delta(struct response *p, const struct agent_event *ev)
 {
-        json_t *fields = at_part(p);
+        const struct channel *ch = channel_of(p, ev->item);
+        json_t *fields = place(ev->item, ch);
         json_object_set_new(fields, "delta", json_strn(ev->text));
-        json_object_set_new(fields, "logprobs", ev->logprobs ? json_incref(ev->logprobs) : json_array());
+        if (ev->item->kind == AGENT_MESSAGE)
+                json_object_set_new(fields, "logprobs",
+                                    ev->logprobs ? json_incref(ev->logprobs) : json_array());
         if (p->obfuscate)
                 json_object_set_new(fields, "obfuscation", obfuscation_json(ev->text.n));
-        return send(p, "response.output_text.delta", fields);
+        return send(p, ch->delta, fields);
 }
 
-static bool send_end(struct response *p)
+static bool send_end(struct response *p, const struct agent_item *item, json_t *ended)
 {
-        const json_t *logprobs = agent_logprobs(p->run);
-        json_t *fields = at_part(p);
-        json_object_set_new(fields, "text", json_strn(agent_text(p->run)));
-        json_object_set_new(fields, "logprobs", logprobs ? json_deep_copy(logprobs) : json_array());
-        send(p, "response.output_text.done", fields);
-        fields = at_part(p);
-        json_object_set_new(fields, "part", item_text_part(agent_text(p->run), logprobs));
-        send(p, "response.content_part.done", fields);
+        const struct channel *ch = channel_of(p, item);
+        struct str text = buf_str(&item->text);
+        json_t *fields = place(item, ch);
+        json_object_set_new(fields, ch->text, json_strn(text));
+        if (item->kind == AGENT_MESSAGE)
+                json_object_set_new(fields, "logprobs",
+                                    item->logprobs ? json_deep_copy(item->logprobs) : json_array());
+        if (item->kind == AGENT_CALL && !item->custom)
+                json_object_set_new(fields, "name", json_string(item->name));
+        send(p, ch->done, fields);
+        if (ch->part_done) {
+                fields = place(item, ch);
+                json_object_set_new(fields, "part", part(p, item, text, item->logprobs));
+                send(p, ch->part_done, fields);
+        }
         return send(p, "response.output_item.done",
-                    json_pack("{s:i, s:o}", "output_index", 0, "item", response_message(p)));
+                    json_pack("{s:i, s:O}", "output_index", item->index, "item", ended));
 }
 
-bool response_send(struct response *p, const struct agent_event *ev)
+bool response_send(struct response *p, const struct agent_event *ev, json_t *ended)
 {
         switch (ev->kind) {
-        case AGENT_MESSAGE_BEGIN:
-                return send_begin(p);
-        case AGENT_TEXT:
+        case AGENT_ITEM_BEGIN:
+                return send_begin(p, ev->item);
+        case AGENT_DELTA:
                 return send_delta(p, ev);
-        case AGENT_MESSAGE_END:
-                return send_end(p);
+        case AGENT_ITEM_END:
+                return send_end(p, ev->item, ended);
         case AGENT_DONE:
                 break;
         }

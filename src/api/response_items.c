@@ -11,6 +11,7 @@
 #include "api/page.h"
 #include "api/resources.h"
 #include "api/stored.h"
+#include "base/mem.h"
 #include "store/store.h"
 
 #define CHAIN_MAX 10000 /* responses behind one another */
@@ -48,6 +49,26 @@ static json_t *find_item(void *ctx, const char *id, size_t index, struct schema_
         else
                 err_store(l->err, rc, &fault);
         return NULL;
+}
+
+/* What a client kept for us: only the project that it was sealed for may send it. */
+static json_t *unseal(void *ctx, struct str sealed, size_t index, struct schema_err *reterr)
+{
+        struct lookup *l = ctx;
+        char *text;
+        size_t n;
+        int rc = account_unseal(l->r->api->account, str_c(req_project(l->r)), sealed, &text, &n);
+        json_t *v = rc ? NULL : json_strn((struct str){ text, n });
+        mem_free(text);
+        if (rc == -EINVAL) {
+                char param[64];
+                snprintf(param, sizeof(param), "input[%zu].encrypted_content", index);
+                item_refuse(reterr, "invalid_encrypted_content", param,
+                            "The encrypted content of '%s' could not be verified: it was not made by this "
+                            "server for this project, or it was changed.",
+                            param);
+        }
+        return v;
 }
 
 /* ---- the chain ---- */
@@ -128,7 +149,7 @@ int response_gather(struct req *r, struct conversation_items *ret, struct api_er
                 return -1;
         struct schema_err why;
         struct lookup lookup = { r, reterr, false };
-        struct item_source source = { find_item, &lookup };
+        struct item_source source = { find_item, unseal, &lookup };
         int rc = input ? items_from_input(input, &source, ret->all, ret->input, ret->made, &why) : 0;
         if (lookup.failed)
                 return -1;

@@ -2,8 +2,11 @@
 
 #include <string.h>
 #include "agent/items.h"
+#include "api/api.h"
+#include "api/format.h"
 #include "api/params.h"
 #include "base/clock.h"
+#include "base/mem.h"
 #include "models/registry.h"
 
 static const char *final_status(const struct response *p)
@@ -20,19 +23,25 @@ static const char *final_status(const struct response *p)
         }
 }
 
-json_t *response_message(const struct response *p)
+json_t *response_add_item(struct response *p, const struct agent_item *item)
 {
-        bool whole = agent_outcome(p->run)->finish == ENGINE_STOP;
-        return item_message(p->message_id, whole ? "completed" : "incomplete", agent_text(p->run),
-                            agent_logprobs(p->run));
+        struct req *r = p->gen.r;
+        char *sealed = NULL;
+        if (item->kind == AGENT_REASONING && p->sealed && item->text.n &&
+            account_seal(r->api->account, str_c(req_project(r)), buf_str(&item->text), &sealed))
+                return NULL;
+        json_t *v = item_ended(item, &(struct item_form){ .summary = p->summary, .sealed = sealed });
+        mem_free(sealed);
+        return json_array_append_new(p->output, v) ? NULL : v;
 }
 
-static json_t *usage(const struct engine_usage *u)
+static json_t *usage(const struct agent_outcome *out)
 {
+        const struct engine_usage *u = &out->usage;
         return json_pack("{s:i, s:{s:i, s:i}, s:i, s:{s:i}, s:i}", "input_tokens", u->prompt_tokens,
                          "input_tokens_details", "cached_tokens", u->cached_tokens, "cache_write_tokens", 0,
                          "output_tokens", u->completion_tokens, "output_tokens_details", "reasoning_tokens",
-                         0, "total_tokens", u->prompt_tokens + u->completion_tokens);
+                         out->reasoning_tokens, "total_tokens", u->prompt_tokens + u->completion_tokens);
 }
 
 /* The request's value as it was given, or the default (JSON text). */
@@ -42,11 +51,12 @@ static void echo(json_t *object, const json_t *body, const char *name, const cha
         json_object_set_new(object, name, v ? json_incref(v) : json_loads(dflt, JSON_DECODE_ANY, NULL));
 }
 
-/* {"format": {"type":"text"}, "verbosity": "medium"} with what the request says. */
+/* {"format": {"type":"text"}, "verbosity": "medium"}, with what the request says. */
 static json_t *text_settings(const json_t *body)
 {
-        return json_pack("{s:{s:s}, s:s}", "format", "type", "text", "verbosity",
-                         json_cstr(json_get(body, "text"), "verbosity", "medium"));
+        const json_t *text = json_get(body, "text");
+        return json_pack("{s:o, s:s}", "format", format_echo(text), "verbosity",
+                         json_cstr(text, "verbosity", "medium"));
 }
 
 static json_t *reasoning_settings(const json_t *body)
@@ -72,7 +82,6 @@ static void add_settings(const struct response *p, json_t *o)
                 { "store", "true" },
                 { "temperature", "1.0" },
                 { "tool_choice", "\"auto\"" },
-                { "tools", "[]" },
                 { "top_logprobs", "0" },
                 { "top_p", "1.0" },
                 { "truncation", "\"disabled\"" },
@@ -86,11 +95,12 @@ static void add_settings(const struct response *p, json_t *o)
         json_object_set_new(o, "background", json_false());
         json_object_set_new(o, "conversation", json_null());
         json_object_set_new(o, "prompt", json_null());
+        json_object_set_new(o, "tools", tools_echo(json_get(p->gen.r->body, "tools")));
         json_object_set_new(o, "text", text_settings(p->gen.r->body));
         json_object_set_new(o, "reasoning", reasoning_settings(p->gen.r->body));
 }
 
-json_t *response_object(const struct response *p, const char *status, json_t *message)
+json_t *response_object(const struct response *p, const char *status, bool output)
 {
         const struct agent_outcome *out = status ? NULL : agent_outcome(p->run);
         const char *final = status ? status : final_status(p);
@@ -98,7 +108,7 @@ json_t *response_object(const struct response *p, const char *status, json_t *me
         bool incomplete = !strcmp(final, "incomplete");
         json_t *o = json_pack("{s:s, s:s, s:I, s:s, s:s, s:o}", "id", p->id, "object", "response",
                               "created_at", (json_int_t)p->created, "status", final, "model", p->model->id,
-                              "output", message ? json_pack("[o]", message) : json_array());
+                              "output", output ? json_copy(p->output) : json_array());
         json_object_set_new(o, "completed_at", whole ? json_integer(clock_unix()) : json_null());
         json_object_set_new(
                 o, "error",
@@ -107,7 +117,7 @@ json_t *response_object(const struct response *p, const char *status, json_t *me
                        : json_null());
         json_object_set_new(o, "incomplete_details",
                             incomplete ? json_pack("{s:s}", "reason", "max_output_tokens") : json_null());
-        json_object_set_new(o, "usage", out && (whole || incomplete) ? usage(&out->usage) : json_null());
+        json_object_set_new(o, "usage", out && (whole || incomplete) ? usage(out) : json_null());
         json_object_set_new(o, "service_tier", json_string(out ? params_tier(p->gen.r) : "auto"));
         add_settings(p, o);
         return o;

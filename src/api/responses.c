@@ -5,7 +5,9 @@
 #include <errno.h>
 #include <string.h>
 #include "agent/items.h"
+#include "agent/messages.h"
 #include "api/api.h"
+#include "api/format.h"
 #include "api/handlers.h"
 #include "api/params.h"
 #include "api/stored.h"
@@ -13,6 +15,7 @@
 #include "base/mem.h"
 
 #define INCLUDE_LOGPROBS "message.output_text.logprobs"
+#define INCLUDE_SEALED "reasoning.encrypted_content"
 
 /* ---- life of a response ---- */
 
@@ -20,6 +23,7 @@ static void response_free(struct gen *g)
 {
         struct response *p = (struct response *)g;
         agent_unref(p->run);
+        json_decref(p->output);
         mem_free(p);
 }
 
@@ -42,8 +46,9 @@ static json_t *document(const struct response *p, json_t *object)
         return json_pack("{s:O, s:O}", "object", object, "input", p->input);
 }
 
-/* The items of this request that its reader may reference: of the input those whose id was made here. */
-static json_t *referable(const struct response *p, json_t *message)
+/* The items that the reader of the response may reference: of its input those whose id was made here, and its
+ * output. */
+static json_t *referable(const struct response *p)
 {
         json_t *items = json_array(), *item;
         size_t i, made = 0;
@@ -55,19 +60,14 @@ static json_t *referable(const struct response *p, json_t *message)
                 json_array_append(items, item);
                 made++;
         }
-        if (message)
-                json_array_append(items, message);
+        json_array_extend(items, p->output);
         return items;
 }
 
 /* Commits the final state; streamed ones have been in the store since their start. */
-static int commit(struct response *p, json_t *object, json_t *message, struct api_err *e)
+static int commit(struct response *p, json_t *object, struct api_err *e)
 {
-        json_t *items;
-        if (!p->gen.stream)
-                items = referable(p, message);
-        else
-                items = message ? json_pack("[O]", message) : json_array();
+        json_t *items = p->gen.stream ? json_incref(json_object_get(object, "output")) : referable(p);
         int rc = stored_put_response(p->gen.r, p->id, p->created,
                                      p->gen.stream ? STORED_FINISHED : STORED_WHOLE, document(p, object),
                                      items, e);
@@ -88,17 +88,15 @@ static void response_finish(struct gen *g)
         struct response *p = (struct response *)g;
         struct api_err e = { 0 }, not_stored;
         int rc = failure(p, &e);
-        json_t *message = rc ? NULL : response_message(p);
-        json_t *object = response_object(p, NULL, json_incref(message));
+        json_t *object = response_object(p, NULL, rc == 0);
         bool keep = g->commits && (rc == 0 || g->stream);
-        if (keep && commit(p, object, message, &not_stored)) {
+        if (keep && commit(p, object, &not_stored)) {
                 e = not_stored;
                 rc = -1;
         }
-        json_decref(message);
         if (g->stream && rc) {
                 json_decref(object);
-                object = response_object(p, "failed", NULL);
+                object = response_object(p, "failed", false);
         }
         if (g->stream) {
                 response_send_closing(p, object);
@@ -116,7 +114,8 @@ static bool on_event(void *ctx, struct agent_run *run, const struct agent_event 
 {
         struct response *p = ctx;
         (void)run;
-        bool more = p->gen.stream ? response_send(p, ev) : true;
+        json_t *ended = ev->kind == AGENT_ITEM_END ? response_add_item(p, ev->item) : NULL;
+        bool more = p->gen.stream ? response_send(p, ev, ended) : true;
         if (ev->kind == AGENT_DONE)
                 gen_done(&p->gen, 1);
         return more;
@@ -124,18 +123,10 @@ static bool on_event(void *ctx, struct agent_run *run, const struct agent_event 
 
 /* ---- the start ---- */
 
-static bool only_text_format(const json_t *text)
-{
-        const json_t *format = json_get(text, "format");
-        return !format || str_eqc(json_str(format, "type"), "text");
-}
-
 static const struct param_rule refused[] = {
         { "background", param_is_false },
         { "conversation", NULL },
         { "prompt", NULL },
-        { "tools", param_is_empty },
-        { "tool_choice", param_is_auto },
         { "context_management", NULL },
         { "moderation", NULL },
         { "prompt_cache_retention", param_is_in_memory },
@@ -152,41 +143,46 @@ static int check_combinations(struct req *r, struct api_err *e)
                                    "Mutually exclusive parameters: 'previous_response_id' and "
                                    "'conversation'. Ensure you "
                                    "are only providing one of them.");
-        if (!only_text_format(json_get(b, "text")))
-                return err_unsupported(e, "text.format");
         return params_stream_options(r, e);
 }
 
-static bool wants_logprobs(const struct req *r)
+static bool includes(const struct req *r, const char *what)
 {
         size_t i;
         json_t *v;
-        json_array_foreach(json_get(r->body, "include"), i,
-                           v) if (str_eqc(json_as_str(v), INCLUDE_LOGPROBS)) return true;
+        json_array_foreach(json_get(r->body, "include"), i, v) if (str_eqc(json_as_str(v), what)) return true;
         return false;
 }
 
-/* The turn that the body asks for, over the gathered items. */
+/* The turn that the body asks for, over the gathered items. t->model is set. */
 static int read_turn(struct req *r, const json_t *items, struct turn_req *t, struct api_err *e)
 {
-        json_t *messages;
-        if (params_sampling(r, t, e))
-                return -1;
-        int rc = items_to_messages(r->arena, json_str(r->body, "instructions"), items, &messages);
+        struct schema_err why;
+        int rc = items_check_calls(items, &why);
         if (rc)
-                return err_internal(e, rc, "messages", "");
-        t->messages = messages;
+                return rc == -EINVAL ? err_schema(e, &why) : err_internal(e, rc, "calls", "");
+        t->messages = json_keep(r->arena, messages_from_items(json_str(r->body, "instructions"), items));
+        if (!t->messages)
+                return err_internal(e, -ENOMEM, "messages", "");
         t->max_tokens = params_limit(r, "max_output_tokens", -1);
-        t->logprobs = wants_logprobs(r) ? (int)json_int(r->body, "top_logprobs", 0) : -1;
-        return 0;
+        t->logprobs = includes(r, INCLUDE_LOGPROBS) ? (int)json_int(r->body, "top_logprobs", 0) : -1;
+        t->keep = json_flag(r->body, "store", true);
+        format_effort(r, DIALECT_RESPONSES, t);
+        if (params_sampling(r, t, e) || tools_read(r, DIALECT_RESPONSES, t, e))
+                return -1;
+        return format_read(r, DIALECT_RESPONSES, t, e);
 }
 
 static struct response *response_new(struct req *r, const struct model *m,
                                      const struct conversation_items *items)
 {
         struct response *p = mem_calloc(1, sizeof(*p));
-        if (!p)
+        json_t *output = json_array(), *reasoning = json_get(r->body, "reasoning");
+        if (!p || !output) {
+                mem_free(p);
+                json_decref(output);
                 return NULL;
+        }
         gen_init(&p->gen, &response_ops, r, 1);
         p->gen.commits = json_flag(r->body, "store", true);
         p->model = m;
@@ -194,8 +190,10 @@ static struct response *response_new(struct req *r, const struct model *m,
         p->obfuscate = json_flag(json_get(r->body, "stream_options"), "include_obfuscation", true);
         p->input = items->input;
         p->made = items->made;
+        p->output = output;
+        p->summary = json_get(reasoning, "summary") || json_get(reasoning, "generate_summary");
+        p->sealed = includes(r, INCLUDE_SEALED);
         id_hex(p->id, "resp_", 48);
-        id_hex(p->message_id, "msg_", 48);
         return p;
 }
 
@@ -205,10 +203,11 @@ static int open_stream(struct response *p, const struct turn_req *t, bool trunca
 {
         struct turn_err why;
         long prompt = truncate ? 0 : turn_count(t, &why);
-        if (prompt >= t->model->n_ctx)
-                return params_turn_error(e, -E2BIG, t, &why, "input");
+        if (prompt < 0 || prompt >= t->model->n_ctx)
+                return params_turn_error(p->gen.r, DIALECT_RESPONSES, prompt < 0 ? (int)prompt : -E2BIG, t,
+                                         &why, e);
         if (p->gen.commits) {
-                json_t *items = referable(p, NULL), *object = response_object(p, "in_progress", NULL);
+                json_t *items = referable(p), *object = response_object(p, "in_progress", false);
                 int rc = stored_put_response(p->gen.r, p->id, p->created, STORED_STARTED, document(p, object),
                                              items, e);
                 json_decref(object);
@@ -234,7 +233,7 @@ static int start(struct response *p, const struct turn_req *t, struct reply *ret
         if (rc == 0) {
                 rc = agent_start(&run, &sink, &p->run, &why);
                 if (rc)
-                        params_turn_error(e, rc, t, &why, "input");
+                        params_turn_error(p->gen.r, DIALECT_RESPONSES, rc, t, &why, e);
         }
         if (rc) {
                 if (p->started) /* nobody was told of it */
@@ -244,42 +243,45 @@ static int start(struct response *p, const struct turn_req *t, struct reply *ret
         return gen_started(&p->gen, rc);
 }
 
-int response_create(struct req *r, struct reply *ret, struct api_err *reterr)
+/* What both operations read of the body. */
+static int read_request(struct req *r, struct conversation_items *items, struct turn_req *t,
+                        struct api_err *reterr)
 {
-        const struct model *m;
-        struct conversation_items items;
         if (check_combinations(r, reterr) || params_refuse(r, refused, reterr) ||
-            params_model(r, &m, reterr) || response_gather(r, &items, reterr))
+            params_model(r, &t->model, reterr) || response_gather(r, items, reterr))
                 return -1;
-        struct turn_req t = { .model = m };
-        if (read_turn(r, items.all, &t, reterr))
+        return read_turn(r, items->all, t, reterr);
+}
+
+static int response_start(struct req *r, struct reply *ret, struct api_err *reterr)
+{
+        struct conversation_items items;
+        struct turn_req t = { 0 };
+        if (read_request(r, &items, &t, reterr))
                 return -1;
-        struct response *p = response_new(r, m, &items);
+        struct response *p = response_new(r, t.model, &items);
         if (!p)
                 return err_internal(reterr, -ENOMEM, "response", "");
         return start(p, &t, ret, reterr);
+}
+
+int response_create(struct req *r, struct reply *ret, struct api_err *reterr)
+{
+        return format_compiles(r) ? req_continue(r, response_start, reterr) : response_start(r, ret, reterr);
 }
 
 /* ---- POST /responses/input_tokens ---- */
 
 int response_input_tokens(struct req *r, struct reply *ret, struct api_err *reterr)
 {
-        const struct model *m;
         struct conversation_items items;
         struct turn_req t = { 0 };
-        struct turn_err why;
-        json_t *messages;
-        if (check_combinations(r, reterr) || params_refuse(r, refused, reterr) ||
-            params_model(r, &m, reterr) || response_gather(r, &items, reterr))
+        struct turn_err why = { 0 };
+        if (read_request(r, &items, &t, reterr))
                 return -1;
-        int rc = items_to_messages(r->arena, json_str(r->body, "instructions"), items.all, &messages);
-        if (rc)
-                return err_internal(reterr, rc, "messages", "");
-        t.model = m;
-        t.messages = messages;
         long count = turn_count(&t, &why);
         if (count < 0)
-                return params_turn_error(reterr, (int)count, &t, &why, "input");
+                return params_turn_error(r, DIALECT_RESPONSES, (int)count, &t, &why, reterr);
         ret->json =
                 json_pack("{s:s, s:I}", "object", "response.input_tokens", "input_tokens", (json_int_t)count);
         return 0;

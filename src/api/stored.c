@@ -210,9 +210,10 @@ static json_t *listed_message(const char *completion, size_t index, const json_t
         json_t *content = json_get(message, "content"), *name = json_get(message, "name");
         snprintf(id, sizeof(id), "%s-%zu", completion, index);
         bool parts = json_is_array(content);
-        return json_pack("{s:s, s:s, s:O?, s:O?, s:O?, s:n}", "id", id, "role",
+        return json_pack("{s:s, s:s, s:O?, s:O?, s:O?, s:n, s:O*, s:O*}", "id", id, "role",
                          json_cstr(message, "role", ""), "content", parts ? NULL : content, "name", name,
-                         "content_parts", parts ? content : NULL, "refusal");
+                         "content_parts", parts ? content : NULL, "refusal", "tool_calls",
+                         json_get(message, "tool_calls"), "tool_call_id", json_get(message, "tool_call_id"));
 }
 
 int chat_stored_messages(struct req *r, struct reply *ret, struct api_err *reterr)

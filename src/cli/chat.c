@@ -124,7 +124,7 @@ static bool on_event(void *ctx, struct agent_run *run, const struct agent_event 
         struct answer *a = ctx;
         (void)run;
         pthread_mutex_lock(&a->lock);
-        if (ev->kind == AGENT_TEXT)
+        if (ev->kind == AGENT_DELTA && ev->item->kind == AGENT_MESSAGE)
                 buf_add(&a->text, ev->text.p, ev->text.n);
         a->done |= ev->kind == AGENT_DONE;
         sem_post(&wake); /* in the lock: `a` may be gone as soon as it is released after the last event */
@@ -217,12 +217,14 @@ static int answer(struct chat *c)
                 }
         }
         const struct agent_outcome *outcome = agent_outcome(run);
+        json_t *said = agent_said(run, AGENT_MESSAGE);
         fputs(cancelled ? " [stopped]\n" : "\n", stdout);
         fflush(stdout);
         if (outcome->finish == ENGINE_ERROR)
                 code = cli_fail("chat: %s", outcome->error);
-        else if (add_message(c, "assistant", agent_text(run)))
+        else if (add_message(c, "assistant", json_as_str(said)))
                 code = cli_fail("chat: out of memory");
+        json_decref(said);
         agent_unref(run);
         pthread_mutex_destroy(&a.lock);
         return code;
