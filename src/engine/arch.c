@@ -104,7 +104,11 @@ static int bind_one(const struct gguf *g, const struct hparams *hp, const struct
                 snprintf(err, errn, "the tensor %s is not aligned for %s", name, t->type->name);
                 return -EINVAL;
         }
-        *ret = (struct weight){ t->type, t->data, n, rows, kern_type_size(t->type, n) };
+        *ret = (struct weight){ .type = t->type,
+                                .data = t->data,
+                                .n = n,
+                                .rows = rows,
+                                .row_bytes = kern_type_size(t->type, n) };
         ++*found;
         return 0;
 }

@@ -40,6 +40,8 @@ struct weight {
         const struct kern_type *type;
         const void *data;
         size_t n, rows, row_bytes;
+        const void *packed;  /* what products read instead of data (pack.h), or NULL */
+        size_t packed_bytes; /* of each matrix in it */
 };
 
 struct layer {

@@ -200,10 +200,16 @@ void graph_act(struct eval *e, int tid, const float *src, size_t n, bool q8)
         graph_sync(e);
 }
 
+/* Row `from` of a matrix as products read it. */
+static const void *product_row(const struct weight *w, size_t from)
+{
+        return w->packed ? (const char *)w->packed + from * w->row_bytes : row_at(w, from);
+}
+
 static void product(struct eval *e, int tid, const struct weight *w, float *y, size_t from, size_t to, int nt)
 {
         if (from < to && nt)
-                w->type->gemm[e->k->isa](row_at(w, from), w->row_bytes, &e->threads[tid].act, y + from,
+                w->type->gemm[e->k->isa](product_row(w, from), w->row_bytes, &e->threads[tid].act, y + from,
                                          w->rows, to - from, (size_t)nt);
 }
 

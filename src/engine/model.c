@@ -4,6 +4,7 @@
 #include <string.h>
 #include "base/mem.h"
 #include "engine/model.h"
+#include "engine/pack.h"
 
 #define MAX_VOCAB (1 << 22)
 
@@ -94,9 +95,8 @@ static int32_t control_token(const struct engine_model *m, const char *spelling)
 static int find_ends(struct engine_model *m)
 {
         static const char *const spellings[] = {
-                "<|im_end|>", "<|endoftext|>",   "<|eot_id|>", "<|eom_id|>",
-                "</s>",       "<|end_of_text|>", "<|call|>",   "<|return|>",
-                "<|eot|>",    "<end_of_turn>",   "<EOT>",      "<|end_of_turn|>",
+                "<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|eom_id|>",    "</s>",  "<|end_of_text|>",
+                "<|call|>",   "<|return|>",    "<|eot|>",    "<end_of_turn>", "<EOT>", "<|end_of_turn|>",
         };
         m->is_end = mem_calloc((size_t)m->hp.n_vocab, 1);
         if (!m->is_end)
@@ -213,7 +213,8 @@ static int load_weights(struct engine_model *m, char *err, size_t errn)
         m->layers = mem_calloc((size_t)m->hp.n_layer, sizeof(*m->layers));
         if (!m->layers)
                 return -ENOMEM;
-        return arch_bind(m->arch, m->file, &m->hp, &m->global, m->layers, err, errn);
+        rc = arch_bind(m->arch, m->file, &m->hp, &m->global, m->layers, err, errn);
+        return rc ? rc : pack_weights(m->k, &m->hp, &m->global, m->layers, 0, &m->packed);
 }
 
 int model_load(struct engine_model *m, const char *path, const struct kern *k, char *err, size_t errn)
@@ -238,6 +239,7 @@ void model_release(struct engine_model *m)
         tokenizer_free(m->tok);
         gguf_close(m->file);
         mem_free(m->layers);
+        mem_free(m->packed);
         mem_free(m->is_end);
         mem_free(m->name);
         mem_free(m->template);

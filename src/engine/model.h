@@ -21,6 +21,7 @@ struct engine_model {
         const struct arch *arch;
         struct hparams hp;
         struct layer global, *layers;
+        void *packed; /* memory of packed weights */
         struct tokenizer *tok;
         struct chat_ids chat;
         uint8_t *is_end; /* per token: ends a turn */

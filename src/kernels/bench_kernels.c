@@ -1,4 +1,5 @@
-/* bench_kernels: every weight type and variant, as a share of what the machine can read and multiply. */
+/* bench_kernels [VARIANT [TYPE]]: weight types and variants, all or those named, as shares of what the
+ * machine can read and multiply. */
 #include <stdio.h>
 #include "base/rand.h"
 #include "kernels/bench_machine.h"
@@ -52,7 +53,7 @@ static void bench_type(struct kern_team *team, struct product *p, double bandwid
                flops / many / fma);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
         struct kern_team *team = kern_team_new(kern_team_default_threads());
         size_t ldq = kern_q8_bytes(N), ldd = kern_q8_scales(N);
@@ -77,8 +78,11 @@ int main(void)
                 p.k = kern_variant((enum kern_isa)isa);
                 for (size_t t = 0; p.k && t < TOKENS; t++)
                         p.k->quant_q8(x + t * N, N, q + t * ldq, d + t * ldd);
-                for (size_t i = 0; p.k && (p.type = kern_type_at(i)); i++)
-                        bench_type(team, &p, bandwidth, fma);
+                if (!p.k || (argc > 1 && strcmp(argv[1], p.k->name)))
+                        continue;
+                for (size_t i = 0; (p.type = kern_type_at(i)); i++)
+                        if (argc < 3 || !strcmp(argv[2], p.type->name))
+                                bench_type(team, &p, bandwidth, fma);
         }
         mem_free(x);
         mem_free(d);

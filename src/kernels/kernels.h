@@ -30,20 +30,26 @@ struct kern_act {
         size_t n;
 };
 
-/* y[t * ldy + r] = sum over k of w[r][k] * x[t][k] for r < rows, t < nt. Rows of w are row_bytes apart. */
+/* y[t * ldy + r] = sum over k of w[r][k] * x[t][k] for r < rows, t < nt. Rows of w are row_bytes apart, or
+ * panels of them `panel` times that: see kern_pack. */
 typedef void kern_gemm_fn(const void *w, size_t row_bytes, const struct kern_act *x, float *y, size_t ldy,
                           size_t rows, size_t nt);
 
+struct kern_block;
+
 /* A weight type: one row of the table in types.c. */
 struct kern_type {
-        uint32_t id;      /* ggml's number in GGUF files */
-        const char *name; /* "Q8_0" */
-        uint32_t block;   /* values per block; row lengths are multiples of it */
-        uint32_t bytes;   /* bytes per block */
-        uint32_t align;   /* alignment of the data that dequant and gemm need */
-        bool act_q8;      /* gemm wants 8-bit activations */
-        void (*dequant)(const void *src, float *dst, size_t n);
+        uint32_t id;                     /* ggml's number in GGUF files */
+        const char *name;                /* "Q8_0" */
+        uint32_t block;                  /* values per block; row lengths are multiples of it */
+        uint32_t bytes;                  /* bytes per block */
+        uint32_t align;                  /* alignment of the data that dequant and gemm need */
+        bool act_q8;                     /* gemm wants 8-bit activations */
+        const struct kern_block *format; /* of quantised types: private to this folder */
+        void (*dequant)(const void *src, float *dst, size_t n); /* a row as it lies in the file */
         kern_gemm_fn *gemm[KERN_ISAS];
+        uint8_t panel[KERN_ISAS]; /* rows that gemm takes together, packed by kern_pack; 1: rows of the file
+                                   */
 };
 
 struct kern {
@@ -88,14 +94,15 @@ struct kern {
                         float *o, size_t ldo);
 };
 
-/* Sizes of the output of quant_q8 for n values (a multiple of 32). */
+/* Sizes of the output of quant_q8 for n values (a multiple of 32). The bytes of neighbouring tokens are not a
+ * power of two apart, which would put them all in the same few lines of the cache. */
 static inline size_t kern_q8_bytes(size_t n)
 {
-        return (n + 63) / 64 * 64;
+        return (n + 63) / 64 * 64 + 64;
 }
 static inline size_t kern_q8_scales(size_t n)
 {
-        return (n + 63) / 64 * 2;
+        return n / 32 * 4;
 }
 
 /* The best variant of this CPU, or the one that the environment's CAIRN_KERN names. NULL, with a message,
@@ -112,6 +119,25 @@ static inline size_t kern_type_size(const struct kern_type *t, size_t n)
 {
         return n / t->block * t->bytes;
 }
+
+/* ---- packed matrices ----
+ *
+ * Where t->panel[isa] is more than 1, that variant's gemm reads matrices whose rows were interleaved in
+ * panels of so many, once, at load. A panel has exactly the bytes of its rows, so panel i begins at i * panel
+ * * row_bytes, and a part of a matrix that begins at a multiple of `panel` rows is a matrix of its own. The
+ * last panel is filled up with zeros. */
+
+/* Bytes of a packed matrix of `rows` rows of n values; the same as in the file when nothing is packed. */
+static inline size_t kern_packed_bytes(const struct kern_type *t, enum kern_isa isa, size_t n, size_t rows)
+{
+        size_t p = t->panel[isa];
+        return (rows + p - 1) / p * p * kern_type_size(t, n);
+}
+/* Packs rows [from, to) of src, which lie kern_type_size(t, n) apart, into their places of dst; from is a
+ * multiple of the panel, and so is to unless it is the number of rows. Different ranges may be packed by
+ * different threads. dst is aligned to 64 bytes. */
+void kern_pack(const struct kern_type *t, enum kern_isa isa, const void *src, size_t n, size_t from,
+               size_t to, void *dst);
 
 /* Scalar conversions. */
 float kern_f16_to_f32(uint16_t h);

@@ -6,10 +6,12 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include "base/rand.h"
+#include "kernels/block.h"
 #include "kernels/kernels.h"
 
 #define MAX_BUFS 64
@@ -214,24 +216,35 @@ static void check_attention(const struct kern *k, size_t hd)
         assert_memory_equal(oa, oc, nq * hd * sizeof(*oa));
 }
 
-/* Random weights of a type: any bits that are finite numbers. */
+/* A number of the size of weights, as the side numbers of a block are written. */
+static void put_side(uint8_t *at, const struct kern_type *type, int bytes)
+{
+        uint16_t h = kern_f32_to_f16((float)rng_normal(&rng));
+        if (bytes == 2)
+                memcpy(at, &h, 2);
+        else if (type->id == 39) /* an exponent */
+                *at = (uint8_t)(120 + rng_below(&rng, 12));
+}
+
+/* Random weights of a type: any bits that are ordinary numbers. */
 static void *weights(const struct kern_type *type, size_t rows, size_t n)
 {
         size_t bytes = kern_type_size(type, n) * rows;
         uint8_t *w = guarded(bytes);
-        if (type->id == 0) {
-                for (size_t i = 0; i < rows * n; i++)
-                        ((float *)(void *)w)[i] = (float)rng_normal(&rng);
-                return w;
-        }
         for (size_t i = 0; i < bytes; i++)
                 w[i] = (uint8_t)rng_next(&rng);
         for (size_t b = 0; b < bytes / type->bytes; b++) {
+                uint8_t *block = w + b * type->bytes;
                 float v = (float)rng_normal(&rng);
                 uint32_t bits;
                 memcpy(&bits, &v, 4);
                 uint16_t h = type->id == 30 ? (uint16_t)(bits >> 16) : kern_f32_to_f16(v);
-                memcpy(w + b * type->bytes, &h, 2);
+                for (int s = 0; type->format && s < 2; s++)
+                        for (int i = 0; i < type->format->side[s].count; i++)
+                                put_side(block + type->format->side[s].at + i * type->format->side[s].bytes,
+                                         type, type->format->side[s].bytes);
+                if (!type->format)
+                        memcpy(block, type->id ? (void *)&h : (void *)&v, type->bytes);
         }
         return w;
 }
@@ -250,23 +263,39 @@ static struct kern_act activations(const struct kern *k, const float *x, size_t 
         return act;
 }
 
+/* The matrix as the variant reads it; packed in two parts. */
+static void *packed(const struct kern *k, const struct kern_type *type, void *w, size_t rows, size_t n)
+{
+        size_t panel = type->panel[k->isa], cut = rows / panel / 2 * panel;
+        if (panel == 1)
+                return w;
+        void *p = guarded(kern_packed_bytes(type, k->isa, n, rows));
+        kern_pack(type, k->isa, w, n, cut, rows, p);
+        kern_pack(type, k->isa, w, n, 0, cut, p);
+        return p;
+}
+
 static void check_gemm_type(const struct kern *k, const struct kern_type *type, size_t size)
 {
-        size_t n = size * type->block, rows = size % 11 + 1, nt = size % 15 + 1, rb = kern_type_size(type, n);
+        size_t blocks = type->block == 256 ? size % 9 + 1 : size;
+        size_t n = blocks * type->block, rows = size % 43 + 1, nt = size % 21 + 1,
+               rb = kern_type_size(type, n);
+        size_t panel = type->panel[k->isa];
         float *x = floats(n * nt, 2), *a = floats(rows * nt, 1), *b = floats(rows * nt, 1);
-        void *w = weights(type, rows, n);
+        void *w = weights(type, rows, n), *p = packed(k, type, w, rows, n);
         struct kern_act act = activations(k, x, n, nt);
         struct kern_act ract = activations(kern_variant(KERN_REF), x, n, nt);
-        type->gemm[k->isa](w, rb, &act, a, rows, rows, nt);
+        type->gemm[k->isa](p, rb, &act, a, rows, rows, nt);
         type->gemm[KERN_REF](w, rb, &ract, b, rows, rows, nt);
         assert_near(a, b, rows * nt, 1e-5f);
-        for (size_t t = 0; t < nt; t++) { /* one token and one row at a time: the very same bits */
+        for (size_t t = 0; t < nt; t++) { /* one token and one panel at a time: the very same bits */
                 struct kern_act one = act;
                 one.f += t * act.ldf;
                 if (act.q)
                         one.q += t * act.ldq, one.d += t * act.ldd;
-                for (size_t r = 0; r < rows; r++)
-                        type->gemm[k->isa]((char *)w + r * rb, rb, &one, b + t * rows + r, rows, 1, 1);
+                for (size_t r = 0; r < rows; r += panel)
+                        type->gemm[k->isa]((char *)p + r * rb, rb, &one, b + t * rows + r, rows,
+                                           rows - r < panel ? rows - r : panel, 1);
         }
         assert_memory_equal(a, b, rows * nt * sizeof(*a));
         drop_bufs();
@@ -279,21 +308,53 @@ static void check_gemm(const struct kern *k, size_t size)
                 check_gemm_type(k, type, size);
 }
 
-/* The quantised product stays close to the exact one of the dequantised weights. */
-static void check_q8_accuracy(const struct kern *k, size_t size)
+/* The product with 8-bit activations stays close to the exact one of the dequantised weights. */
+static void check_accuracy(const struct kern *k, size_t size)
 {
-        const struct kern_type *q8 = kern_type_by_id(8), *f32 = kern_type_by_id(0);
-        size_t n = size * 32;
-        float *x = floats(n, 1), *deq = floats(n, 1), a, b;
-        void *w = weights(q8, 1, n);
-        struct kern_act act = activations(k, x, n, 1);
-        q8->dequant(w, deq, n);
-        q8->gemm[k->isa](w, kern_type_size(q8, n), &act, &a, 1, 1, 1);
-        f32->gemm[KERN_REF](deq, n * 4, &act, &b, 1, 1, 1);
-        double norm = 0;
-        for (size_t i = 0; i < n; i++)
-                norm += (double)deq[i] * deq[i];
-        assert_true(fabs(a - b) < 0.05 * sqrt(norm));
+        const struct kern_type *f32 = kern_type_by_id(0), *type;
+        for (size_t i = 0; (type = kern_type_at(i)); i++) {
+                if (!type->act_q8 || (type->block == 256 && size > 9))
+                        continue;
+                size_t n = size * type->block;
+                float *x = floats(n, 1), *deq = floats(n, 1), a, b;
+                void *w = weights(type, 1, n), *p = packed(k, type, w, 1, n);
+                struct kern_act act = activations(k, x, n, 1);
+                type->dequant(w, deq, n);
+                type->gemm[k->isa](p, kern_type_size(type, n), &act, &a, 1, 1, 1);
+                f32->gemm[KERN_REF](deq, n * 4, &act, &b, 1, 1, 1);
+                double norm = 0;
+                for (size_t j = 0; j < n; j++)
+                        norm += (double)deq[j] * deq[j];
+                assert_true(fabs(a - b) < 0.05 * sqrt(norm));
+                drop_bufs();
+        }
+}
+
+/* Prefill over rows longer than a chunk and more tokens than a block of them, against single tokens. */
+static void test_long_rows(void **state)
+{
+        (void)state;
+        static const uint32_t ids[] = { 2, 8, 12, 14 };
+        const size_t n = 1024 + 768, rows = 21, nt = 400;
+        for (int isa = 1; isa < KERN_ISAS; isa++) {
+                const struct kern *k = kern_variant((enum kern_isa)isa);
+                for (size_t i = 0; k && i < sizeof(ids) / sizeof(ids[0]); i++) {
+                        const struct kern_type *type = kern_type_by_id(ids[i]);
+                        size_t rb = kern_type_size(type, n);
+                        float *x = floats(n * nt, 2), *a = floats(rows * nt, 1), *b = floats(rows, 1);
+                        void *p = packed(k, type, weights(type, rows, n), rows, n);
+                        struct kern_act act = activations(k, x, n, nt);
+                        type->gemm[isa](p, rb, &act, a, rows, rows, nt);
+                        for (size_t t = 0; t < nt; t++) {
+                                struct kern_act one = {
+                                        NULL, 0, act.q + t * act.ldq, act.ldq, act.d + t * act.ldd, act.ldd, n
+                                };
+                                type->gemm[isa](p, rb, &one, b, rows, rows, 1);
+                                assert_memory_equal(a + t * rows, b, rows * sizeof(*b));
+                        }
+                        drop_bufs();
+                }
+        }
 }
 
 #define EACH(name)                            \
@@ -311,7 +372,50 @@ EACH(rope)
 EACH(to_f16)
 EACH(attention)
 EACH(gemm)
-EACH(q8_accuracy)
+EACH(accuracy)
+
+/* Reads hex digits up to a blank or the end of the line into out; returns how many bytes. */
+static size_t read_hex(FILE *f, uint8_t *out, size_t max)
+{
+        unsigned byte;
+        size_t n = 0;
+        for (; n < max && fscanf(f, "%2x", &byte) == 1; n++) {
+                out[n] = (uint8_t)byte;
+                int c = fgetc(f);
+                if (c == ' ' || c == '\n' || c == EOF)
+                        return n + 1;
+                ungetc(c, f);
+        }
+        return n;
+}
+
+/* Single rows of every format, as the reference implementation of the file format reads them. */
+static void test_dequant_vectors(void **state)
+{
+        (void)state;
+        static uint8_t raw[1024];
+        static float want[1024], got[1024];
+        char name[16];
+        int types = 0;
+        FILE *f = fopen("tests/vectors/blocks.txt", "re");
+        assert_non_null(f);
+        for (; fscanf(f, "%15s ", name) == 1; types++) {
+                const struct kern_type *type = NULL;
+                for (size_t i = 0; (type = kern_type_at(i)) && strcmp(type->name, name); i++)
+                        ;
+                assert_non_null(type);
+                size_t bytes = read_hex(f, raw, sizeof(raw)), n = bytes / type->bytes * type->block;
+                assert_int_equal(bytes % type->bytes, 0);
+                assert_int_equal(read_hex(f, (uint8_t *)want, sizeof(want)), n * sizeof(float));
+                type->dequant(raw, got, n);
+                for (size_t i = 0; i < n; i++)
+                        if (!(fabsf(got[i] - want[i]) <= 1e-6f * fabsf(want[i])))
+                                fail_msg("%s: value %zu is %g, expected %g", name, i, (double)got[i],
+                                         (double)want[i]);
+        }
+        fclose(f);
+        assert_int_equal(types, 13);
+}
 
 static void test_f16_round_trip(void **state)
 {
@@ -348,7 +452,8 @@ int main(void)
                 cmocka_unit_test(test_layernorm),      cmocka_unit_test(test_activations),
                 cmocka_unit_test(test_softmax),        cmocka_unit_test(test_rope),
                 cmocka_unit_test(test_to_f16),         cmocka_unit_test(test_attention),
-                cmocka_unit_test(test_gemm),           cmocka_unit_test(test_q8_accuracy),
+                cmocka_unit_test(test_gemm),           cmocka_unit_test(test_accuracy),
+                cmocka_unit_test(test_long_rows),      cmocka_unit_test(test_dequant_vectors),
                 cmocka_unit_test(test_f16_round_trip), cmocka_unit_test(test_select),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

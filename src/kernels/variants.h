@@ -2,20 +2,32 @@
 #ifndef CAIRN_KERNELS_VARIANTS_H
 #define CAIRN_KERNELS_VARIANTS_H
 
+#include "kernels/block.h"
 #include "kernels/kernels.h"
 
 extern const struct kern kern_ref;
-kern_gemm_fn kern_gemm_f32_ref, kern_gemm_f16_ref, kern_gemm_bf16_ref, kern_gemm_q8_0_ref;
+kern_gemm_fn kern_gemm_f32_ref, kern_gemm_f16_ref, kern_gemm_bf16_ref;
 void kern_dequant_f32(const void *src, float *dst, size_t n);
 void kern_dequant_f16(const void *src, float *dst, size_t n);
 void kern_dequant_bf16(const void *src, float *dst, size_t n);
-void kern_dequant_q8_0(const void *src, float *dst, size_t n);
+
+#define DECLARE_REF(name)                    \
+        kern_gemm_fn kern_gemm_##name##_ref; \
+        void kern_dequant_##name(const void *src, float *dst, size_t n);
+KERN_BLOCKS(DECLARE_REF)
+#undef DECLARE_REF
 
 #if defined(__x86_64__)
 #define KERN_X86 1
 extern const struct kern kern_avx2, kern_avx512;
-kern_gemm_fn kern_gemm_f32_avx2, kern_gemm_f16_avx2, kern_gemm_bf16_avx2, kern_gemm_q8_0_avx2;
-kern_gemm_fn kern_gemm_f32_avx512, kern_gemm_f16_avx512, kern_gemm_bf16_avx512, kern_gemm_q8_0_avx512;
+kern_gemm_fn kern_gemm_f32_avx2, kern_gemm_f16_avx2, kern_gemm_bf16_avx2;
+kern_gemm_fn kern_gemm_f32_avx512, kern_gemm_f16_avx512, kern_gemm_bf16_avx512;
+void kern_quant_q8_avx2(const float *x, size_t n, uint8_t *q, float *d);
+void kern_quant_q8_avx512(const float *x, size_t n, uint8_t *q, float *d);
+
+#define DECLARE_X86(name) kern_gemm_fn kern_gemm_##name##_avx2, kern_gemm_##name##_avx512;
+KERN_BLOCKS(DECLARE_X86)
+#undef DECLARE_X86
 #else
 #define KERN_X86 0
 #endif

@@ -2,9 +2,6 @@
 #include <string.h>
 #include "kernels/variants.h"
 
-#define Q8_BLOCK 32
-#define Q8_BYTES 34
-
 static float load_f32(const void *p, size_t i)
 {
         float f;
@@ -49,13 +46,18 @@ void kern_dequant_bf16(const void *src, float *dst, size_t n)
                 dst[i] = load_bf16(src, i);
 }
 
-void kern_dequant_q8_0(const void *src, float *dst, size_t n)
+static void dequant_block(const struct kern_block *f, const void *src, float *dst, size_t n)
 {
         const uint8_t *block = src;
-        for (; n >= Q8_BLOCK; n -= Q8_BLOCK, block += Q8_BYTES, dst += Q8_BLOCK) {
-                float scale = load_f16(block, 0);
-                for (int i = 0; i < Q8_BLOCK; i++)
-                        dst[i] = scale * (float)(int8_t)block[2 + i];
+        for (size_t i = 0; i < n / f->values; i++, block += f->bytes) {
+                for (int sub = 0; sub < f->values / SUB; sub++, dst += SUB) {
+                        uint8_t codes[SUB];
+                        float scale[2], min[2];
+                        f->codes(block, sub, codes);
+                        f->scales(block, sub, scale, min);
+                        for (int k = 0; k < SUB; k++)
+                                dst[k] = scale[k / 16] * (float)kern_code_value(f, codes[k]) - min[k / 16];
+                }
         }
 }
 
@@ -91,23 +93,47 @@ void kern_gemm_bf16_ref(const void *w, size_t row_bytes, const struct kern_act *
         gemm_float(load_bf16, w, row_bytes, x, y, ldy, rows, nt);
 }
 
-static float dot_q8(const uint8_t *w, const uint8_t *q, const float *d, size_t n)
+/* A row by 8-bit activations: whole numbers within 16 values, floats from there on. */
+static float dot_block(const struct kern_block *f, const uint8_t *block, const uint8_t *q, const float *d,
+                       size_t n)
 {
         float sum = 0;
-        for (size_t b = 0; b < n / Q8_BLOCK; b++, w += Q8_BYTES, q += Q8_BLOCK) {
-                int32_t isum = 0;
-                for (int i = 0; i < Q8_BLOCK; i++)
-                        isum += (int8_t)w[2 + i] * (int8_t)q[i];
-                sum += load_f16(w, 0) * d[b] * (float)isum;
+        for (size_t k = 0; k < n; k += SUB, q += SUB, d++) {
+                uint8_t codes[SUB];
+                float scale[2], min[2];
+                const uint8_t *b = block + k / f->values * f->bytes;
+                int sub = (int)(k % f->values / SUB);
+                f->codes(b, sub, codes);
+                f->scales(b, sub, scale, min);
+                for (int h = 0; h < 2; h++) {
+                        int32_t dot = 0, plain = 0;
+                        for (int i = 16 * h; i < 16 * h + 16; i++) {
+                                dot += kern_code_value(f, codes[i]) * (int8_t)q[i];
+                                plain += (int8_t)q[i];
+                        }
+                        sum += *d * (scale[h] * (float)dot - min[h] * (float)plain);
+                }
         }
         return sum;
 }
 
-void kern_gemm_q8_0_ref(const void *w, size_t row_bytes, const struct kern_act *x, float *y, size_t ldy,
-                        size_t rows, size_t nt)
+static void gemm_block(const struct kern_block *f, const void *w, size_t row_bytes, const struct kern_act *x,
+                       float *y, size_t ldy, size_t rows, size_t nt)
 {
         for (size_t r = 0; r < rows; r++)
                 for (size_t t = 0; t < nt; t++)
-                        y[t * ldy + r] = dot_q8((const uint8_t *)w + r * row_bytes, x->q + t * x->ldq,
-                                                x->d + t * x->ldd, x->n);
+                        y[t * ldy + r] = dot_block(f, (const uint8_t *)w + r * row_bytes, x->q + t * x->ldq,
+                                                   x->d + t * x->ldd, x->n);
 }
+
+#define BLOCK_FUNCTIONS(name)                                                                            \
+        void kern_dequant_##name(const void *src, float *dst, size_t n)                                  \
+        {                                                                                                \
+                dequant_block(&kern_block_##name, src, dst, n);                                          \
+        }                                                                                                \
+        void kern_gemm_##name##_ref(const void *w, size_t row_bytes, const struct kern_act *x, float *y, \
+                                    size_t ldy, size_t rows, size_t nt)                                  \
+        {                                                                                                \
+                gemm_block(&kern_block_##name, w, row_bytes, x, y, ldy, rows, nt);                       \
+        }
+KERN_BLOCKS(BLOCK_FUNCTIONS)
