@@ -351,13 +351,6 @@ def test_s55_output_items_can_be_sent_back(wire, client):
     assert sdk.output_text in texts
 
 
-def test_s55_orphan_function_output(wire):
-    reply = wire.post(RESPONSES, json=response_body([
-        {"type": "function_call_output", "call_id": "call_1", "output": "42"}]))
-    assert reply.status_code == 400
-    assert reply.json()["error"]["param"].startswith("input"), reply.text
-
-
 def test_s57_overflow_and_truncation(wire):
     check_error(wire.post(RESPONSES, json=response_body("word " * 20000)), 400, param="input",
                 code="context_length_exceeded", message="context window")
