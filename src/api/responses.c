@@ -135,9 +135,21 @@ static const struct param_rule refused[] = {
         { NULL, NULL },
 };
 
+/* Ways to reason that no model here has. */
+static int check_reasoning(const json_t *reasoning, struct api_err *e)
+{
+        if (strcmp(json_cstr(reasoning, "mode", "standard"), "standard"))
+                return err_unsupported(e, "reasoning.mode");
+        if (strcmp(json_cstr(reasoning, "context", "auto"), "auto"))
+                return err_unsupported(e, "reasoning.context");
+        return 0;
+}
+
 static int check_combinations(struct req *r, struct api_err *e)
 {
         const json_t *b = r->body;
+        if (check_reasoning(json_get(b, "reasoning"), e))
+                return -1;
         if (json_get(b, "previous_response_id") && json_get(b, "conversation"))
                 return err_invalid(e, "mutually_exclusive_parameters", NULL,
                                    "Mutually exclusive parameters: 'previous_response_id' and "

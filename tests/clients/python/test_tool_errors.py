@@ -89,6 +89,8 @@ RESPONSES_CASES = [
      "No tool call found for function call output with call_id call_9."),
     ({"input": [{"type": "function_call", "call_id": "call_9", "name": "f", "arguments": "{}"}]}, "input", None,
      "No tool output found for function call call_9."),
+    ({"reasoning": {"mode": "pro"}}, "reasoning.mode", "unsupported_parameter", None),
+    ({"reasoning": {"context": "all_turns"}}, "reasoning.context", "unsupported_parameter", None),
     ({"input": [{"type": "function_call_output", "output": "42"}]}, "input[0].call_id", "missing_required_parameter",
      None),
     ({"input": [{"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "Zm9yZ2VkIQ=="}]},
