@@ -159,7 +159,7 @@ KINDS = {
         "string",
         "id order_id user_id ticket_id code number sku reference account_id flight item_id",
         lambda c: c.code(),
-        ["{p} {v}", "with {p} {v}", "number {v}", "{v}"],
+        ["{p} {v}", "with {p} {v}", "{p}: {v}", "number {v}"],
     ),
     "date": ("string", "date day when start_date deadline due_date", date, ["on {v}", "for {v}", "{p} {v}"]),
     "time": ("string", "time start_time at hour", time, ["at {v}", "{p} {v}"]),
@@ -229,8 +229,9 @@ class Param:
             return c.any(["true", "on", "yes"] if value else ["false", "off", "no"])
         return join(value) if isinstance(value, list) else str(value)
 
-    def mention(self, c, value):
-        says = self.says if self.name.split("_")[-1] not in ("number",) else self.says[:2]
+    def mention(self, c, value, named=False):
+        """Words that bring the value up; `named`: by the parameter's name, for other values could be meant."""
+        says = [s for s in self.says if "{p}" in s] if named else self.says
         return c.any(says).format(p=self.words(), v=self.surface(c, value))
 
 
@@ -278,7 +279,8 @@ class Function:
             shown = [p for p in self.params if p.name in given]
             if len(shown) > 1 and c.chance(0.4):
                 c.r.shuffle(shown)
-            parts = [p.mention(c, given[p.name]) for p in shown]
+            plain = c.any(shown).name if shown and c.chance(0.6) else None  # at most one value without its name
+            parts = [p.mention(c, given[p.name], len(shown) > 1 and p.name != plain) for p in shown]
             if len(shown) == 1 and shown[0].kind in ("code", "person", "word") and c.chance(0.4):
                 parts = [shown[0].surface(c, given[shown[0].name])]
             between = c.any([" ", " ", ", ", " and "])
@@ -302,7 +304,7 @@ def made_up(c, meaning=None):
     """A function nobody has seen: a verb and a thing, or a word without a meaning."""
     while True:
         verbs = c.any(VERBS).split()
-        thing = c.any(THINGS) if c.chance(0.75) else c.pseudo(1, 3)
+        thing = c.any(THINGS) if c.chance(0.82) else c.pseudo(1, 3)
         if c.chance(0.15):
             verbs, thing = VERBS[0].split(), c.any(INFO)
         if meaning:
@@ -312,7 +314,7 @@ def made_up(c, meaning=None):
         name = styled(c, words)
         if is_held(name, 6) == c.held:
             break
-    kinds = c.some(COMMON_KINDS, c.any([0, 1, 1, 1, 2, 2, 2, 3, 3, 4]))
+    kinds = c.some(COMMON_KINDS, c.any([0, 0, 1, 1, 1, 1, 2, 2, 2, 3, 3, 4]))
     params = []
     for kind in kinds:
         p = Param(c, kind, required=c.chance(0.75))

@@ -87,7 +87,7 @@ def offered(c, n, known=0.4):
 
 
 def some_functions(c, low=1, known=0.4):
-    n = c.r.choices([1, 2, 3, 4, 5], [30, 25, 20, 13, 12])[0]
+    n = c.r.choices([1, 2, 3, 4, 5], [36, 27, 18, 11, 8])[0]
     return offered(c, max(n, low), known)
 
 
@@ -139,6 +139,7 @@ def several(c, functions):
         if p.kind in ("city", "person", "code", "word", "email")
         and p.name in arguments
         and ask.count(str(arguments[p.name])) == 1
+        and "," not in arguments[p.name]
     ]
     if places and (c.chance(0.45) or len(functions) == 1):
         p, values = c.any(places), []
