@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "engine/model.h"
 #include "engine/sched.h"
+#include "grammar/grammar.h"
 
 #define MAX_DETOKENIZED (256u << 20)
 
@@ -25,6 +26,7 @@ int engine_model_open(const char *path, const struct engine_opts *opts, struct e
                 snprintf(err, errn, "out of memory");
                 return -ENOMEM;
         }
+        pthread_mutex_init(&m->vocab_lock, NULL);
         int rc = model_load(m, path, k, err, errn);
         if (!rc)
                 rc = sched_start(m, opts ? opts : &defaults, &m->sched, err, errn);
@@ -42,6 +44,8 @@ void engine_model_close(struct engine_model *m)
         if (!m)
                 return;
         sched_stop(m->sched);
+        grammar_vocab_free(m->vocab);
+        pthread_mutex_destroy(&m->vocab_lock);
         model_release(m);
         mem_free(m);
 }
@@ -60,13 +64,18 @@ void engine_model_stats(const struct engine_model *m, struct engine_stats *ret)
                 .queued = atomic_load(&c->queued),
                 .kv_used = atomic_load(&c->kv_used),
                 .kv_cached = atomic_load(&c->kv_cached),
-                .kv_total = (uint64_t)s->kv.n_blocks *
-                            kv_block_bytes(m->hp.n_layer, m->hp.n_head_kv, m->hp.head_dim),
+                .kv_total = (uint64_t)s->kv.n_blocks * (uint64_t)s->kv.n_layer * s->kv.at.block,
                 .tokens_decoded = atomic_load(&c->decoded),
                 .tokens_prefill = atomic_load(&c->prefill),
                 .tokens_cached = atomic_load(&c->cached),
+                .tokens_drafted = atomic_load(&c->drafted),
+                .tokens_accepted = atomic_load(&c->accepted),
                 .steps = atomic_load(&c->steps),
                 .sequences = atomic_load(&c->sequences),
+                .preempted = atomic_load(&c->preempted),
+                .wait_ms = atomic_load(&c->wait_ms),
+                .kv_disk_bytes = atomic_load(&c->disk_bytes),
+                .tokens_restored = atomic_load(&c->restored),
         };
 }
 
@@ -106,6 +115,32 @@ char *engine_detokenize(const struct engine_model *m, const int32_t *tokens, siz
         utf8_feed(&text, partial, &n_partial, STR(""), true);
         buf_reserve(&text, 1); /* an empty text is a string too */
         return buf_take(&text, ret_n);
+}
+
+int32_t engine_token_find(const struct engine_model *m, struct str text)
+{
+        int32_t id = tokenizer_find(m->tok, text);
+        return id >= 0 && tokenizer_is_control(m->tok, id) ? id : -1;
+}
+
+struct str engine_token_name(const struct engine_model *m, int32_t id)
+{
+        return tokenizer_is_control(m->tok, id) ? tokenizer_piece(m->tok, id) : STR("");
+}
+
+static struct str piece_of(void *ctx, int32_t id)
+{
+        return model_piece(ctx, id);
+}
+
+const struct grammar_vocab *engine_vocab(struct engine_model *m)
+{
+        pthread_mutex_lock(&m->vocab_lock);
+        if (!m->vocab && grammar_vocab_new(m->info.n_vocab, piece_of, m, m->is_end, &m->vocab))
+                m->vocab = NULL;
+        const struct grammar_vocab *vocab = m->vocab;
+        pthread_mutex_unlock(&m->vocab_lock);
+        return vocab;
 }
 
 /* ---- generation --------------------------------------------------------------------------------- */

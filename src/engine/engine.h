@@ -156,6 +156,10 @@ struct engine_sampling {
 #define ENGINE_TOP_MAX 20             /* alternatives reported per token */
 #define ENGINE_LOGPROB_MIN (-9999.0f) /* reported for what is impossible */
 
+/* A sequence that waits gains a level every ten seconds, so that none waits for ever. One with a higher level
+ * takes the place of one with a lower; what that had computed is mostly found again in the KV. */
+enum engine_priority { ENGINE_BATCH = -2, ENGINE_FLEX = -1, ENGINE_DEFAULT = 0, ENGINE_PRIORITY = 1 };
+
 /* Copied by engine_submit; nothing needs to outlive the call. */
 struct engine_req {
         const int32_t *prompt; /* at least one token */
@@ -167,8 +171,8 @@ struct engine_req {
         int logprobs;         /* -1: none; 0: of the chosen token; 1..20: and that many alternatives */
         bool prompt_logprobs; /* also PROMPT events for every prompt token (needs logprobs >= 0) */
         bool records;         /* TEXT events carry their tokens even without logprobs */
-        int priority;         /* higher is admitted first */
-        uint64_t owner;       /* whose request it is (a project): among equal priorities, owners take turns */
+        int priority;         /* enum engine_priority or any other number: higher goes first */
+        uint64_t owner; /* whose request it is (a project): among equals, who has used least goes first */
         struct grammar *grammar; /* the output follows it, to its end or to max_tokens; NULL: anything goes */
         bool controls;           /* CONTROL events for control tokens other than those that end a turn */
         const int32_t *prediction; /* what the output probably says: drafted from, never trusted */
@@ -202,7 +206,8 @@ struct engine_usage {
 enum engine_event_kind {
         ENGINE_EV_PROMPT,  /* tokens[]: the next records of the prompt; no text */
         ENGINE_EV_TEXT,    /* text: the next piece of output, valid UTF-8; tokens[]: records it completes */
-        ENGINE_EV_CONTROL, /* token `control` was generated; text before it has been delivered */
+        ENGINE_EV_CONTROL, /* token `control` was generated; text before it has been delivered; tokens[]: the
+                              records up to its own */
         ENGINE_EV_DONE,    /* the last event, always delivered exactly once */
 };
 
@@ -222,8 +227,8 @@ struct engine_event {
 };
 
 /* on_event runs on the engine thread and must not block or call engine_model_close or engine_embed. false
- * means "full" for PROMPT and TEXT: the event was not taken, the sequence keeps its place but is not
- * computed until engine_seq_resume, which delivers the same event again. The result is ignored for DONE. */
+ * means "full" for all but DONE, where the result is ignored: the event was not taken, and the sequence is
+ * not computed until engine_seq_resume, which delivers the same event again. Its place is given to others. */
 struct engine_sink {
         bool (*on_event)(void *ctx, const struct engine_event *ev);
         void *ctx;
@@ -254,6 +259,35 @@ struct engine_input {
 int engine_embed(struct engine_model *m, const struct engine_input *in, size_t n, float *ret,
                  bool (*cancel)(void *ctx), void *ctx);
 
+/* ---- files -------------------------------------------------------------------------------------- */
+
+/* What a GGUF file holds: {"file_bytes", "parts", "architecture", "name", "parameters", "types": {"Q8_0":
+ * {"tensors", "bytes"}}, "metadata": {key: value}, "tensors": [{"name", "type", "shape", "bytes"}],
+ * "runnable", "reason"}. Arrays of the metadata longer than 8 are {"type", "length", "first": [8 items]};
+ * "reason" says why the file cannot be run, and is null when it can. 0 with a new object; errors as
+ * engine_model_open for files that cannot be read at all. */
+int engine_inspect(const char *path, json_t **ret, char *err, size_t errn);
+
+struct engine_quantize_state {
+        uint64_t done, total; /* bytes of the input */
+        uint64_t written;     /* bytes of tensors in the output */
+        size_t tensor_no, tensors;
+        struct str tensor; /* its name */
+};
+struct engine_quantize_opts {
+        const char *type; /* "Q4_K_M", "q8_0", ...: see engine_quantize_type_at */
+        int threads;      /* 0: all cores that this process may use */
+        bool (*progress)(void *ctx, const struct engine_quantize_state *st); /* may be NULL; false ends with
+                                                                                -ECANCELED */
+        void *ctx;
+};
+/* Writes `in` (all parts of a split file) as one file with its matrices in another type. `out` appears, or is
+ * replaced, when all of it is written. 0 or a negative errno value with a message. */
+int engine_quantize(const char *in, const char *out, const struct engine_quantize_opts *opts, char *err,
+                    size_t errn);
+/* The names that `type` may have, smallest files first; NULL at the end. */
+const char *engine_quantize_type_at(size_t i);
+
 /* ---- figures for /metrics (any thread) ---------------------------------------------------------- */
 
 struct engine_stats {
@@ -265,8 +299,14 @@ struct engine_stats {
         uint64_t tokens_decoded; /* totals since the model was opened */
         uint64_t tokens_prefill;
         uint64_t tokens_cached;
+        uint64_t tokens_drafted;  /* evaluated ahead on a guess */
+        uint64_t tokens_accepted; /* of these: guessed right */
         uint64_t steps;
         uint64_t sequences;
+        uint64_t preempted;       /* times that a sequence lost its place to another */
+        uint64_t wait_ms;         /* estimate for a sequence that comes now with ENGINE_DEFAULT */
+        uint64_t kv_disk_bytes;   /* in kv_dir */
+        uint64_t tokens_restored; /* read from there */
 };
 void engine_model_stats(const struct engine_model *m, struct engine_stats *ret);
 #endif

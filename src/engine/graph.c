@@ -244,18 +244,9 @@ void graph_swiglu(struct eval *e, int tid, const struct weight *gate, const stru
 /* One row of keys and values into its place of its KV block. */
 static void store_row(struct eval *e, int tid, int layer, size_t t)
 {
-        size_t hd = (size_t)e->hp->head_dim, width = arch_dim(e->hp, DIM_KV);
-        size_t at = (size_t)e->batch.pos[t] % KERN_KV_BLOCK;
-        int32_t block = e->batch.block[t];
-        uint16_t *half = e->threads[tid].half;
-        e->k->to_f16(half, e->k_rows + t * width, width);
-        for (int h = 0; h < e->hp->n_head_kv; h++) {
-                uint16_t *keys = kv_keys(e->kv, layer, block, h) + at;
-                for (size_t c = 0; c < hd; c++)
-                        keys[c * KERN_KV_BLOCK] = half[(size_t)h * hd + c];
-                e->k->to_f16(kv_values(e->kv, layer, block, h) + at * hd, e->v + t * width + (size_t)h * hd,
-                             hd);
-        }
+        size_t width = arch_dim(e->hp, DIM_KV);
+        kv_store(e->kv, e->k, layer, e->batch.block[t], (size_t)e->batch.pos[t] % KERN_KV_BLOCK,
+                 e->k_rows + t * width, e->v + t * width, e->threads[tid].half);
 }
 
 void graph_rope_store(struct eval *e, int tid, int layer)
@@ -287,8 +278,8 @@ static void attend(struct eval *e, int tid, int layer, const struct span *sp, in
         for (size_t t = 0; t < (size_t)n; t++)
                 memcpy(th->q_tile + t * group * hd, rows + t * ldq, group * hd * sizeof(float));
         for (size_t b = 0; b < blocks; b++)
-                e->k->attn_qk(th->q_tile, hd, nq, kv_keys(e->kv, layer, sp->blocks[b], head), hd,
-                              1.0f / sqrtf((float)hd), th->scores + b * KERN_KV_BLOCK, lds);
+                kv_scores(e->kv, e->k, layer, sp->blocks[b], head, th->q_tile, hd, nq, 1.0f / sqrtf((float)hd),
+                          th->scores + b * KERN_KV_BLOCK, lds);
         for (size_t i = 0; i < nq; i++) {
                 size_t own = len - (size_t)n + 1 + i / group;
                 e->k->softmax(th->scores + i * lds, own);
@@ -297,9 +288,8 @@ static void attend(struct eval *e, int tid, int layer, const struct span *sp, in
         memset(th->o_tile, 0, nq * hd * sizeof(float));
         for (size_t b = 0; b < blocks; b++) {
                 size_t nk = len - b * KERN_KV_BLOCK;
-                e->k->attn_pv(th->scores + b * KERN_KV_BLOCK, lds, nq,
-                              kv_values(e->kv, layer, sp->blocks[b], head),
-                              nk < KERN_KV_BLOCK ? nk : KERN_KV_BLOCK, hd, th->o_tile, hd);
+                kv_mix(e->kv, e->k, layer, sp->blocks[b], head, th->scores + b * KERN_KV_BLOCK, lds, nq,
+                       nk < KERN_KV_BLOCK ? nk : KERN_KV_BLOCK, th->o_tile, hd);
         }
         for (size_t t = 0; t < (size_t)n; t++)
                 memcpy(rows + t * ldq, th->o_tile + t * group * hd, group * hd * sizeof(float));

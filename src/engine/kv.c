@@ -1,15 +1,35 @@
+#include "engine/kv.h"
+
 #include <errno.h>
 #include <string.h>
 #include "base/mem.h"
-#include "base/str.h"
-#include "engine/kv.h"
+#include "kernels/kv_q8.h"
 
-size_t kv_block_bytes(int n_layer, int n_head_kv, int head_dim)
+static struct kv_layout layout(int n_head_kv, int head_dim, enum engine_kv_type type)
 {
-        return (size_t)n_layer * (size_t)n_head_kv * (size_t)head_dim * KERN_KV_BLOCK * 2 * sizeof(uint16_t);
+        struct kv_layout at = { 0 };
+        size_t values = (size_t)head_dim * KERN_KV_BLOCK, scales = 0, size = sizeof(uint16_t);
+        if (type == ENGINE_KV_Q8_0) {
+                scales = kern_kv_groups((size_t)head_dim) * KERN_KV_BLOCK * sizeof(uint16_t);
+                size = sizeof(int8_t);
+        }
+        at.key_scales = values * size;
+        at.values = at.key_scales + scales;
+        at.value_scales = at.values + values * size;
+        at.head = at.value_scales + scales;
+        at.block = at.head * (size_t)n_head_kv;
+        return at;
 }
 
-/* ---- the list of unused blocks, oldest first ---------------------------------------------------- */
+size_t kv_block_bytes(int n_layer, int n_head_kv, int head_dim, enum engine_kv_type type)
+{
+        return (size_t)n_layer * layout(n_head_kv, head_dim, type).block;
+}
+
+/* ---- the list of unused blocks, oldest first ----------------------------------------------------
+ *
+ * Whoever references a block references all those before it, and gives them up from the last to the first. So
+ * a block always stands before its parent in this list, and the oldest is always a leaf of the tree. */
 
 static void list_remove(struct kv *kv, int32_t i)
 {
@@ -17,7 +37,7 @@ static void list_remove(struct kv *kv, int32_t i)
         *(b->older < 0 ? &kv->oldest : &kv->blocks[b->older].newer) = b->newer;
         *(b->newer < 0 ? &kv->newest : &kv->blocks[b->newer].older) = b->older;
         kv->n_unused--;
-        kv->n_cached -= b->uid != 0;
+        kv->n_cached -= b->n != 0;
 }
 
 static void list_add_newest(struct kv *kv, int32_t i)
@@ -28,7 +48,7 @@ static void list_add_newest(struct kv *kv, int32_t i)
         *(kv->newest < 0 ? &kv->oldest : &kv->blocks[kv->newest].newer) = i;
         kv->newest = i;
         kv->n_unused++;
-        kv->n_cached += b->uid != 0;
+        kv->n_cached += b->n != 0;
 }
 
 static void list_add_oldest(struct kv *kv, int32_t i)
@@ -39,59 +59,158 @@ static void list_add_oldest(struct kv *kv, int32_t i)
         *(kv->oldest < 0 ? &kv->newest : &kv->blocks[kv->oldest].older) = i;
         kv->oldest = i;
         kv->n_unused++;
-        kv->n_cached += b->uid != 0;
+        kv->n_cached += b->n != 0;
 }
 
-/* ---- the index of published content ------------------------------------------------------------- */
+/* ---- the tree ----------------------------------------------------------------------------------- */
 
-static int32_t *bucket(struct kv *kv, uint64_t parent, const int32_t *tokens)
+static const struct kv_children *children_of(const struct kv *kv, int32_t parent)
 {
-        uint64_t h = str_hash((struct str){ (const char *)tokens, KERN_KV_BLOCK * sizeof(*tokens) });
-        h = (h ^ parent * 0x9e3779b97f4a7c15u) * 0xff51afd7ed558ccdu;
-        return &kv->buckets[(h >> 32) & (kv->n_buckets - 1)];
+        return parent < 0 ? &kv->roots : &kv->blocks[parent].children;
 }
 
-/* Compares the content, not only its hash: a collision can never give a foreign prefix. */
-static int32_t lookup(struct kv *kv, uint64_t parent, const int32_t *tokens)
+static size_t common(const int32_t *a, size_t na, const int32_t *b, size_t nb)
 {
-        int32_t i = *bucket(kv, parent, tokens);
-        while (i >= 0 && (kv->blocks[i].parent != parent ||
-                          memcmp(kv->blocks[i].tokens, tokens, sizeof(kv->blocks[i].tokens))))
-                i = kv->blocks[i].next_hash;
+        size_t n = na < nb ? na : nb, i = 0;
+        while (i < n && a[i] == b[i])
+                i++;
         return i;
 }
 
+/* The first child that does not come before tokens[0 .. n); a beginning comes before what it begins. */
+static size_t lower_bound(const struct kv *kv, const struct kv_children *c, const int32_t *tokens, size_t n)
+{
+        size_t low = 0, high = c->n;
+        while (low < high) {
+                size_t mid = low + (high - low) / 2;
+                const struct kv_block *b = &kv->blocks[c->p[mid]];
+                size_t same = common(b->tokens, (size_t)b->n, tokens, n);
+                bool less = same < (size_t)b->n ? same < n && b->tokens[same] < tokens[same] : same < n;
+                if (less)
+                        low = mid + 1;
+                else
+                        high = mid;
+        }
+        return low;
+}
+
+/* Takes a block, which has no children, out of the tree. */
 static void forget(struct kv *kv, int32_t i)
 {
         struct kv_block *b = &kv->blocks[i];
-        int32_t *at = bucket(kv, b->parent, b->tokens);
-        while (*at != i)
-                at = &kv->blocks[*at].next_hash;
-        *at = b->next_hash;
-        b->uid = 0;
+        struct kv_children *c = b->parent < 0 ? &kv->roots : &kv->blocks[b->parent].children;
+        size_t at = lower_bound(kv, c, b->tokens, (size_t)b->n);
+        memmove(c->p + at, c->p + at + 1, (c->n - at - 1) * sizeof(*c->p));
+        c->n--;
+        b->n = 0;
 }
 
-/* ---- the interface ------------------------------------------------------------------------------ */
-
-int kv_init(struct kv *kv, int n_blocks, int n_layer, int n_head_kv, int head_dim)
+int kv_match_part(const struct kv *kv, int32_t parent, const int32_t *tokens, size_t n, int32_t *ret)
 {
-        *kv = (struct kv){
-                .n_blocks = n_blocks, .head_dim = head_dim, .oldest = -1, .newest = -1, .next_uid = 1
-        };
-        kv->head_values = (size_t)head_dim * KERN_KV_BLOCK * 2;
-        kv->block_values = kv->head_values * (size_t)n_head_kv;
-        kv->layer_values = kv->block_values * (size_t)n_blocks;
-        for (kv->n_buckets = 64; kv->n_buckets < (size_t)n_blocks * 2;)
-                kv->n_buckets *= 2;
+        const struct kv_children *c = children_of(kv, parent);
+        size_t at, best = 0;
+        n = n < KERN_KV_BLOCK ? n : KERN_KV_BLOCK;
+        at = lower_bound(kv, c, tokens, n);
+        /* In an ordered list the longest common beginning is with a neighbour. */
+        for (size_t i = at ? at - 1 : 0; i <= at && i < c->n; i++) {
+                const struct kv_block *b = &kv->blocks[c->p[i]];
+                size_t same = common(b->tokens, (size_t)b->n, tokens, n);
+                if (same > best) {
+                        best = same;
+                        *ret = c->p[i];
+                }
+        }
+        return (int)best;
+}
+
+int kv_match(struct kv *kv, const int32_t *tokens, size_t n, int32_t *out, int max)
+{
+        int found = 0;
+        int32_t parent = -1, block = -1;
+        for (; found < max && n >= KERN_KV_BLOCK; n -= KERN_KV_BLOCK, tokens += KERN_KV_BLOCK) {
+                if (kv_match_part(kv, parent, tokens, n, &block) < KERN_KV_BLOCK)
+                        break;
+                kv_ref(kv, block);
+                out[found++] = parent = block;
+        }
+        return found;
+}
+
+size_t kv_probe(const struct kv *kv, const int32_t *tokens, size_t n)
+{
+        size_t found = 0, same = KERN_KV_BLOCK;
+        int32_t block = -1;
+        for (; found < n && same == KERN_KV_BLOCK; found += same)
+                same = (size_t)kv_match_part(kv, block, tokens + found, n - found, &block);
+        return found;
+}
+
+/* Makes the memory of an unused leaf the first to be taken. */
+static void drop(struct kv *kv, int32_t i)
+{
+        list_remove(kv, i);
+        forget(kv, i);
+        list_add_oldest(kv, i);
+}
+
+int32_t kv_publish(struct kv *kv, int32_t block, int32_t parent, const int32_t *tokens, int n)
+{
+        struct kv_block *b = &kv->blocks[block];
+        struct kv_children *c = parent < 0 ? &kv->roots : &kv->blocks[parent].children;
+        if (b->n == n)
+                return block;
+        if (b->n)
+                forget(kv, block);
+        size_t at = lower_bound(kv, c, tokens, (size_t)n);
+        if (at < c->n) {
+                const struct kv_block *next = &kv->blocks[c->p[at]];
+                if (common(next->tokens, (size_t)next->n, tokens, (size_t)n) == (size_t)n) {
+                        int32_t same = c->p[at];
+                        if (n < KERN_KV_BLOCK)
+                                return block;
+                        kv_ref(kv, same);
+                        kv_unref(kv, block);
+                        return same;
+                }
+        }
+        if (at > 0) { /* a shorter part that this one goes on from is of no more use */
+                const struct kv_block *last = &kv->blocks[c->p[at - 1]];
+                if (!last->refs &&
+                    common(last->tokens, (size_t)last->n, tokens, (size_t)n) == (size_t)last->n)
+                        drop(kv, c->p[--at]);
+        }
+        if (vec_reserve(c, c->n + 1))
+                return block; /* not shared, but good for its sequence */
+        memmove(c->p + at + 1, c->p + at, (c->n - at) * sizeof(*c->p));
+        c->p[at] = block;
+        c->n++;
+        memcpy(b->tokens, tokens, (size_t)n * sizeof(*tokens));
+        b->parent = parent;
+        b->n = n;
+        return block;
+}
+
+/* ---- blocks ------------------------------------------------------------------------------------- */
+
+int kv_init(struct kv *kv, int n_blocks, int n_layer, int n_head_kv, int head_dim, enum engine_kv_type type)
+{
+        *kv = (struct kv){ .at = layout(n_head_kv, head_dim, type),
+                           .type = type,
+                           .n_layer = n_layer,
+                           .n_head_kv = n_head_kv,
+                           .head_dim = head_dim,
+                           .n_blocks = n_blocks,
+                           .oldest = -1,
+                           .newest = -1 };
+        kv->at.layer = kv->at.block * (size_t)n_blocks;
         /* Zeroed memory of this size comes from the system untouched: it costs nothing until used. */
-        kv->mem = mem_calloc((size_t)n_layer * kv->layer_values, sizeof(*kv->mem));
+        kv->mem = mem_calloc((size_t)n_layer, kv->at.layer);
         kv->blocks = mem_calloc((size_t)n_blocks, sizeof(*kv->blocks));
-        kv->buckets = mem_alloc(kv->n_buckets * sizeof(*kv->buckets));
-        if (!kv->mem || !kv->blocks || !kv->buckets) {
+        if (!kv->mem || !kv->blocks) {
+                kv->n_blocks = 0;
                 kv_release(kv);
                 return -ENOMEM;
         }
-        memset(kv->buckets, 0xff, kv->n_buckets * sizeof(*kv->buckets));
         for (int32_t i = 0; i < n_blocks; i++)
                 list_add_newest(kv, i);
         return 0;
@@ -99,33 +218,18 @@ int kv_init(struct kv *kv, int n_blocks, int n_layer, int n_head_kv, int head_di
 
 void kv_release(struct kv *kv)
 {
+        for (int i = 0; i < kv->n_blocks; i++)
+                vec_release(&kv->blocks[i].children);
+        vec_release(&kv->roots);
         mem_free(kv->mem);
         mem_free(kv->blocks);
-        mem_free(kv->buckets);
         *kv = (struct kv){ 0 };
 }
 
-static void ref(struct kv *kv, int32_t i)
+void kv_ref(struct kv *kv, int32_t i)
 {
         if (!kv->blocks[i].refs++)
                 list_remove(kv, i);
-}
-
-int kv_match(struct kv *kv, const int32_t *tokens, size_t n, int32_t *out, int max)
-{
-        int found = 0;
-        uint64_t parent = 0;
-        for (; found < max && n >= KERN_KV_BLOCK; n -= KERN_KV_BLOCK, tokens += KERN_KV_BLOCK, found++) {
-                int32_t i = lookup(kv, parent, tokens);
-                if (i < 0)
-                        break;
-                parent = kv->blocks[i].uid;
-                if (out) {
-                        ref(kv, i);
-                        out[found] = i;
-                }
-        }
-        return found;
 }
 
 int32_t kv_alloc(struct kv *kv)
@@ -133,36 +237,41 @@ int32_t kv_alloc(struct kv *kv)
         int32_t i = kv->oldest;
         if (i < 0)
                 return -1;
-        ref(kv, i);
-        if (kv->blocks[i].uid)
+        kv_ref(kv, i);
+        if (kv->blocks[i].n)
                 forget(kv, i);
         return i;
-}
-
-int32_t kv_publish(struct kv *kv, int32_t block, uint64_t parent, const int32_t *tokens)
-{
-        int32_t same = lookup(kv, parent, tokens);
-        if (same >= 0) {
-                ref(kv, same);
-                kv_unref(kv, block);
-                return same;
-        }
-        struct kv_block *b = &kv->blocks[block];
-        memcpy(b->tokens, tokens, sizeof(b->tokens));
-        b->parent = parent;
-        b->uid = kv->next_uid++;
-        int32_t *head = bucket(kv, parent, tokens);
-        b->next_hash = *head;
-        *head = block;
-        return block;
 }
 
 void kv_unref(struct kv *kv, int32_t block)
 {
         if (--kv->blocks[block].refs)
                 return;
-        if (kv->blocks[block].uid)
+        if (kv->blocks[block].n)
                 list_add_newest(kv, block);
         else
                 list_add_oldest(kv, block);
+}
+
+static uint8_t *at_layer(const struct kv *kv, int layer, int32_t block)
+{
+        return kv->mem + (size_t)layer * kv->at.layer + (size_t)block * kv->at.block;
+}
+
+void kv_copy(struct kv *kv, int32_t to, int32_t from)
+{
+        for (int l = 0; l < kv->n_layer; l++)
+                memcpy(at_layer(kv, l, to), at_layer(kv, l, from), kv->at.block);
+}
+
+void kv_export(const struct kv *kv, int32_t block, uint8_t *out)
+{
+        for (int l = 0; l < kv->n_layer; l++, out += kv->at.block)
+                memcpy(out, at_layer(kv, l, block), kv->at.block);
+}
+
+void kv_import(struct kv *kv, int32_t block, const uint8_t *in)
+{
+        for (int l = 0; l < kv->n_layer; l++, in += kv->at.block)
+                memcpy(at_layer(kv, l, block), in, kv->at.block);
 }

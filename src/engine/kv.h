@@ -1,62 +1,94 @@
-/* Memory for keys and values: fixed blocks of KERN_KV_BLOCK tokens, shared by reference count.
+/* Memory for keys and values: fixed blocks of KERN_KV_BLOCK tokens, shared by reference count, and a radix
+ * tree over the tokens that they hold.
  *
- * A full block whose content is known (all its tokens and those before it) can be published; a later sequence
- * with the same beginning takes it instead of computing it. Blocks that nobody uses keep their content until
- * the memory is wanted, least recently used first. The engine thread owns all of it. */
+ * Each published block is a node of the tree, below the block of the tokens before it. A later sequence with
+ * the same beginning takes whole blocks as they are, and copies the beginning of the one in which it departs:
+ * what is shared is counted in tokens, not in blocks. Blocks that nobody uses stay until the memory is
+ * wanted, least recently used leaves first. The engine thread owns all of it. */
 #ifndef CAIRN_ENGINE_KV_H
 #define CAIRN_ENGINE_KV_H
 
 #include <stddef.h>
 #include <stdint.h>
+#include "base/vec.h"
+#include "engine/engine.h"
 #include "kernels/kernels.h"
+
+struct kv_children VEC(int32_t); /* blocks in the order of their tokens */
 
 struct kv_block {
         int32_t refs;
-        int32_t next_hash;    /* chain of the bucket, -1 at the end */
         int32_t older, newer; /* list of unused blocks, -1 at the ends; only while refs is 0 */
-        uint64_t uid;         /* names this content; 0: not published */
-        uint64_t parent;      /* uid of the block before, 0 for the first of a prompt */
+        int32_t parent;       /* block of the tokens before, -1 for the first of a prompt */
+        int32_t n;            /* published tokens; 0: the block is not in the tree */
+        struct kv_children children;
         int32_t tokens[KERN_KV_BLOCK];
 };
 
+/* Where the parts of one head lie in its share of a block, in bytes. */
+struct kv_layout {
+        size_t keys, key_scales, values, value_scales;
+        size_t head, block, layer; /* sizes: of a head, of all heads of a block, of all blocks of a layer */
+};
+
 struct kv {
-        uint16_t *mem;
-        size_t head_values;  /* f16 values of one head in one block: keys, then values */
-        size_t block_values; /* of all heads of one layer */
-        size_t layer_values; /* of all blocks */
-        int head_dim;
+        uint8_t *mem;
+        struct kv_layout at;
+        enum engine_kv_type type;
+        int n_layer, n_head_kv, head_dim;
         int n_blocks, n_unused, n_cached; /* n_cached: unused and published */
         struct kv_block *blocks;
-        int32_t *buckets;
-        size_t n_buckets; /* a power of two */
+        struct kv_children roots;
         int32_t oldest, newest;
-        uint64_t next_uid;
 };
 
 /* Bytes of one block over all layers. */
-size_t kv_block_bytes(int n_layer, int n_head_kv, int head_dim);
-int kv_init(struct kv *kv, int n_blocks, int n_layer, int n_head_kv, int head_dim); /* 0 or -ENOMEM */
+size_t kv_block_bytes(int n_layer, int n_head_kv, int head_dim, enum engine_kv_type type);
+int kv_init(struct kv *kv, int n_blocks, int n_layer, int n_head_kv, int head_dim,
+            enum engine_kv_type type); /* 0 or -ENOMEM */
 void kv_release(struct kv *kv);
 
-/* Finds published blocks for the beginning of tokens[0 .. n), whole blocks only, and takes a reference on
- * each. Their number is returned; at most `max` go to out. With out NULL only counts. */
+/* ---- the tree ----------------------------------------------------------------------------------- */
+
+/* Takes a reference on each whole block that the beginning of tokens[0 .. n) is found in, and writes them to
+ * out. Returns how many; at most `max`. */
 int kv_match(struct kv *kv, const int32_t *tokens, size_t n, int32_t *out, int max);
+/* The block below `parent` (-1: at the root) that shares the longest beginning with tokens[0 .. n): its
+ * length, and the block in *ret when it is not 0. Takes no reference. */
+int kv_match_part(const struct kv *kv, int32_t parent, const int32_t *tokens, size_t n, int32_t *ret);
+/* How many of tokens[0 .. n) are in the tree. */
+size_t kv_probe(const struct kv *kv, const int32_t *tokens, size_t n);
+/* The block now holds tokens[0 .. n), n <= KERN_KV_BLOCK, after those of `parent`; it may have been published
+ * with fewer of them before. When another block holds all KERN_KV_BLOCK of them already, the reference moves
+ * to that one and the given block is freed; a part that another block begins with is not published again.
+ * Returns the block to use from now on; its n is 0 when it is not published (then nothing can be below it).
+ */
+int32_t kv_publish(struct kv *kv, int32_t block, int32_t parent, const int32_t *tokens, int n);
+
+/* ---- blocks ------------------------------------------------------------------------------------- */
+
 /* A block of its own, -1 when all are in use. May throw out the oldest unused content. */
 int32_t kv_alloc(struct kv *kv);
-/* The block now holds `tokens` after the content `parent` (uid of the block before; 0: none). When that
- * content is already published, the reference moves to that block and the given one is freed. Returns the
- * block to use from now on; its uid is kv->blocks[].uid. */
-int32_t kv_publish(struct kv *kv, int32_t block, uint64_t parent, const int32_t *tokens);
+void kv_ref(struct kv *kv, int32_t block);
 void kv_unref(struct kv *kv, int32_t block);
+/* Copies what a block holds, in all layers. */
+void kv_copy(struct kv *kv, int32_t to, int32_t from);
+/* Writes a block of all layers to, or reads it from, kv_block_bytes() bytes. Any thread while the block is
+ * referenced and, for reading, not published. */
+void kv_export(const struct kv *kv, int32_t block, uint8_t *out);
+void kv_import(struct kv *kv, int32_t block, const uint8_t *in);
 
-/* Keys [head_dim][KERN_KV_BLOCK] and values [KERN_KV_BLOCK][head_dim] of one head. */
-static inline uint16_t *kv_keys(const struct kv *kv, int layer, int32_t block, int head)
-{
-        return kv->mem + (size_t)layer * kv->layer_values + (size_t)block * kv->block_values +
-               (size_t)head * kv->head_values;
-}
-static inline uint16_t *kv_values(const struct kv *kv, int layer, int32_t block, int head)
-{
-        return kv_keys(kv, layer, block, head) + (size_t)kv->head_dim * KERN_KV_BLOCK;
-}
+/* ---- keys and values (threads of the team) ------------------------------------------------------ */
+
+/* Bytes of scratch memory that kv_store needs. */
+size_t kv_scratch_bytes(const struct kv *kv);
+/* Stores the keys and values of one token, [n_head_kv][head_dim] each, as the block's token number `at`. */
+void kv_store(const struct kv *kv, const struct kern *k, int layer, int32_t block, size_t at,
+              const float *keys, const float *values, void *scratch);
+/* s[i * lds + j] = scale * q_i . key j of the block's head, for nq queries q_i = q + i * ldq and all j. */
+void kv_scores(const struct kv *kv, const struct kern *k, int layer, int32_t block, int head, const float *q,
+               size_t ldq, size_t nq, float scale, float *s, size_t lds);
+/* o_i += sum over the first nk tokens j of p[i * ldp + j] * value j. */
+void kv_mix(const struct kv *kv, const struct kern *k, int layer, int32_t block, int head, const float *p,
+            size_t ldp, size_t nq, size_t nk, float *o, size_t ldo);
 #endif

@@ -2,6 +2,7 @@
 #ifndef CAIRN_ENGINE_MODEL_H
 #define CAIRN_ENGINE_MODEL_H
 
+#include <pthread.h>
 #include "engine/arch.h"
 #include "engine/engine.h"
 #include "engine/gguf.h"
@@ -29,6 +30,8 @@ struct engine_model {
         struct sched *sched;
         struct engine_info info;
         char *name, *template;
+        pthread_mutex_t vocab_lock; /* of the next */
+        struct grammar_vocab *vocab; /* made on first use, then constant */
 };
 
 /* Fills everything but the scheduler. 0 or negative errno with a message; the caller releases in any case. */

@@ -103,6 +103,12 @@ struct str output_stop(const struct output *o)
         return o->stopped < 0 ? STR("") : stop_at(o, (size_t)o->stopped);
 }
 
+/* Where the text after the last control token begins in what is held. */
+static size_t after_mark(const struct output *o)
+{
+        return o->floor > o->taken ? o->floor - o->taken : 0;
+}
+
 /* Cuts the text before the earliest stop string in it. Text before `fresh` has been searched already, so only
  * matches that end behind it are possible. */
 static void find_stop(struct output *o, size_t fresh)
@@ -110,7 +116,8 @@ static void find_stop(struct output *o, size_t fresh)
         size_t best = o->text.n;
         for (size_t i = 0; i < o->n_stops; i++) {
                 struct str s = stop_at(o, i);
-                size_t from = fresh >= s.n ? fresh - s.n + 1 : 0;
+                size_t from = fresh >= s.n ? fresh - s.n + 1 : 0, floor = after_mark(o);
+                from = from > floor ? from : floor;
                 if (from >= o->text.n)
                         continue;
                 const char *hit = memmem(o->text.p + from, o->text.n - from, s.p, s.n);
@@ -123,6 +130,7 @@ static void find_stop(struct output *o, size_t fresh)
                 return;
         o->text.n = best;
         while (o->records.n && !o->records.p[o->records.n - 1].prompt &&
+               !o->records.p[o->records.n - 1].control &&
                o->records.p[o->records.n - 1].start >= o->taken + best)
                 o->tops.n -= (size_t)o->records.p[--o->records.n].tok.n_top;
 }
@@ -130,10 +138,10 @@ static void find_stop(struct output *o, size_t fresh)
 /* Length of the end of the text that may be the beginning of a stop string. */
 static size_t held(const struct output *o)
 {
-        size_t most = 0;
+        size_t most = 0, text = o->text.n - after_mark(o);
         for (size_t i = 0; i < o->n_stops; i++) {
                 struct str s = stop_at(o, i);
-                size_t n = s.n - 1 < o->text.n ? s.n - 1 : o->text.n;
+                size_t n = s.n - 1 < text ? s.n - 1 : text;
                 for (; n > most; n--)
                         if (!memcmp(o->text.p + o->text.n - n, s.p, n))
                                 most = n;
@@ -154,6 +162,7 @@ void output_release(struct output *o)
 {
         buf_release(&o->text);
         buf_release(&o->stops);
+        vec_release(&o->marks);
         vec_release(&o->records);
         vec_release(&o->tops);
         vec_release(&o->list);
@@ -178,10 +187,28 @@ int output_push(struct output *o, struct engine_token tok, bool record)
 {
         size_t before = o->text.n;
         utf8_feed(&o->text, o->partial, &o->n_partial, tok.piece, false);
-        struct record r = { tok, o->taken + before, o->taken + o->text.n + (o->n_partial ? 1 : 0), false };
+        struct record r = { .tok = tok,
+                            .start = o->taken + before,
+                            .end = o->taken + o->text.n + (o->n_partial ? 1 : 0) };
         if (buf_error(&o->text) || (record && add_record(o, r)))
                 return -ENOMEM;
         find_stop(o, before);
+        return 0;
+}
+
+int output_push_control(struct output *o, struct engine_token tok, bool record)
+{
+        size_t before = o->text.n;
+        utf8_feed(&o->text, o->partial, &o->n_partial, STR(""), true);
+        find_stop(o,
+                  before); /* of U+FFFD alone: no character was complete before that has not been looked at */
+        if (o->stopped >= 0)
+                return 0;
+        struct mark mark = { o->taken + o->text.n, tok.id, record };
+        struct record r = { .tok = tok, .start = mark.at, .end = mark.at, .control = true };
+        if (buf_error(&o->text) || (record && add_record(o, r)) || vec_push(&o->marks, mark))
+                return -ENOMEM;
+        o->floor = mark.at;
         return 0;
 }
 
@@ -196,12 +223,12 @@ int output_end(struct output *o)
         return buf_error(&o->text) ? -ENOMEM : 0;
 }
 
-/* Records that go with the next event: of the prompt, or those whose text ends within the first n bytes. */
-static size_t ready_records(const struct output *o, bool prompt, size_t n)
+/* Records that go with the next event: of the prompt; or those up to the next mark whose text ends within the
+ * first n bytes, all of them with `all`. */
+static size_t ready_records(const struct output *o, bool prompt, bool all, size_t n)
 {
         size_t k = 0;
-        bool all = o->ended || o->stopped >= 0;
-        while (k < o->records.n && o->records.p[k].prompt == prompt &&
+        while (k < o->records.n && o->records.p[k].prompt == prompt && !o->records.p[k].control &&
                (prompt || all || o->records.p[k].end <= o->taken + n))
                 k++;
         return k;
@@ -209,10 +236,12 @@ static size_t ready_records(const struct output *o, bool prompt, size_t n)
 
 bool output_next(struct output *o, struct engine_event *ret)
 {
-        bool prompt = o->records.n && o->records.p[0].prompt;
-        size_t n = prompt ? 0 : o->ended || o->stopped >= 0 ? o->text.n : o->text.n - held(o);
-        size_t k = ready_records(o, prompt, n);
-        if (!n && !(k && (prompt || o->ended || o->stopped >= 0)))
+        const struct mark *mark = o->marks.n ? o->marks.p : NULL;
+        bool prompt = o->records.n && o->records.p[0].prompt, all = o->ended || o->stopped >= 0 || mark;
+        size_t n = prompt ? 0 : mark ? mark->at - o->taken : all ? o->text.n : o->text.n - held(o);
+        bool control = mark && !prompt && !n; /* all text before it has been taken */
+        size_t k = ready_records(o, prompt, all, n) + (control && mark->recorded);
+        if (!n && !control && !(k && (prompt || all)))
                 return false;
         if (vec_reserve(&o->list, k))
                 return false;
@@ -223,7 +252,10 @@ bool output_next(struct output *o, struct engine_event *ret)
                 top += o->list.p[i].n_top;
         }
         *ret = (struct engine_event){
-                .kind = prompt ? ENGINE_EV_PROMPT : ENGINE_EV_TEXT,
+                .kind = prompt    ? ENGINE_EV_PROMPT
+                        : control ? ENGINE_EV_CONTROL
+                                  : ENGINE_EV_TEXT,
+                .control = control ? mark->id : 0,
                 .text = { o->text.p, n },
                 .tokens = o->list.p,
                 .n_tokens = k,
@@ -234,6 +266,8 @@ bool output_next(struct output *o, struct engine_event *ret)
 void output_taken(struct output *o, const struct engine_event *ev)
 {
         size_t tops = 0;
+        if (ev->kind == ENGINE_EV_CONTROL)
+                memmove(o->marks.p, o->marks.p + 1, --o->marks.n * sizeof(*o->marks.p));
         for (size_t i = 0; i < ev->n_tokens; i++)
                 tops += (size_t)o->records.p[i].tok.n_top;
         o->records.n -= ev->n_tokens;

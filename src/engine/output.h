@@ -10,7 +10,14 @@
 struct record {
         struct engine_token tok; /* .top is set when the record is handed out */
         size_t start, end;       /* place in the text; end counts a character still incomplete */
-        bool prompt;
+        bool prompt, control;
+};
+
+/* A control token between the text before `at` and the text after it. */
+struct mark {
+        size_t at;
+        int32_t id;
+        bool recorded;
 };
 
 struct output {
@@ -22,6 +29,8 @@ struct output {
         size_t stop_end[ENGINE_STOP_MAX], n_stops; /* where each ends in `stops` */
         int stopped;                               /* index of the stop string found, -1 */
         bool ended;                                /* no more tokens: nothing is held back */
+        struct VEC(struct mark) marks;             /* not yet taken, in order */
+        size_t floor; /* where the text after the last mark begins: no stop string spans a mark */
         struct VEC(struct record) records;
         struct VEC(struct engine_top) tops;   /* of all records, in order */
         struct VEC(struct engine_token) list; /* the last event's view of the records */
@@ -33,6 +42,8 @@ int output_set_stops(struct output *o, const struct str *stop, size_t n); /* 0, 
 /* Adds a token of the output: its bytes, and its record when `record`. 0 or -ENOMEM. After a stop string was
  * found (o->stopped >= 0) nothing more is to be added. */
 int output_push(struct output *o, struct engine_token tok, bool record);
+/* Adds a control token: what came before it is complete. 0 or -ENOMEM. */
+int output_push_control(struct output *o, struct engine_token tok, bool record);
 /* Adds a record of a prompt token. */
 int output_push_prompt(struct output *o, struct engine_token tok);
 /* No more tokens: an incomplete character becomes U+FFFD and held text is released. */

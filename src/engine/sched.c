@@ -1,9 +1,12 @@
-/* Admission, batching and the engine thread. What becomes of a step's results is in step.c. */
+/* The engine thread, its mailbox, and its start and stop. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include "base/clock.h"
 #include "base/mem.h"
+#include "engine/admit.h"
+#include "engine/batch.h"
+#include "engine/kv_disk.h"
 #include "engine/model.h"
 #include "engine/sched.h"
 #include "engine/step.h"
@@ -13,11 +16,6 @@
 #define DEFAULT_QUEUE 256
 #define DEFAULT_KV_MAX ((size_t)1 << 30)
 #define BYTES_PER_THREAD (8u << 20)
-#define ROWS_MAX 512         /* tokens evaluated in one step */
-#define ROWS_MIN 32          /* of a prompt: fewer would read the weights too often */
-#define STEP_US 250000       /* how long a step may take: cancellation waits for its end... */
-#define STEP_BESIDE_US 80000 /* ...and so does the next token of those that decode */
-#define LOGITS_MIN 64        /* rows of logits in one step, for logprobs of prompts */
 
 /* ---- mailbox ------------------------------------------------------------------------------------ */
 
@@ -87,210 +85,60 @@ static bool take_mail(struct sched *s, bool idle, struct engine_seq **ret)
         return !stop;
 }
 
-/* ---- admission ---------------------------------------------------------------------------------- */
-
-static void enqueue(struct sched *s, struct engine_seq *seq)
-{
-        seq->order = s->arrivals++;
-        if (vec_push(&s->waiting, seq)) {
-                step_fail(s, seq, -ENOMEM);
-                return;
-        }
-        size_t at = s->waiting.n - 1;
-        for (; at > 0 && s->waiting.p[at - 1]->priority < seq->priority; at--)
-                s->waiting.p[at] = s->waiting.p[at - 1];
-        s->waiting.p[at] = seq;
-}
-
-/* Tokens of a prompt that may come from KV: all but the last, whose logits are needed; none when every token
- * must be seen. */
-static size_t reusable(const struct engine_seq *seq)
-{
-        return seq->prompt_logprobs || seq->embedding ? 0 : (size_t)seq->n_prompt - 1;
-}
-
-/* Whether a running prefill is about to compute more of this prompt than the cache has: then waiting for it
- * is cheaper than computing it twice. */
-static bool worth_waiting(struct sched *s, const struct engine_seq *seq)
-{
-        size_t n = reusable(seq);
-        int cached = -1;
-        for (size_t i = 0; i < s->active.n; i++) {
-                const struct engine_seq *a = s->active.p[i];
-                if (a->state != SEQ_PREFILL || a->paused)
-                        continue;
-                size_t most = n < (size_t)a->n_prompt ? n : (size_t)a->n_prompt, same = 0;
-                while (same < most && a->tokens[same] == seq->tokens[same])
-                        same++;
-                if (cached < 0)
-                        cached = kv_match(&s->kv, seq->tokens, n, NULL, seq->n_reserved);
-                if ((int)(same / KERN_KV_BLOCK) > cached)
-                        return true;
-        }
-        return false;
-}
-
-static void admit_one(struct sched *s, struct engine_seq *seq)
-{
-        seq->n_blocks = kv_match(&s->kv, seq->tokens, reusable(seq), seq->blocks, seq->n_reserved);
-        seq->n_published = seq->n_blocks;
-        seq->n_cached = seq->n_done = seq->n_blocks * KERN_KV_BLOCK;
-        seq->state = SEQ_PREFILL;
-        s->reserved += seq->n_reserved;
-        s->active.p[s->active.n++] = seq;
-        atomic_fetch_add(&s->count.cached, (uint64_t)seq->n_cached);
-        atomic_fetch_add(&s->count.sequences, 1);
-}
-
-/* Gives KV memory to waiting sequences. Each gets what it may ever need, so that none can get stuck halfway;
- * the order of the queue is kept except for those that wait for a shared prefix. */
-static void admit(struct sched *s)
-{
-        size_t kept = 0;
-        bool full = false;
-        for (size_t i = 0; i < s->waiting.n; i++) {
-                struct engine_seq *seq = s->waiting.p[i];
-                full = full || s->active.n >= (size_t)s->max_batch ||
-                       s->reserved + seq->n_reserved > s->kv.n_blocks;
-                if (full || worth_waiting(s, seq))
-                        s->waiting.p[kept++] = seq;
-                else
-                        admit_one(s, seq);
-        }
-        s->waiting.n = kept;
-}
-
-/* ---- batching ----------------------------------------------------------------------------------- */
-
-/* Blocks for the sequence's first `n` tokens. They were promised at admission. */
-static bool ensure_blocks(struct sched *s, struct engine_seq *seq, int n)
-{
-        while (seq->n_blocks * KERN_KV_BLOCK < n) {
-                int32_t block = kv_alloc(&s->kv);
-                if (block < 0)
-                        return false;
-                seq->blocks[seq->n_blocks++] = block;
-        }
-        return true;
-}
-
-static void want_row(struct batch *b, struct job *j, int row)
-{
-        b->out[b->n_out++] = row;
-        j->n_out++;
-}
-
-/* Adds the sequence's next n tokens to the batch. */
-static void add_rows(struct sched *s, struct engine_seq *seq, int n)
-{
-        struct batch *b = &s->eval.batch;
-        if (!ensure_blocks(s, seq, seq->n_done + n)) {
-                step_end(seq, ENGINE_ERROR, -ENOMEM);
-                return;
-        }
-        struct job j = { .seq = seq, .row = b->n, .n = n, .out = b->n_out };
-        b->spans[b->n_spans++] = (struct span){ seq->blocks, b->n, n, seq->n_done };
-        memcpy(b->tokens + b->n, seq->tokens + seq->n_done, (size_t)n * sizeof(*b->tokens));
-        bool last = seq->n_done + n == seq->n_tokens;
-        for (int i = 0; i < n; i++)
-                if (seq->embedding || seq->prompt_logprobs || (last && i == n - 1))
-                        want_row(b, &j, b->n + i);
-        b->n += n;
-        s->jobs.p[s->jobs.n++] = j;
-}
-
-/* How many prompt tokens of the sequence fit into what is left of the step. */
-static int prefill_share(const struct sched *s, const struct engine_seq *seq, int room)
-{
-        int n = seq->n_prompt - seq->n_done, logits = s->eval.max_logits - s->eval.batch.n_out;
-        n = n < room ? n : room;
-        if (seq->prompt_logprobs && n > logits)
-                return logits;
-        return n;
-}
-
-static bool runs(const struct engine_seq *seq, enum seq_state state)
-{
-        return seq->state == state && !seq->paused;
-}
-
-/* How many prompt tokens the next step may take to end in time, by the speed of earlier ones. */
-static int prefill_room(const struct sched *s, int decoding)
-{
-        double target = decoding ? STEP_BESIDE_US : STEP_US;
-        double rows = s->us_per_row > 0 ? target / s->us_per_row : 2 * ROWS_MIN;
-        int most = s->max_rows - decoding;
-        return rows > most ? most : rows < ROWS_MIN ? ROWS_MIN : (int)rows;
-}
-
-/* Remembers the speed of steps that are large enough to tell. */
-static void note_speed(struct sched *s, int64_t us)
-{
-        int rows = s->eval.batch.n;
-        if (rows < ROWS_MIN / 2)
-                return;
-        double now = (double)us / rows;
-        s->us_per_row = s->us_per_row > 0 ? 0.75 * s->us_per_row + 0.25 * now : now;
-}
-
-/* Logits first, then rows of which only the hidden state is wanted: embeddings go last. */
-static void build_batch(struct sched *s)
-{
-        struct batch *b = &s->eval.batch;
-        b->n = b->n_spans = b->n_out = b->n_logits = 0;
-        s->jobs.n = 0;
-        for (size_t i = 0; i < s->active.n; i++)
-                if (runs(s->active.p[i], SEQ_DECODE))
-                        add_rows(s, s->active.p[i], 1);
-        int room = prefill_room(s, b->n);
-        for (int embeddings = 0; embeddings < 2; embeddings++) {
-                for (size_t i = 0; i < s->active.n; i++) {
-                        struct engine_seq *seq = s->active.p[i];
-                        if (!runs(seq, SEQ_PREFILL) || (seq->embedding != NULL) != embeddings)
-                                continue;
-                        if (!embeddings && b->n_out >= s->eval.max_logits)
-                                continue;
-                        int n = prefill_share(s, seq, room);
-                        if (n > 0) {
-                                add_rows(s, seq, n);
-                                room -= n;
-                        }
-                }
-                if (!embeddings)
-                        b->n_logits = b->n_out;
-        }
-}
-
 /* ---- the thread --------------------------------------------------------------------------------- */
 
-/* Looks at every sequence's flags, delivers what is due, and drops those that are done. True when one was:
- * then memory is free for others. */
+/* Looks at every sequence's flags, delivers what is due, and drops those that are done. */
+static bool tend_list(struct sched *s, struct seq_list *list)
+{
+        size_t kept = 0, before = list->n;
+        for (size_t i = 0; i < before; i++)
+                if (!step_tend(s, list->p[i]))
+                        list->p[kept++] = list->p[i];
+        list->n = kept;
+        return kept < before;
+}
+
+/* True when a sequence was done: then there is room for others. */
 static bool tend(struct sched *s)
 {
-        size_t kept = 0, before = s->waiting.n + s->active.n;
-        for (size_t i = 0; i < s->waiting.n; i++) {
-                struct engine_seq *seq = s->waiting.p[i];
-                if (atomic_load(&seq->cancelled))
-                        step_finish(s, seq, ENGINE_CANCELLED);
-                else
-                        s->waiting.p[kept++] = seq;
-        }
-        s->waiting.n = kept;
-        kept = 0;
-        for (size_t i = 0; i < s->active.n; i++)
-                if (!step_tend(s, s->active.p[i]))
-                        s->active.p[kept++] = s->active.p[i];
-        s->active.n = kept;
-        return s->waiting.n + s->active.n < before;
+        bool waiting = tend_list(s, &s->waiting), active = tend_list(s, &s->active);
+        admit_limit(s);
+        return waiting || active;
 }
 
 static void update_counters(struct sched *s)
 {
-        uint64_t bytes = kv_block_bytes(s->m->hp.n_layer, s->m->hp.n_head_kv, s->m->hp.head_dim);
+        uint64_t bytes = (uint64_t)s->kv.n_layer * s->kv.at.block;
         atomic_store(&s->count.active, s->active.n);
         atomic_store(&s->count.queued, s->waiting.n);
         atomic_store(&s->count.kv_used, (uint64_t)(s->kv.n_blocks - s->kv.n_unused) * bytes);
         atomic_store(&s->count.kv_cached, (uint64_t)s->kv.n_cached * bytes);
+        atomic_store(&s->count.wait_ms, (uint64_t)((double)s->waiting.n * s->turnover.interval_us / 1000));
+        if (s->disk)
+                atomic_store(&s->count.disk_bytes, kv_disk_bytes(s->disk));
+}
+
+/* Evaluates a step, if there is anything to evaluate. False: there is nothing to do until somebody pokes. */
+static bool run_step(struct sched *s)
+{
+        uint64_t preempted = atomic_load(&s->count.preempted);
+        admit_all(s);
+        batch_build(s);
+        if (s->jobs.n) {
+                int64_t start = clock_mono_us();
+                eval_run(&s->eval);
+                batch_note_speed(s, clock_mono_us() - start);
+                step_results(s);
+                atomic_fetch_add(&s->count.steps, 1);
+        }
+        return s->jobs.n || atomic_load(&s->count.preempted) != preempted;
+}
+
+static void cancel_list(struct sched *s, struct seq_list *list)
+{
+        for (size_t i = 0; i < list->n; i++)
+                step_finish(s, list->p[i], ENGINE_CANCELLED);
+        list->n = 0;
 }
 
 static void *sched_main(void *arg)
@@ -301,19 +149,12 @@ static void *sched_main(void *arg)
         while (take_mail(s, idle, &mail)) {
                 for (struct engine_seq *next; mail; mail = next) {
                         next = mail->next;
-                        enqueue(s, mail);
+                        admit_enqueue(s, mail);
                 }
+                if (s->disk)
+                        kv_disk_poll(s->disk);
                 tend(s);
-                admit(s);
-                build_batch(s);
-                idle = !s->jobs.n;
-                if (!idle) {
-                        int64_t start = clock_mono_us();
-                        eval_run(&s->eval);
-                        note_speed(s, clock_mono_us() - start);
-                        step_results(s);
-                        atomic_fetch_add(&s->count.steps, 1);
-                }
+                idle = !run_step(s);
                 if (tend(s))
                         idle = false;
                 update_counters(s);
@@ -322,10 +163,8 @@ static void *sched_main(void *arg)
                 next = mail->next;
                 step_finish(s, mail, ENGINE_CANCELLED);
         }
-        for (size_t i = 0; i < s->waiting.n; i++)
-                step_finish(s, s->waiting.p[i], ENGINE_CANCELLED);
-        for (size_t i = 0; i < s->active.n; i++)
-                step_finish(s, s->active.p[i], ENGINE_CANCELLED);
+        cancel_list(s, &s->waiting);
+        cancel_list(s, &s->active);
         return NULL;
 }
 
@@ -335,7 +174,7 @@ static void *sched_main(void *arg)
 static int plan_memory(struct sched *s, const struct engine_opts *o)
 {
         const struct hparams *hp = &s->m->hp;
-        size_t block = kv_block_bytes(hp->n_layer, hp->n_head_kv, hp->head_dim);
+        size_t block = kv_block_bytes(hp->n_layer, hp->n_head_kv, hp->head_dim, o->kv_type);
         int ctx = o->ctx_max > 0 && o->ctx_max < hp->n_ctx_train ? o->ctx_max : hp->n_ctx_train;
         size_t per_ctx = ((size_t)ctx + KERN_KV_BLOCK - 1) / KERN_KV_BLOCK,
                n = per_ctx * (size_t)s->max_batch;
@@ -358,15 +197,24 @@ static int default_threads(const struct engine_model *m)
         return worth < (uint64_t)cores ? (int)worth : cores;
 }
 
+/* Lists of sequences never grow while the engine runs: whoever was let in finds room in each. */
+static int reserve_lists(struct sched *s)
+{
+        size_t n = (size_t)s->max_live;
+        return vec_reserve(&s->waiting, n) || vec_reserve(&s->active, n) || vec_reserve(&s->order, n) ||
+               vec_reserve(&s->jobs, n);
+}
+
 static int sched_init(struct sched *s, const struct engine_opts *o, char *err, size_t errn)
 {
         const struct engine_model *m = s->m;
         s->max_batch = o->max_batch > 0 ? o->max_batch : DEFAULT_BATCH;
         s->max_live = s->max_batch + (o->max_queue > 0 ? o->max_queue : DEFAULT_QUEUE);
-        s->max_rows = ROWS_MAX;
-        if (s->max_batch > ROWS_MAX - ROWS_MIN) {
+        s->max_rows = BATCH_ROWS_MAX;
+        s->lookup = !o->no_lookup;
+        if (s->max_batch > BATCH_ROWS_MAX / 2) {
                 snprintf(err, errn, "max_batch is %d, over the limit of %d", s->max_batch,
-                         ROWS_MAX - ROWS_MIN);
+                         BATCH_ROWS_MAX / 2);
                 return -EINVAL;
         }
         int blocks = plan_memory(s, o);
@@ -377,9 +225,8 @@ static int sched_init(struct sched *s, const struct engine_opts *o, char *err, s
         s->team = kern_team_new(o->threads > 0 ? o->threads : default_threads(m));
         s->cands = mem_alloc((size_t)m->hp.n_vocab * sizeof(*s->cands));
         s->probs = mem_alloc((size_t)m->hp.n_vocab * sizeof(*s->probs));
-        if (!s->team || !s->cands || !s->probs || vec_reserve(&s->active, (size_t)s->max_batch) ||
-            vec_reserve(&s->jobs, (size_t)s->max_batch) || vec_reserve(&s->waiting, (size_t)s->max_live) ||
-            kv_init(&s->kv, blocks, m->hp.n_layer, m->hp.n_head_kv, m->hp.head_dim))
+        if (!s->team || !s->cands || !s->probs || reserve_lists(s) ||
+            kv_init(&s->kv, blocks, m->hp.n_layer, m->hp.n_head_kv, m->hp.head_dim, o->kv_type))
                 return -ENOMEM;
         s->eval = (struct eval){ .k = m->k,
                                  .team = s->team,
@@ -388,17 +235,24 @@ static int sched_init(struct sched *s, const struct engine_opts *o, char *err, s
                                  .global = &m->global,
                                  .layers = m->layers,
                                  .kv = &s->kv };
-        return eval_init(&s->eval, s->max_rows, s->max_batch > LOGITS_MIN ? s->max_batch : LOGITS_MIN,
-                         s->n_ctx);
+        int rc = eval_init(&s->eval, s->max_rows,
+                           s->max_batch > BATCH_LOGITS_MIN / 2 ? 2 * s->max_batch : BATCH_LOGITS_MIN,
+                           s->n_ctx);
+        if (rc || !o->kv_dir)
+                return rc;
+        return kv_disk_open(o, m, &s->kv, s->box, &s->count.restored, &s->disk, err, errn);
 }
 
 static void sched_free(struct sched *s)
 {
+        kv_disk_close(s->disk);
         eval_release(&s->eval);
         kv_release(&s->kv);
         kern_team_free(s->team);
         vec_release(&s->waiting);
         vec_release(&s->active);
+        vec_release(&s->order);
+        fair_release(&s->fair);
         vec_release(&s->jobs);
         mem_free(s->cands);
         mem_free(s->probs);
@@ -421,7 +275,7 @@ int sched_start(const struct engine_model *m, const struct engine_opts *opts, st
         if (!rc)
                 rc = -pthread_create(&s->thread, NULL, sched_main, s);
         if (rc) {
-                if (rc != -EINVAL)
+                if (rc == -ENOMEM || rc == -EAGAIN)
                         snprintf(err, errn, "out of memory or threads");
                 sched_free(s);
                 return rc;

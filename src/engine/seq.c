@@ -10,6 +10,8 @@ static void seq_free(struct engine_seq *s)
         mem_free(s->tokens);
         mem_free(s->blocks);
         sampler_release(&s->sampler);
+        mask_release(&s->mask);
+        draft_release(&s->draft);
         output_release(&s->out);
         if (s->mailbox)
                 mailbox_unref(s->mailbox);
@@ -42,7 +44,8 @@ static bool tokens_valid(const int32_t *p, size_t n, int n_vocab)
         return n > 0;
 }
 
-/* A sequence with the prompt copied and room for `total` tokens and their KV blocks. */
+/* A sequence with the prompt copied and room for `total` tokens and their KV blocks. Guesses are evaluated
+ * with the tokens, but never beyond `total`. */
 static struct engine_seq *seq_alloc(const struct engine_model *m, const int32_t *prompt, size_t n,
                                     size_t total, const struct engine_sink *sink)
 {
@@ -54,9 +57,8 @@ static struct engine_seq *seq_alloc(const struct engine_model *m, const int32_t 
         s->sink = *sink;
         s->n_prompt = s->n_tokens = (int)n;
         s->max_tokens_total = (int)total;
-        s->n_reserved = (int)((total + KERN_KV_BLOCK - 1) / KERN_KV_BLOCK);
         s->tokens = mem_alloc(total * sizeof(*s->tokens));
-        s->blocks = mem_alloc((size_t)s->n_reserved * sizeof(*s->blocks));
+        s->blocks = mem_alloc((total + KERN_KV_BLOCK - 1) / KERN_KV_BLOCK * sizeof(*s->blocks));
         if (!s->tokens || !s->blocks) {
                 seq_free(s);
                 return NULL;
@@ -75,12 +77,30 @@ static int check_request(const struct engine_model *m, const struct engine_req *
         if (req->n_prompt >= (size_t)info->n_ctx)
                 return -E2BIG;
         if (!tokens_valid(req->prompt, req->n_prompt, info->n_vocab) || req->logprobs < -1 ||
-            req->logprobs > ENGINE_TOP_MAX || (req->prompt_logprobs && req->logprobs < 0))
+            req->logprobs > ENGINE_TOP_MAX || (req->prompt_logprobs && req->logprobs < 0) ||
+            (req->n_prediction && !tokens_valid(req->prediction, req->n_prediction, info->n_vocab)))
                 return -EINVAL;
         return sampler_check(&req->sampling, info->n_vocab);
 }
 
-int seq_new(const struct engine_model *m, const struct engine_req *req, const struct engine_sink *sink,
+/* What the sequence samples by: parameters, stop strings, grammar, guesses. */
+static int init_sampling(struct engine_seq *s, struct engine_model *m, const struct engine_req *req)
+{
+        size_t n_guess = (size_t)m->info.n_ctx; /* more could never come out */
+        int rc = output_set_stops(&s->out, req->stop, req->n_stop);
+        if (!rc)
+                rc = sampler_init(&s->sampler, &req->sampling, req->prompt, req->n_prompt, m->info.n_vocab);
+        if (!rc)
+                rc = draft_init(&s->draft, req->prediction,
+                                req->n_prediction < n_guess ? req->n_prediction : n_guess);
+        if (!rc && req->grammar) {
+                const struct grammar_vocab *vocab = engine_vocab(m);
+                rc = vocab ? mask_init(&s->mask, req->grammar, vocab, m->info.n_vocab) : -ENOMEM;
+        }
+        return rc;
+}
+
+int seq_new(struct engine_model *m, const struct engine_req *req, const struct engine_sink *sink,
             struct engine_seq **ret)
 {
         int rc = check_request(m, req);
@@ -94,10 +114,11 @@ int seq_new(const struct engine_model *m, const struct engine_req *req, const st
         s->n_logprobs = req->logprobs > m->info.n_vocab ? m->info.n_vocab : req->logprobs;
         s->prompt_logprobs = req->prompt_logprobs;
         s->records = req->records || req->logprobs >= 0;
+        s->controls = req->controls;
+        s->keep = req->keep;
         s->priority = req->priority;
-        rc = output_set_stops(&s->out, req->stop, req->n_stop);
-        if (!rc)
-                rc = sampler_init(&s->sampler, &req->sampling, req->prompt, req->n_prompt, m->info.n_vocab);
+        s->owner = req->owner;
+        rc = init_sampling(s, m, req);
         if (rc)
                 seq_free(s);
         else

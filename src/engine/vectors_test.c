@@ -57,7 +57,8 @@ static void check_logits(const struct engine_model *m, const json_t *c, bool qua
                           .layers = m->layers,
                           .kv = &kv };
         assert_non_null(team);
-        assert_int_equal(kv_init(&kv, KV_BLOCKS, m->hp.n_layer, m->hp.n_head_kv, m->hp.head_dim), 0);
+        assert_int_equal(
+                kv_init(&kv, KV_BLOCKS, m->hp.n_layer, m->hp.n_head_kv, m->hp.head_dim, ENGINE_KV_F16), 0);
         assert_int_equal(eval_init(&e, MAX_PROMPT, 1, MAX_PROMPT), 0);
         for (int i = 0; i < KV_BLOCKS; i++)
                 blocks[i] = KV_BLOCKS - 1 - i;
