@@ -157,7 +157,11 @@ size_t str_utf8_complete(struct str s)
 
 uint64_t str_hash(struct str s)
 {
-        uint64_t hash = 0xcbf29ce484222325u;
+        return str_hash_more(0xcbf29ce484222325u, s);
+}
+
+uint64_t str_hash_more(uint64_t hash, struct str s)
+{
         for (size_t i = 0; i < s.n; i++)
                 hash = (hash ^ (unsigned char)s.p[i]) * 0x100000001b3u;
         return hash;

@@ -37,4 +37,6 @@ bool str_is_utf8(struct str s);
 size_t str_utf8_complete(struct str s);
 /* FNV-1a. */
 uint64_t str_hash(struct str s);
+/* The hash of what gave `hash` followed by s. */
+uint64_t str_hash_more(uint64_t hash, struct str s);
 #endif

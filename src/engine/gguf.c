@@ -40,6 +40,8 @@ static const uint8_t value_size[V_TYPES] = {
 };
 
 struct value {
+        struct str key;
+        size_t bytes;         /* of data */
         enum value_type type; /* of an array: of its items */
         bool is_array;
         uint64_t n;          /* items */
@@ -54,6 +56,8 @@ struct gguf {
         struct gguf_tensor *tensors;
         size_t n_values, n_tensors;
         struct map keys, names; /* into the arrays above */
+        struct gguf **parts;    /* of a split file: the second and later ones */
+        size_t n_parts;
 };
 
 /* Where the parser stands. The first fault is kept and every later read gives zeros. */
@@ -175,6 +179,8 @@ static void read_value(struct cursor *c, struct str key, struct value *v)
         v->type = (enum value_type)type;
         v->data = c->p;
         skip_items(c, v, key);
+        v->key = key;
+        v->bytes = (size_t)(c->p - v->data);
 }
 
 /* Remembers the item under its name; a second one of that name is a fault. */
@@ -360,7 +366,7 @@ static int map_file(const char *path, void **ret, size_t *ret_n)
         return rc;
 }
 
-int gguf_open(const char *path, struct gguf **ret, char *err, size_t errn)
+static int open_part(const char *path, struct gguf **ret, char *err, size_t errn)
 {
         void *p = NULL;
         size_t n = 0;
@@ -377,10 +383,132 @@ int gguf_open(const char *path, struct gguf **ret, char *err, size_t errn)
         return rc;
 }
 
+/* ---- split files -------------------------------------------------------------------------------- */
+
+#define MAX_PARTS 999
+#define PART_TAIL 20 /* "-00001-of-00005.gguf" */
+
+static uint64_t number_or(const struct gguf *g, const char *key, uint64_t absent)
+{
+        uint64_t v = absent;
+        return gguf_get_u64(g, key, &v) == -EINVAL ? UINT64_MAX : v;
+}
+
+/* The path of part `no` (from 0) of a file whose first part is at `first`. False when that has not the name
+ * that split files have, by which alone the others can be found. */
+static bool part_path(const char *first, uint64_t no, uint64_t count, char *ret, size_t n)
+{
+        char tail[64];
+        size_t len = strlen(first);
+        snprintf(tail, sizeof(tail), "-%05d-of-%05d.gguf", 1, (int)count);
+        if (len < PART_TAIL || len >= n || strcmp(first + len - PART_TAIL, tail) != 0)
+                return false;
+        memcpy(ret, first, len - PART_TAIL);
+        snprintf(ret + len - PART_TAIL, n - len + PART_TAIL, "-%05d-of-%05d.gguf", (int)no + 1, (int)count);
+        return true;
+}
+
+static int add_part(struct gguf *g, const char *path, uint64_t no, uint64_t count, char *err, size_t errn)
+{
+        char why[256];
+        struct gguf *part = NULL;
+        int rc = open_part(path, &part, why, sizeof(why));
+        if (rc) {
+                snprintf(err, errn, "part %llu of %llu, %s: %s", (unsigned long long)no + 1,
+                         (unsigned long long)count, path, why);
+                return rc;
+        }
+        g->parts[g->n_parts++] = part;
+        if (number_or(part, "split.no", 0) == no && number_or(part, "split.count", 1) == count)
+                return 0;
+        snprintf(err, errn, "%s is not part %llu of %llu, as its name says", path, (unsigned long long)no + 1,
+                 (unsigned long long)count);
+        return -EINVAL;
+}
+
+/* Makes one list of the tensors of all parts. */
+static int join_tensors(struct gguf *g, char *err, size_t errn)
+{
+        struct cursor c = { .err = err, .errn = errn };
+        size_t total = g->n_tensors;
+        for (size_t i = 0; i < g->n_parts; i++)
+                total += g->parts[i]->n_tensors;
+        if (total > MAX_TENSORS || number_or(g, "split.tensors.count", total) != total) {
+                snprintf(err, errn, "the parts have %zu tensors together, not the number they claim", total);
+                return -EINVAL;
+        }
+        struct gguf_tensor *all = mem_calloc(total ? total : 1, sizeof(*all));
+        if (!all)
+                fault(&c, -ENOMEM, "out of memory");
+        map_release(&g->names, NULL);
+        map_init(&g->names);
+        for (size_t i = 0, n = 0; i <= g->n_parts && !c.rc; i++) {
+                const struct gguf *part = i ? g->parts[i - 1] : g;
+                for (size_t j = 0; j < part->n_tensors; j++, n++) {
+                        all[n] = part->tensors[j];
+                        index_name(&c, &g->names, all[n].name, &all[n], "tensor");
+                }
+        }
+        mem_free(g->tensors);
+        g->tensors = all;
+        g->n_tensors = all ? total : 0;
+        return c.rc;
+}
+
+static int open_parts(struct gguf *g, const char *path, uint64_t count, char *err, size_t errn)
+{
+        char name[4096];
+        uint64_t no = number_or(g, "split.no", 0);
+        if (count > MAX_PARTS || no >= count) {
+                snprintf(err, errn, "split.no and split.count make no sense");
+                return -EINVAL;
+        }
+        if (no) {
+                snprintf(err, errn, "this is part %llu of %llu: open the first part",
+                         (unsigned long long)no + 1, (unsigned long long)count);
+                return -EINVAL;
+        }
+        g->parts = mem_calloc(count, sizeof(struct gguf *));
+        if (!g->parts) {
+                snprintf(err, errn, "out of memory");
+                return -ENOMEM;
+        }
+        int rc = 0;
+        for (no = 1; !rc && no < count; no++) {
+                if (part_path(path, no, count, name, sizeof(name))) {
+                        rc = add_part(g, name, no, count, err, errn);
+                } else {
+                        snprintf(err, errn, "the first of %llu parts must be named ...-%05d-of-%05d.gguf",
+                                 (unsigned long long)count, 1, (int)count);
+                        rc = -EINVAL;
+                }
+        }
+        return rc ? rc : join_tensors(g, err, errn);
+}
+
+int gguf_open(const char *path, struct gguf **ret, char *err, size_t errn)
+{
+        struct gguf *g;
+        int rc = open_part(path, &g, err, errn);
+        if (rc)
+                return rc;
+        uint64_t count = number_or(g, "split.count", 1);
+        if (count > 1)
+                rc = open_parts(g, path, count, err, errn);
+        if (rc)
+                gguf_close(g);
+        else
+                *ret = g;
+        return rc;
+}
+
 void gguf_close(struct gguf *g)
 {
         if (!g)
                 return;
+        for (size_t i = 0; i < g->n_parts; i++)
+                gguf_close(g->parts[i]);
+        mem_free(g->parts);
         if (g->mapped)
                 munmap((void *)(uintptr_t)g->p, g->n);
         map_release(&g->keys, NULL);
@@ -394,7 +522,29 @@ void gguf_close(struct gguf *g)
 
 uint64_t gguf_file_bytes(const struct gguf *g)
 {
-        return g->n;
+        uint64_t n = g->n;
+        for (size_t i = 0; i < g->n_parts; i++)
+                n += g->parts[i]->n;
+        return n;
+}
+
+size_t gguf_part_count(const struct gguf *g)
+{
+        return g->n_parts + 1;
+}
+
+bool gguf_entry_at(const struct gguf *g, size_t i, struct gguf_entry *ret)
+{
+        if (i >= g->n_values)
+                return false;
+        const struct value *v = &g->values[i];
+        *ret = (struct gguf_entry){ .key = v->key,
+                                    .type = v->type,
+                                    .is_array = v->is_array,
+                                    .n = v->n,
+                                    .data = v->data,
+                                    .bytes = v->bytes };
+        return true;
 }
 
 static const struct value *find(const struct gguf *g, const char *key, bool array, int *ret_rc)
@@ -553,6 +703,35 @@ int gguf_get_i32s(const struct gguf *g, const char *key, int32_t **ret, size_t *
         }
         *ret = out;
         *ret_n = v->n;
+        return 0;
+}
+
+int gguf_get_f32s(const struct gguf *g, const char *key, float **ret, size_t *ret_n)
+{
+        int rc;
+        const struct value *v = find(g, key, true, &rc);
+        if (!v)
+                return rc;
+        if (v->type != V_F32)
+                return -EINVAL;
+        float *out = mem_calloc(v->n ? v->n : 1, sizeof(*out));
+        if (!out)
+                return -ENOMEM;
+        memcpy(out, v->data, v->n * sizeof(*out));
+        *ret = out;
+        *ret_n = v->n;
+        return 0;
+}
+
+int gguf_get_bytes(const struct gguf *g, const char *key, struct str *ret)
+{
+        int rc;
+        const struct value *v = find(g, key, true, &rc);
+        if (!v)
+                return rc;
+        if (v->type != V_U8 && v->type != V_I8)
+                return -EINVAL;
+        *ret = (struct str){ (const char *)v->data, v->n };
         return 0;
 }
 

@@ -23,13 +23,27 @@ struct gguf_tensor {
         uint64_t bytes;
 };
 
-/* 0; -errno of the system; -EINVAL with a message that says what is wrong with the file; -ENOMEM. */
+/* Opens a file, or all parts of a split one by the first (NAME-00001-of-00003.gguf, as llama.cpp names them).
+ * 0; -errno of the system; -EINVAL with a message that says what is wrong with the file; -ENOMEM. */
 int gguf_open(const char *path, struct gguf **ret, char *err, size_t errn);
 /* The same for n bytes at p, which the caller keeps until gguf_close. p is aligned to 64. */
 int gguf_parse(const void *p, size_t n, struct gguf **ret, char *err, size_t errn);
 void gguf_close(struct gguf *g); /* accepts NULL */
 
-uint64_t gguf_file_bytes(const struct gguf *g);
+uint64_t gguf_file_bytes(const struct gguf *g); /* of all parts */
+size_t gguf_part_count(const struct gguf *g);
+
+/* A metadata entry as it lies in the (first) file, for tools that show or copy all of them. */
+struct gguf_entry {
+        struct str key;
+        uint32_t type; /* GGUF's number; of an array: of its items */
+        bool is_array;
+        uint64_t n;       /* items */
+        const void *data; /* what follows the type, or the length of an array */
+        size_t bytes;
+};
+bool gguf_entry_at(const struct gguf *g, size_t i, struct gguf_entry *ret); /* false at the end */
+
 /* Metadata: 0, -ENOENT when the key is absent, -EINVAL when its value has another type or range. */
 int gguf_get_u64(const struct gguf *g, const char *key, uint64_t *ret); /* any integer type, not negative */
 int gguf_get_f64(const struct gguf *g, const char *key, double *ret);   /* either float type */
@@ -38,6 +52,9 @@ int gguf_get_str(const struct gguf *g, const char *key, struct str *ret); /* poi
 /* Arrays: *ret is freed by the caller with mem_free(); the strings point into the file. -ENOMEM. */
 int gguf_get_strs(const struct gguf *g, const char *key, struct str **ret, size_t *ret_n);
 int gguf_get_i32s(const struct gguf *g, const char *key, int32_t **ret, size_t *ret_n);
+int gguf_get_f32s(const struct gguf *g, const char *key, float **ret, size_t *ret_n);
+/* An array of 8-bit integers, as it lies in the file. */
+int gguf_get_bytes(const struct gguf *g, const char *key, struct str *ret);
 
 size_t gguf_tensor_count(const struct gguf *g);
 const struct gguf_tensor *gguf_tensor_at(const struct gguf *g, size_t i);

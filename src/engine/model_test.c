@@ -150,7 +150,7 @@ static void test_faults(void **state)
                 { { .without = "general.architecture" }, "general.architecture is missing" },
                 { { .arch = "mamba" }, "architecture mamba" },
                 { { .arch = "\xff\xfe" }, "architecture ?" },
-                { { .tokenizer = "llama" }, "tokenizer.ggml.model" },
+                { { .tokenizer = "no-such" }, "tokenizer.ggml.model" },
                 { { .pre = "no-such-pattern" }, "no-such-pattern" },
                 { { .without = "tokenizer.ggml.tokens" }, "tokenizer.ggml.tokens" },
                 { { .types_short = true }, "token_type" },

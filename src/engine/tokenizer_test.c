@@ -9,7 +9,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/rand.h"
-#include "engine/tokenizer.c"
+#include "engine/tok_internal.h"
 
 /* A vocabulary for tests: the 256 bytes, then the joins of `merges`, then the specials. */
 #define MAX_TOKENS 600
@@ -250,7 +250,7 @@ static size_t reference_merge(const struct tokenizer *t, int32_t *ids, size_t n)
                 const struct merge *best = NULL;
                 size_t at = 0;
                 for (size_t i = 0; i + 1 < n; i++) {
-                        const struct merge *m = merge_get(t, ids[i], ids[i + 1]);
+                        const struct merge *m = tok_bpe_merge(t, ids[i], ids[i + 1]);
                         if (m && (!best || m->rank < best->rank)) {
                                 best = m;
                                 at = i;
