@@ -3,10 +3,9 @@
 #include <stdio.h>
 #include <string.h>
 #include "base/mem.h"
+#include "engine/embed.h"
 #include "engine/model.h"
 #include "engine/pack.h"
-
-#define MAX_VOCAB (1 << 22)
 
 static int bad(char *err, size_t errn, const char *msg)
 {
@@ -15,75 +14,6 @@ static int bad(char *err, size_t errn, const char *msg)
 }
 
 /* ---- vocabulary --------------------------------------------------------------------------------- */
-
-/* A token id of the metadata, -1 when the file gives none. */
-static int token_id(const struct gguf *g, const char *key, size_t n_vocab, int32_t *ret, char *err,
-                    size_t errn)
-{
-        uint64_t v;
-        int rc = gguf_get_u64(g, key, &v);
-        *ret = rc ? -1 : (int32_t)v;
-        if (rc == -ENOENT || (!rc && v < n_vocab))
-                return 0;
-        snprintf(err, errn, "the key %s is not a token of the vocabulary", key);
-        return -EINVAL;
-}
-
-static int special_ids(const struct gguf *g, struct tok_spec *spec, char *err, size_t errn)
-{
-        int rc;
-        if ((rc = token_id(g, "tokenizer.ggml.bos_token_id", spec->n_vocab, &spec->bos, err, errn)) ||
-            (rc = token_id(g, "tokenizer.ggml.eos_token_id", spec->n_vocab, &spec->eos, err, errn)) ||
-            (rc = token_id(g, "tokenizer.ggml.eot_token_id", spec->n_vocab, &spec->eot, err, errn)) ||
-            (rc = token_id(g, "tokenizer.ggml.unknown_token_id", spec->n_vocab, &spec->unk, err, errn)))
-                return rc;
-        rc = gguf_get_bool(g, "tokenizer.ggml.add_bos_token", &spec->add_bos);
-        return rc && rc != -ENOENT ? bad(err, errn, "tokenizer.ggml.add_bos_token is not a boolean") : 0;
-}
-
-/* The parts of the spec that are arrays; the caller frees them. */
-static int vocabulary_arrays(const struct gguf *g, struct str **tokens, struct str **merges, int32_t **types,
-                             struct tok_spec *spec, char *err, size_t errn)
-{
-        struct str kind = { 0 };
-        size_t n_types = 0;
-        if (gguf_get_str(g, "tokenizer.ggml.model", &kind) || !str_eqc(kind, "gpt2"))
-                return bad(err, errn, "tokenizer.ggml.model is not gpt2 (byte-level BPE), the one supported");
-        if (gguf_get_strs(g, "tokenizer.ggml.tokens", tokens, &spec->n_vocab))
-                return bad(err, errn, "tokenizer.ggml.tokens is not an array of strings");
-        if (!spec->n_vocab || spec->n_vocab > MAX_VOCAB)
-                return bad(err, errn, "tokenizer.ggml.tokens is empty or too large");
-        int rc = gguf_get_strs(g, "tokenizer.ggml.merges", merges, &spec->n_merges);
-        if (rc && rc != -ENOENT)
-                return bad(err, errn, "tokenizer.ggml.merges is not an array of strings");
-        rc = gguf_get_i32s(g, "tokenizer.ggml.token_type", types, &n_types);
-        if ((rc && rc != -ENOENT) || (!rc && n_types != spec->n_vocab))
-                return bad(err, errn, "tokenizer.ggml.token_type does not have one integer per token");
-        spec->pre = STR("gpt-2");
-        rc = gguf_get_str(g, "tokenizer.ggml.pre", &spec->pre);
-        if (rc && rc != -ENOENT)
-                return bad(err, errn, "tokenizer.ggml.pre is not a string");
-        return 0;
-}
-
-static int load_tokenizer(struct engine_model *m, char *err, size_t errn)
-{
-        struct str *tokens = NULL, *merges = NULL;
-        int32_t *types = NULL;
-        struct tok_spec spec = { 0 };
-        int rc = vocabulary_arrays(m->file, &tokens, &merges, &types, &spec, err, errn);
-        if (!rc)
-                rc = special_ids(m->file, &spec, err, errn);
-        spec.tokens = tokens;
-        spec.merges = merges;
-        spec.types = types;
-        if (!rc)
-                rc = tokenizer_new(&spec, &m->tok, err, errn);
-        mem_free(tokens);
-        mem_free(merges);
-        mem_free(types);
-        return rc;
-}
 
 static int32_t control_token(const struct engine_model *m, const char *spelling)
 {
@@ -95,8 +25,9 @@ static int32_t control_token(const struct engine_model *m, const char *spelling)
 static int find_ends(struct engine_model *m)
 {
         static const char *const spellings[] = {
-                "<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|eom_id|>",    "</s>",  "<|end_of_text|>",
-                "<|call|>",   "<|return|>",    "<|eot|>",    "<end_of_turn>", "<EOT>", "<|end_of_turn|>",
+                "<|im_end|>", "<|endoftext|>",   "<|eot_id|>", "<|eom_id|>",
+                "</s>",       "<|end_of_text|>", "<|call|>",   "<|return|>",
+                "<|eot|>",    "<end_of_turn>",   "<EOT>",      "<|end_of_turn|>",
         };
         m->is_end = mem_calloc((size_t)m->hp.n_vocab, 1);
         if (!m->is_end)
@@ -181,12 +112,13 @@ static int fill_info(struct engine_model *m, const char *path)
                 .file_bytes = gguf_file_bytes(m->file),
                 .n_ctx = m->hp.n_ctx_train,
                 .n_ctx_train = m->hp.n_ctx_train,
-                .n_embd = m->hp.n_embd,
+                .n_embd = embed_size(&m->hp),
                 .n_layer = m->hp.n_layer,
                 .n_vocab = m->hp.n_vocab,
                 .bos = tokenizer_bos(m->tok),
                 .eos = tokenizer_eos(m->tok),
                 .add_bos = tokenizer_adds_bos(m->tok),
+                .generates = m->hp.causal,
                 .has_chat = m->chat.start >= 0 && m->chat.end >= 0,
                 .template = m->template,
         };
@@ -222,7 +154,7 @@ int model_load(struct engine_model *m, const char *path, const struct kern *k, c
         m->k = k;
         int rc = gguf_open(path, &m->file, err, errn);
         if (!rc)
-                rc = load_tokenizer(m, err, errn);
+                rc = tokenizer_from_gguf(m->file, &m->tok, err, errn);
         if (!rc)
                 rc = load_weights(m, err, errn);
         if (!rc)
