@@ -3,7 +3,7 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <unistd.h>
-#include "agent/loop.h"
+#include "agent/loop.c"
 #include "base/mem.h"
 #include "models/testing.h"
 
@@ -156,6 +156,166 @@ static void test_truncation_drops_the_oldest(void **state)
         buf_release(&h.text);
 }
 
+static json_t *roles(const char *letters)
+{
+        json_t *list = json_array();
+        for (const char *p = letters; *p; p++) {
+                const char *role = *p == 's'   ? "system"
+                                   : *p == 'u' ? "user"
+                                   : *p == 't' ? "tool"
+                                               : "assistant";
+                json_array_append_new(list, message(role, (struct str){ p, 1 }));
+        }
+        return list;
+}
+
+static void check_dropped(const char *before, size_t drop, const char *after)
+{
+        json_t *messages = roles(before), *left = without_oldest(messages, drop), *wanted = roles(after);
+        assert_true(json_equal(left, wanted));
+        json_decref(messages);
+        json_decref(left);
+        json_decref(wanted);
+}
+
+static void test_truncation_keeps_calls_with_results(void **state)
+{
+        (void)state;
+        check_dropped("suauau", 1, "sauau");
+        check_dropped("suauau", 99, "su");
+        check_dropped("uattau", 2, "au"); /* the results go with their calls */
+        check_dropped("uattau", 1, "attau");
+        check_dropped("suatt", 99, "satt"); /* the last exchange stays */
+        check_dropped("uatat", 2, "at");
+        check_dropped("tt", 99, "tt");
+}
+
+/* ---- items, from the events of a made-up turn ---- */
+
+/* What a sink hears: "+m" begins a message (r: reasoning, c: a call), then its pieces, "-" ends the item, or
+ * "~" when it is not whole; "." is the end. */
+static bool note(void *ctx, struct agent_run *run, const struct agent_event *ev)
+{
+        static const char kinds[] = { [AGENT_REASONING] = 'r', [AGENT_MESSAGE] = 'm', [AGENT_CALL] = 'c' };
+        struct buf *log = ctx;
+        (void)run;
+        switch (ev->kind) {
+        case AGENT_ITEM_BEGIN:
+                buf_addf(log, "+%c%s%s(", kinds[ev->item->kind], ev->item->name ? ev->item->name : "",
+                         ev->item->custom ? "!" : "");
+                break;
+        case AGENT_DELTA:
+                buf_addf(log, "%.*s|", STR_ARG(ev->text));
+                break;
+        case AGENT_ITEM_END:
+                buf_addf(log, ")%s", ev->item->whole ? "" : "~");
+                break;
+        case AGENT_DONE:
+                buf_addc(log, '.');
+        }
+        return true;
+}
+
+#define SAID(t)                                        \
+        {                                              \
+                .kind = TURN_TEXT, .text = STR_INIT(t) \
+        }
+#define THOUGHT(t)                                          \
+        {                                                   \
+                .kind = TURN_REASONING, .text = STR_INIT(t) \
+        }
+#define CALLED(n)                                            \
+        {                                                    \
+                .kind = TURN_CALL_BEGIN, .name = STR_INIT(n) \
+        }
+#define GIVEN(t)                                             \
+        {                                                    \
+                .kind = TURN_CALL_INPUT, .text = STR_INIT(t) \
+        }
+#define RETURNED                      \
+        {                             \
+                .kind = TURN_CALL_END \
+        }
+#define ENDED(how)                               \
+        {                                        \
+                .kind = TURN_DONE, .finish = how \
+        }
+
+static void check_items(const struct turn_event *events, size_t n, const char *want, int calls)
+{
+        struct buf log;
+        buf_init(&log, 4096);
+        struct agent_run *run = mem_calloc(1, sizeof(*run));
+        run->sink = (struct agent_sink){ note, &log };
+        atomic_init(&run->refs, 2);
+        for (size_t i = 0; i < n; i++)
+                assert_true(on_turn_event(run, &events[i]));
+        assert_string_equal(log.p, want);
+        assert_int_equal(agent_outcome(run)->calls, calls);
+        for (size_t i = 0; i < agent_items(run); i++)
+                assert_int_equal(agent_item(run, i)->index, i);
+        buf_release(&log);
+        agent_unref(run);
+}
+
+#define CHECK_ITEMS(want, calls, ...)                                               \
+        do {                                                                        \
+                static const struct turn_event events[] = { __VA_ARGS__ };          \
+                check_items(events, sizeof(events) / sizeof(*events), want, calls); \
+        } while (0)
+
+static void test_events_become_items(void **state)
+{
+        (void)state;
+        CHECK_ITEMS("+m(a|b|).", 0, SAID("a"), SAID("b"), ENDED(ENGINE_STOP));
+        CHECK_ITEMS("+m(a|)~.", 0, SAID("a"), ENDED(ENGINE_LENGTH));
+        CHECK_ITEMS("+r(hm|)+m(a|).", 0, THOUGHT("hm"), SAID("a"), ENDED(ENGINE_STOP));
+        CHECK_ITEMS("+m(I look.|)+cf({|}|)+cg({}|)+m(so|).", 2, SAID("I look."), CALLED("f"), GIVEN("{"),
+                    GIVEN("}"), RETURNED, CALLED("g"), RETURNED, SAID("so"), ENDED(ENGINE_STOP));
+        CHECK_ITEMS("+cf({|)~.", 1, CALLED("f"), GIVEN("{"), ENDED(ENGINE_LENGTH));
+        CHECK_ITEMS("+cf({}|).", 1, CALLED("f"), GIVEN("{}"), RETURNED, ENDED(ENGINE_LENGTH));
+        CHECK_ITEMS("+cf!(x|).", 1, { .kind = TURN_CALL_BEGIN, .name = STR_INIT("f"), .custom = true },
+                    GIVEN("x"), RETURNED, ENDED(ENGINE_STOP));
+}
+
+/* There is an answer in any case, but a thought that was cut off is no beginning of one. */
+static void test_an_empty_answer_is_a_message(void **state)
+{
+        (void)state;
+        CHECK_ITEMS("+m().", 0, ENDED(ENGINE_STOP));
+        CHECK_ITEMS("+m()~.", 0, ENDED(ENGINE_LENGTH));
+        CHECK_ITEMS("+r(hm|)+m().", 0, THOUGHT("hm"), ENDED(ENGINE_STOP));
+        CHECK_ITEMS("+r(hm|)~.", 0, THOUGHT("hm"), ENDED(ENGINE_LENGTH));
+        CHECK_ITEMS(".", 0, ENDED(ENGINE_ERROR));
+}
+
+/* A token may come before the text that it is a part of, and before it is known that there is any. */
+static void test_tokens_before_their_text(void **state)
+{
+        (void)state;
+        static const struct engine_token token = { .id = 1, .piece = STR_INIT("\xe2"), .logprob = -1 };
+        static const struct engine_token last = { .id = 2, .piece = STR_INIT("\x82\xac"), .logprob = -2 };
+        static const struct turn_event events[] = {
+                { .kind = TURN_TEXT, .text = STR_INIT(""), .tokens = &token, .n_tokens = 1 },
+                { .kind = TURN_TEXT, .text = STR_INIT("\xe2\x82\xac"), .tokens = &last, .n_tokens = 1 },
+                { .kind = TURN_TEXT, .text = STR_INIT("."), .tokens = &token, .n_tokens = 1 },
+                ENDED(ENGINE_STOP),
+        };
+        struct buf log;
+        buf_init(&log, 4096);
+        struct agent_run *run = mem_calloc(1, sizeof(*run));
+        run->sink = (struct agent_sink){ note, &log };
+        run->model = testing.model;
+        run->logprobs = true;
+        atomic_init(&run->refs, 2);
+        for (size_t i = 0; i < 4; i++)
+                assert_true(on_turn_event(run, &events[i]));
+        assert_string_equal(log.p, "+m(\xe2\x82\xac|.|).");
+        assert_int_equal(json_array_size(agent_item(run, 0)->logprobs), 3);
+        buf_release(&log);
+        agent_unref(run);
+}
+
 static void test_token_text(void **state)
 {
         (void)state;
@@ -173,6 +333,10 @@ int main(void)
                 cmocka_unit_test(test_events_and_result_agree),
                 cmocka_unit_test(test_early_resume_is_not_lost),
                 cmocka_unit_test(test_truncation_drops_the_oldest),
+                cmocka_unit_test(test_truncation_keeps_calls_with_results),
+                cmocka_unit_test(test_events_become_items),
+                cmocka_unit_test(test_an_empty_answer_is_a_message),
+                cmocka_unit_test(test_tokens_before_their_text),
                 cmocka_unit_test(test_token_text),
         };
         hello = json_pack("[o]", message("user", STR("hello there")));
