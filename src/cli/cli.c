@@ -7,7 +7,8 @@
 #include "cli/suggest.h"
 
 static const struct command *const commands[] = {
-        &command_serve, &command_chat, &command_keys, &command_models, &command_coverage,
+        &command_serve,    &command_chat,    &command_keys,     &command_models,
+        &command_coverage, &command_inspect, &command_quantize,
 };
 #define N_COMMANDS (sizeof(commands) / sizeof(*commands))
 

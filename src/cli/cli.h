@@ -14,8 +14,9 @@ struct command {
         void (*help)(FILE *out);           /* the whole of `cairn help NAME` */
 };
 
-/* One a file: serve.c, chat.c, keys.c, models.c, coverage.c. */
-extern const struct command command_serve, command_chat, command_keys, command_models, command_coverage;
+/* One a file: serve.c, chat.c, keys.c, models.c, coverage.c, inspect.c, quantize.c. */
+extern const struct command command_serve, command_chat, command_keys, command_models, command_coverage,
+        command_inspect, command_quantize;
 
 /* Runs the program with main()'s arguments; gives its exit code. */
 int cli_main(int argc, char **argv);

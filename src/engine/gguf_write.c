@@ -2,23 +2,25 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 #include "base/buf.h"
 #include "base/map.h"
 #include "base/mem.h"
+#include "engine/gguf.h"
+#include "kernels/kernels.h"
+#include "kernels/quantize.h"
 
 #define GGUF_VERSION 3
 #define HEADER_MAX (1u << 30)
-#define CHUNK_FLOATS 8192 /* converted and written at a time; a multiple of every block */
+#define CHUNK_FLOATS 4096 /* converted and written at a time; a multiple of every block */
 
 /* Value types of metadata, with GGUF's numbers. */
 enum { KV_U32 = 4, KV_I32 = 5, KV_F32 = 6, KV_BOOL = 7, KV_STRING = 8, KV_ARRAY = 9, KV_U64 = 10 };
 
 struct tensor {
-        enum gguf_wtype type;
+        uint32_t type;
         uint64_t n_values, bytes;
 };
 
@@ -95,57 +97,11 @@ uint16_t gguf_bf16(float v)
         return (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
 }
 
-void gguf_quantize_q8_0(const float *v, size_t n, uint8_t *out)
-{
-        for (size_t b = 0; b < n / GGUF_Q8_0_BLOCK; b++, v += GGUF_Q8_0_BLOCK, out += GGUF_Q8_0_BYTES) {
-                float most = 0.0f;
-                for (int i = 0; i < GGUF_Q8_0_BLOCK; i++)
-                        most = fabsf(v[i]) > most ? fabsf(v[i]) : most;
-                float scale = most / 127.0f, inverse = scale > 0.0f ? 1.0f / scale : 0.0f;
-                uint16_t h = gguf_f16(scale);
-                memcpy(out, &h, sizeof(h));
-                for (int i = 0; i < GGUF_Q8_0_BLOCK; i++)
-                        out[2 + i] = (uint8_t)(int8_t)lrintf(v[i] * inverse);
-        }
-}
-
-void gguf_dequantize_q8_0(const uint8_t *q, size_t n, float *out)
-{
-        for (size_t b = 0; b < n / GGUF_Q8_0_BLOCK; b++, q += GGUF_Q8_0_BYTES, out += GGUF_Q8_0_BLOCK) {
-                uint16_t h;
-                memcpy(&h, q, sizeof(h));
-                for (int i = 0; i < GGUF_Q8_0_BLOCK; i++)
-                        out[i] = gguf_f16_to_f32(h) * (float)(int8_t)q[2 + i];
-        }
-}
-
 /* Bytes of n values; 0 when n is not whole blocks or the type is not known. */
-static uint64_t type_bytes(enum gguf_wtype type, uint64_t n)
+static uint64_t type_bytes(uint32_t type, uint64_t n)
 {
-        switch (type) {
-        case GGUF_WF32:
-                return n * 4;
-        case GGUF_WF16:
-        case GGUF_WBF16:
-                return n * 2;
-        case GGUF_WQ8_0:
-                return n % GGUF_Q8_0_BLOCK ? 0 : n / GGUF_Q8_0_BLOCK * GGUF_Q8_0_BYTES;
-        }
-        return 0;
-}
-
-static void convert(enum gguf_wtype type, const float *v, size_t n, uint8_t *out)
-{
-        if (type == GGUF_WF32) {
-                memcpy(out, v, n * sizeof(float));
-        } else if (type == GGUF_WQ8_0) {
-                gguf_quantize_q8_0(v, n, out);
-        } else {
-                for (size_t i = 0; i < n; i++) {
-                        uint16_t h = type == GGUF_WF16 ? gguf_f16(v[i]) : gguf_bf16(v[i]);
-                        memcpy(out + 2 * i, &h, sizeof(h));
-                }
-        }
+        const struct kern_type *t = kern_type_by_id(type);
+        return t && n % t->block == 0 ? kern_type_size(t, n) : 0;
 }
 
 /* --- opening ---------------------------------------------------------------------------------------- */
@@ -280,6 +236,22 @@ int gguf_put_bool(struct gguf_writer *w, const char *key, bool value)
         return end_kv(w);
 }
 
+int gguf_put_entry(struct gguf_writer *w, const struct gguf_entry *e)
+{
+        char *key = mem_strndup(e->key.p, e->key.n);
+        if (!key)
+                return fail(w, -ENOMEM, "metadata");
+        if (begin_kv(w, key, e->is_array ? KV_ARRAY : e->type)) {
+                if (e->is_array) {
+                        put_u32(&w->kv, e->type);
+                        put_u64(&w->kv, e->n);
+                }
+                buf_add(&w->kv, e->data, e->bytes);
+        }
+        mem_free(key);
+        return end_kv(w);
+}
+
 static bool begin_array(struct gguf_writer *w, const char *key, uint32_t type, size_t n)
 {
         if (!begin_kv(w, key, KV_ARRAY))
@@ -332,8 +304,7 @@ static int grow_tensors(struct gguf_writer *w)
         return 0;
 }
 
-int gguf_add_tensor(struct gguf_writer *w, const char *name, enum gguf_wtype type, int n_dims,
-                    const uint64_t *dims)
+int gguf_add_tensor(struct gguf_writer *w, const char *name, uint32_t type, int n_dims, const uint64_t *dims)
 {
         struct tensor t = { .type = type, .n_values = 1 };
 
@@ -352,7 +323,7 @@ int gguf_add_tensor(struct gguf_writer *w, const char *name, enum gguf_wtype typ
         put_u32(&w->infos, (uint32_t)n_dims);
         for (int i = 0; i < n_dims; i++)
                 put_u64(&w->infos, dims[i]);
-        put_u32(&w->infos, (uint32_t)type);
+        put_u32(&w->infos, type);
         put_u64(&w->infos, w->data_end);
         w->data_end = aligned(w->data_end + t.bytes);
         w->tensors[w->n_tensors++] = t;
@@ -427,12 +398,14 @@ int gguf_write_floats(struct gguf_writer *w, const float *v, size_t n)
         while (n && !w->error) {
                 if (w->current == w->n_tensors)
                         return fail(w, -EINVAL, "more data than the tensors hold");
-                enum gguf_wtype type = w->tensors[w->current].type;
+                uint32_t type = w->tensors[w->current].type;
                 size_t part = n < CHUNK_FLOATS ? n : CHUNK_FLOATS;
                 uint64_t left = w->tensors[w->current].bytes - w->written, bytes = type_bytes(type, part);
                 if (!bytes || bytes > left)
                         return fail(w, -EINVAL, "data does not fit the tensor");
-                convert(type, v, part, chunk);
+                int rc = kern_quantize(type, v, part, chunk, NULL);
+                if (rc)
+                        return fail(w, rc, "a value that the type cannot hold");
                 gguf_write_raw(w, chunk, (size_t)bytes);
                 v += part;
                 n -= part;

@@ -17,17 +17,15 @@
 #include <stdint.h>
 #include "base/str.h"
 
-/* Tensor types this writer makes, with ggml's numbers. */
-enum gguf_wtype {
-        GGUF_WF32 = 0,
-        GGUF_WF16 = 1,
-        GGUF_WQ8_0 = 8, /* blocks of 32: an f16 scale and 32 int8 */
-        GGUF_WBF16 = 30,
-};
+/* Tensor types by ggml's numbers. Any of the table of weight types will do; these are named for training. */
+#define GGUF_WF32 0u
+#define GGUF_WF16 1u
+#define GGUF_WQ8_0 8u /* blocks of 32: an f16 scale and 32 int8 */
+#define GGUF_WBF16 30u
 
-#define GGUF_Q8_0_BLOCK 32
-#define GGUF_Q8_0_BYTES 34
 #define GGUF_WRITE_ALIGN 32
+
+struct gguf_entry;
 
 struct gguf_writer;
 
@@ -45,11 +43,13 @@ int gguf_put_strs(struct gguf_writer *w, const char *key, const struct str *v, s
 int gguf_put_i32s(struct gguf_writer *w, const char *key, const int32_t *v, size_t n);
 int gguf_put_f32s(struct gguf_writer *w, const char *key, const float *v, size_t n);
 
-/* Declares the next tensor; dims[0] is the row length (fastest). Q8_0 needs dims[0] % 32 == 0. */
-int gguf_add_tensor(struct gguf_writer *w, const char *name, enum gguf_wtype type, int n_dims,
-                    const uint64_t *dims);
-/* Appends n values to the current tensor, converted to its type (round to nearest even). A call gives
- * whole blocks for Q8_0. Padding and the step to the next tensor happen by themselves. */
+/* An entry of another file, unchanged. */
+int gguf_put_entry(struct gguf_writer *w, const struct gguf_entry *e);
+
+/* Declares the next tensor; dims[0] is the row length (fastest), a multiple of the type's block. */
+int gguf_add_tensor(struct gguf_writer *w, const char *name, uint32_t type, int n_dims, const uint64_t *dims);
+/* Appends n values, whole blocks, to the current tensor, converted to its type (kernels/quantize.h). Padding
+ * and the step to the next tensor happen by themselves. */
 int gguf_write_floats(struct gguf_writer *w, const float *v, size_t n);
 /* Appends bytes already in the tensor's type. */
 int gguf_write_raw(struct gguf_writer *w, const void *p, size_t n);
@@ -62,7 +62,4 @@ void gguf_writer_abort(struct gguf_writer *w);
 uint16_t gguf_f16(float v);
 float gguf_f16_to_f32(uint16_t h);
 uint16_t gguf_bf16(float v);
-/* n a multiple of 32; out has n / 32 * 34 bytes. */
-void gguf_quantize_q8_0(const float *v, size_t n, uint8_t *out);
-void gguf_dequantize_q8_0(const uint8_t *q, size_t n, float *out);
 #endif

@@ -101,7 +101,7 @@ static int eval(const struct options *o, char *err, size_t errn)
         struct eval_result r = { 0 };
         struct llama_work *works[WORKERS_MAX] = { NULL };
         struct team *team = team_new((int)o->threads);
-        enum gguf_wtype type = GGUF_WF32;
+        uint32_t type = GGUF_WF32;
         int rc = team && gguf_type_of(o->type, &type) ? 0 : -1;
 
         openblas_set_num_threads(1);

@@ -10,7 +10,7 @@ int cmd_export(int argc, char **argv)
         const char *checkpoint = NULL, *vocab_path = NULL, *out = NULL, *name = "cairn-tiny",
                    *type_name = "q8_0";
         long context = 0;
-        enum gguf_wtype type;
+        uint32_t type;
         struct llama_params params = { 0 };
         struct run_state state;
         struct vocab vocab = { 0 };

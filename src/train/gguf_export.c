@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 #include "base/mem.h"
+#include "kernels/kernels.h"
+#include "kernels/quantize.h"
 
 /* How a chat becomes text; the engine renders the same without a template language. */
 static const char chat_template[] =
@@ -13,7 +15,7 @@ static const char chat_template[] =
 
 static const struct {
         const char *name;
-        enum gguf_wtype type;
+        uint32_t type;
         uint32_t file_type; /* general.file_type */
 } types[] = {
         { "f32", GGUF_WF32, 0 },
@@ -22,7 +24,7 @@ static const struct {
         { "bf16", GGUF_WBF16, 32 },
 };
 
-bool gguf_type_of(const char *name, enum gguf_wtype *ret)
+bool gguf_type_of(const char *name, uint32_t *ret)
 {
         for (size_t i = 0; i < sizeof(types) / sizeof(*types); i++) {
                 if (!strcmp(name, types[i].name)) {
@@ -33,7 +35,7 @@ bool gguf_type_of(const char *name, enum gguf_wtype *ret)
         return false;
 }
 
-static uint32_t file_type(enum gguf_wtype type)
+static uint32_t file_type(uint32_t type)
 {
         for (size_t i = 0; i < sizeof(types) / sizeof(*types); i++) {
                 if (types[i].type == type)
@@ -43,7 +45,7 @@ static uint32_t file_type(enum gguf_wtype type)
 }
 
 static void put_shape(struct gguf_writer *w, const struct llama_shape *s, const char *name, int context,
-                      enum gguf_wtype type)
+                      uint32_t type)
 {
         gguf_put_str(w, "general.architecture", STR("llama"));
         gguf_put_str(w, "general.name", str_c(name));
@@ -97,7 +99,7 @@ static void put_vocab(struct gguf_writer *w, const struct tok_spec *v)
 }
 
 int gguf_export(const char *path, const struct llama_params *p, const struct tok_spec *vocab,
-                const char *name, int context, enum gguf_wtype type, char *err, size_t errn)
+                const char *name, int context, uint32_t type, char *err, size_t errn)
 {
         struct gguf_writer *w;
         int n = llama_tensor_count(&p->shape);
@@ -124,32 +126,20 @@ int gguf_export(const char *path, const struct llama_params *p, const struct tok
         return gguf_writer_close(w, err, errn);
 }
 
-static void round_values(float *v, size_t n, enum gguf_wtype type, uint8_t *q)
+int gguf_round(struct llama_params *p, uint32_t type)
 {
-        if (type == GGUF_WQ8_0) {
-                gguf_quantize_q8_0(v, n, q);
-                gguf_dequantize_q8_0(q, n, v);
-        } else if (type == GGUF_WF16) {
-                for (size_t i = 0; i < n; i++)
-                        v[i] = gguf_f16_to_f32(gguf_f16(v[i]));
-        } else if (type == GGUF_WBF16) {
-                for (size_t i = 0; i < n; i++) {
-                        uint32_t bits = (uint32_t)gguf_bf16(v[i]) << 16;
-                        memcpy(&v[i], &bits, sizeof(bits));
-                }
-        }
-}
-
-int gguf_round(struct llama_params *p, enum gguf_wtype type)
-{
-        uint8_t *q = mem_alloc(p->n * 2);
-        if (!q)
-                return -ENOMEM;
-        for (int i = 0; i < llama_tensor_count(&p->shape); i++) {
-                struct llama_tensor t = llama_tensor_at(p, i);
-                if (!t.is_norm)
-                        round_values(p->data + t.at, (size_t)t.rows * (size_t)t.cols, type, q);
+        const struct kern_type *t = kern_type_by_id(type);
+        uint8_t *q = mem_alloc(kern_type_size(t, p->n / t->block * t->block));
+        int rc = q ? 0 : -ENOMEM;
+        for (int i = 0; !rc && i < llama_tensor_count(&p->shape); i++) {
+                struct llama_tensor at = llama_tensor_at(p, i);
+                size_t n = (size_t)at.rows * (size_t)at.cols;
+                if (at.is_norm)
+                        continue;
+                rc = kern_quantize(type, p->data + at.at, n, q, NULL);
+                if (!rc)
+                        t->dequant(q, p->data + at.at, n);
         }
         mem_free(q);
-        return 0;
+        return rc;
 }

@@ -9,9 +9,10 @@
 /* Writes p and the vocabulary. Norms are F32, matrices have the given type. `name` is general.name, and
  * `context` the context length that the file states. 0 or a negative errno with a message. */
 int gguf_export(const char *path, const struct llama_params *p, const struct tok_spec *vocab,
-                const char *name, int context, enum gguf_wtype type, char *err, size_t errn);
-/* Rounds the matrices as gguf_export() would and back, to measure what that costs. 0 or -ENOMEM. */
-int gguf_round(struct llama_params *p, enum gguf_wtype type);
+                const char *name, int context, uint32_t type, char *err, size_t errn);
+/* Rounds the matrices as gguf_export() would and back, to measure what that costs. 0, -ENOMEM, or -EINVAL (a
+ * weight is not finite). */
+int gguf_round(struct llama_params *p, uint32_t type);
 /* "f32", "f16", "bf16", "q8_0"; false when it is none of them. */
-bool gguf_type_of(const char *name, enum gguf_wtype *ret);
+bool gguf_type_of(const char *name, uint32_t *ret);
 #endif
