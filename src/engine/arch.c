@@ -8,7 +8,10 @@
 #include "engine/gguf.h"
 #include "kernels/kernels.h"
 
-static const struct arch *const archs[] = { &arch_llama };
+static const struct arch *const archs[] = {
+        &arch_llama, &arch_qwen2, &arch_qwen3,   &arch_qwen3moe, &arch_gemma2,     &arch_gemma3,
+        &arch_phi3,  &arch_olmo2, &arch_gpt_oss, &arch_bert,     &arch_nomic_bert,
+};
 
 const struct arch *arch_find(const char *name, size_t n)
 {
@@ -20,59 +23,51 @@ const struct arch *arch_find(const char *name, size_t n)
 
 size_t arch_dim(const struct hparams *hp, enum dim d)
 {
-        switch (d) {
-        case DIM_EMBD:
-                return (size_t)hp->n_embd;
-        case DIM_VOCAB:
-                return (size_t)hp->n_vocab;
-        case DIM_Q:
-                return (size_t)hp->n_head * (size_t)hp->head_dim;
-        case DIM_KV:
-                return (size_t)hp->n_head_kv * (size_t)hp->head_dim;
-        case DIM_FF:
-                return (size_t)hp->n_ff;
-        case DIM_ONE:
-                break;
-        }
-        return 1;
+        const int sizes[] = {
+                [DIM_ONE] = 1,
+                [DIM_EMBD] = hp->n_embd,
+                [DIM_VOCAB] = hp->n_vocab,
+                [DIM_CTX] = hp->n_ctx_train,
+                [DIM_TYPES] = hp->n_token_types,
+                [DIM_LABELS] = hp->n_labels,
+                [DIM_Q] = hp->n_head * hp->head_dim,
+                [DIM_KV] = hp->n_head_kv * hp->head_dim,
+                [DIM_QKV] = (hp->n_head + 2 * hp->n_head_kv) * hp->head_dim,
+                [DIM_HEAD] = hp->head_dim,
+                [DIM_HEADS] = hp->n_head,
+                [DIM_ROT_HALF] = hp->n_rot / 2,
+                [DIM_FF] = hp->n_ff,
+                [DIM_FF_TWICE] = 2 * hp->n_ff,
+                [DIM_EXPERTS] = hp->n_expert,
+                [DIM_FF_EXPERT] = hp->n_ff_expert,
+        };
+        return (size_t)sizes[d];
 }
 
-int arch_int(const struct gguf *g, const char *arch, const char *suffix, int64_t dflt, int64_t max, int *ret,
-             char *err, size_t errn)
+static int check_tensor(const struct gguf_tensor *t, const char *name, const size_t want[3], bool vector,
+                        char *err, size_t errn)
 {
-        char key[128];
-        uint64_t v = (uint64_t)dflt;
-        snprintf(key, sizeof(key), "%s.%s", arch, suffix);
-        int rc = gguf_get_u64(g, key, &v);
-        if (rc == -ENOENT && dflt < 0) {
-                snprintf(err, errn, "the key %s is missing", key);
+        if (t->ne[0] != want[0] || t->ne[1] != want[1] || t->ne[2] != want[2] || t->ne[3] != 1) {
+                snprintf(err, errn, "the tensor %s is %llu x %llu x %llu, not %zu x %zu x %zu", name,
+                         (unsigned long long)t->ne[0], (unsigned long long)t->ne[1],
+                         (unsigned long long)t->ne[2], want[0], want[1], want[2]);
                 return -EINVAL;
         }
-        if ((rc && rc != -ENOENT) || v > (uint64_t)max) {
-                snprintf(err, errn, "the key %s is not an integer up to %lld", key, (long long)max);
+        if (vector && t->type->id != 0) {
+                snprintf(err, errn, "the tensor %s is %s, not F32", name, t->type->name);
                 return -EINVAL;
         }
-        *ret = (int)v;
+        if ((uintptr_t)t->data % t->type->align) {
+                snprintf(err, errn, "the tensor %s is not aligned for %s", name, t->type->name);
+                return -EINVAL;
+        }
         return 0;
 }
 
-int arch_float(const struct gguf *g, const char *arch, const char *suffix, double dflt, double *ret,
-               char *err, size_t errn)
+/* Whether a model of this shape may have the tensor. */
+static bool applies(const struct hparams *hp, const struct arch_tensor *at)
 {
-        char key[128];
-        double v = dflt;
-        snprintf(key, sizeof(key), "%s.%s", arch, suffix);
-        int rc = gguf_get_f64(g, key, &v);
-        if (rc == -ENOENT && dflt < 0) {
-                snprintf(err, errn, "the key %s is missing", key);
-                return -EINVAL;
-        }
-        if ((rc && rc != -ENOENT) || !isfinite(v) || v <= 0) {
-                snprintf(err, errn, "the key %s is not a positive number", key);
-                return -EINVAL;
-        }
-        *ret = v;
-        return 0;
+        return !(at->flags & (hp->n_expert ? AT_DENSE : AT_MOE));
 }
 
 static int bind_one(const struct gguf *g, const struct hparams *hp, const struct arch_tensor *at, int layer,
@@ -90,25 +85,21 @@ static int bind_one(const struct gguf *g, const struct hparams *hp, const struct
                 snprintf(err, errn, "the tensor %s is missing", name);
                 return -EINVAL;
         }
-        size_t n = arch_dim(hp, at->n), rows = arch_dim(hp, at->rows);
-        if (t->ne[0] != n || t->ne[1] != rows || t->ne[2] != 1 || t->ne[3] != 1) {
-                snprintf(err, errn, "the tensor %s is %llu x %llu, not %zu x %zu", name,
-                         (unsigned long long)t->ne[0], (unsigned long long)t->ne[1], n, rows);
-                return -EINVAL;
+        const size_t want[3] = { arch_dim(hp, at->n), arch_dim(hp, at->rows), arch_dim(hp, at->mats) };
+        bool vector = at->flags & AT_BIAS || at->rows == DIM_ONE;
+        int rc = check_tensor(t, name, want, vector, err, errn);
+        if (rc)
+                return rc;
+        if (at->flags & AT_BIAS) {
+                ret->bias = t->data;
+        } else {
+                ret->type = t->type;
+                ret->data = t->data;
+                ret->n = want[0];
+                ret->rows = want[1];
+                ret->mats = want[2];
+                ret->row_bytes = kern_type_size(t->type, want[0]);
         }
-        if (at->rows == DIM_ONE && t->type->id != 0) {
-                snprintf(err, errn, "the tensor %s is %s, not F32", name, t->type->name);
-                return -EINVAL;
-        }
-        if ((uintptr_t)t->data % t->type->align) {
-                snprintf(err, errn, "the tensor %s is not aligned for %s", name, t->type->name);
-                return -EINVAL;
-        }
-        *ret = (struct weight){ .type = t->type,
-                                .data = t->data,
-                                .n = n,
-                                .rows = rows,
-                                .row_bytes = kern_type_size(t->type, n) };
         ++*found;
         return 0;
 }
@@ -125,8 +116,10 @@ static int refuse_unknown(const struct arch *a, const struct gguf *g, const stru
                 bool in_layer =
                         sscanf(name, "blk.%d.%95s", &layer, tail) == 2 && layer >= 0 && layer < hp->n_layer;
                 for (size_t j = 0; j < a->n_tensors && !known; j++)
-                        known = a->tensors[j].flags & AT_LAYER ? in_layer && !strcmp(a->tensors[j].name, tail)
-                                                               : !strcmp(a->tensors[j].name, name);
+                        known = applies(hp, &a->tensors[j]) &&
+                                (a->tensors[j].flags & AT_LAYER
+                                         ? in_layer && !strcmp(a->tensors[j].name, tail)
+                                         : !strcmp(a->tensors[j].name, name));
                 if (!known) {
                         snprintf(err, errn, "the tensor %s is not one of a %d-layer %s model", name,
                                  hp->n_layer, a->name);
@@ -137,6 +130,29 @@ static int refuse_unknown(const struct arch *a, const struct gguf *g, const stru
         return -EINVAL;
 }
 
+/* The factors divide frequencies. */
+static int check_factors(const struct hparams *hp, const struct layer *global, char *err, size_t errn)
+{
+        static const enum weight_role roles[] = { W_ROPE_FREQS, W_ROPE_LONG, W_ROPE_SHORT };
+        const struct weight *w = global->w;
+        for (size_t i = 0; i < sizeof(roles) / sizeof(roles[0]); i++) {
+                const float *f = w[roles[i]].data;
+                for (size_t j = 0; f && j < w[roles[i]].n; j++) {
+                        if (!isfinite(f[j]) || f[j] <= 0) {
+                                snprintf(err, errn, "the rotation factors hold %g", (double)f[j]);
+                                return -EINVAL;
+                        }
+                }
+        }
+        if (!w[W_ROPE_LONG].type != !w[W_ROPE_SHORT].type ||
+            (hp->rope.scaling == ROPE_LONG && !w[W_ROPE_LONG].type)) {
+                snprintf(err, errn,
+                         "longrope needs both rope_factors_long.weight and rope_factors_short.weight");
+                return -EINVAL;
+        }
+        return 0;
+}
+
 int arch_bind(const struct arch *a, const struct gguf *g, const struct hparams *hp, struct layer *global,
               struct layer *layers, char *err, size_t errn)
 {
@@ -144,12 +160,18 @@ int arch_bind(const struct arch *a, const struct gguf *g, const struct hparams *
         for (size_t i = 0; i < a->n_tensors; i++) {
                 const struct arch_tensor *at = &a->tensors[i];
                 int n = at->flags & AT_LAYER ? hp->n_layer : 1;
-                for (int l = 0; l < n; l++) {
+                for (int l = 0; applies(hp, at) && l < n; l++) {
                         struct layer *to = at->flags & AT_LAYER ? &layers[l] : global;
                         int rc = bind_one(g, hp, at, l, &to->w[at->role], &found, err, errn);
                         if (rc)
                                 return rc;
                 }
         }
-        return found == gguf_tensor_count(g) ? 0 : refuse_unknown(a, g, hp, err, errn);
+        if (found != gguf_tensor_count(g))
+                return refuse_unknown(a, g, hp, err, errn);
+        if (hp->pooling == POOL_RANK && !global->w[W_CLS_OUT].type) {
+                snprintf(err, errn, "%s.pooling_type is rank, but there is no cls.output.weight", a->name);
+                return -EINVAL;
+        }
+        return check_factors(hp, global, err, errn);
 }

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 #include "engine/admit.h"
+#include "engine/embed.h"
 #include "engine/model.h"
 #include "engine/step.h"
 
@@ -58,8 +59,9 @@ static void add_rows(struct sched *s, struct engine_seq *seq, int n)
         memcpy(b->tokens + b->n, seq->tokens + seq->n_done, (size_t)n * sizeof(*b->tokens));
         memcpy(b->tokens + b->n + n, seq->draft.tokens, (size_t)guesses * sizeof(*b->tokens));
         for (int i = 0; i < n + guesses; i++)
-                if (seq->embedding || (seq->prompt_logprobs && seq->n_scored < seq->n_prompt) ||
-                    (last && i >= n - 1))
+                if (seq->embedding ? embed_wants(&s->m->hp, seq->n_done + i, seq->n_prompt)
+                                   : (seq->prompt_logprobs && seq->n_scored < seq->n_prompt) ||
+                                             (last && i >= n - 1))
                         want_row(b, &j, b->n + i);
         b->n += n + guesses;
         s->jobs.p[s->jobs.n++] = j;
@@ -144,6 +146,8 @@ static void add_decoding(struct sched *s)
 static int prefill_share(const struct sched *s, const struct engine_seq *seq, int room)
 {
         int n = seq->n_tokens - seq->n_done, logits = s->eval.max_logits - s->eval.batch.n_out;
+        if (!s->m->hp.causal) /* an encoder sees its input as a whole */
+                return n <= room || !s->eval.batch.n ? n : 0;
         n = n < room ? n : room;
         if (seq->prompt_logprobs && n > logits)
                 return logits;

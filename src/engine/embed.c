@@ -1,6 +1,10 @@
 /* Embeddings: every input is a sequence of its own, a window of them at a time. */
+#include "engine/embed.h"
+
 #include <errno.h>
+#include <math.h>
 #include <pthread.h>
+#include <string.h>
 #include <time.h>
 #include "base/mem.h"
 #include "engine/model.h"
@@ -8,6 +12,38 @@
 
 #define WINDOW 16  /* inputs under way at one time */
 #define POLL_MS 50 /* how often cancel is asked */
+
+/* ---- pooling ------------------------------------------------------------------------------------ */
+
+int embed_size(const struct hparams *hp)
+{
+        return hp->pooling == POOL_RANK ? hp->n_labels : hp->n_embd;
+}
+
+bool embed_wants(const struct hparams *hp, int i, int n)
+{
+        return hp->pooling == POOL_MEAN || i == (hp->pooling == POOL_LAST ? n - 1 : 0);
+}
+
+void embed_take(const struct hparams *hp, const struct kern *k, float *v, const float *hidden, int rows)
+{
+        for (int i = 0; i < rows; i++)
+                k->add(v, hidden + (size_t)i * (size_t)hp->n_embd, (size_t)embed_size(hp));
+}
+
+void embed_finish(const struct hparams *hp, float *v)
+{
+        double norm = 0; /* a mean differs from the sum in length only */
+        if (hp->pooling == POOL_RANK)
+                return;
+        for (int i = 0; i < hp->n_embd; i++)
+                norm += (double)v[i] * (double)v[i];
+        float scale = norm > 0 ? (float)(1 / sqrt(norm)) : 0;
+        for (int i = 0; i < hp->n_embd; i++)
+                v[i] *= scale;
+}
+
+/* ---- inputs ------------------------------------------------------------------------------------- */
 
 struct gather {
         pthread_mutex_t lock;

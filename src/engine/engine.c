@@ -149,6 +149,8 @@ int engine_submit(struct engine_model *m, const struct engine_req *req, const st
                   struct engine_seq **ret)
 {
         struct engine_seq *s;
+        if (!m->info.generates)
+                return -ENOTSUP;
         int rc = seq_new(m, req, sink, &s);
         if (rc)
                 return rc;

@@ -24,6 +24,8 @@ struct fault {
         const char *number;        /* a key with another value... */
         uint32_t value;            /* ...this one */
         const char *string, *text; /* a key with a string value */
+        const char *real;          /* a key with a floating-point value... */
+        float reals;               /* ...this one */
         bool types_short;
 };
 
@@ -44,6 +46,9 @@ static void put_keys(struct gguf_writer *w, const struct fault *f)
                                      STR("<|im_end|>"), STR("c") };
         struct str merge = STR("a b");
         int32_t types[VOCAB] = { 1, 1, 1, 3, 3, 1 };
+        static const char *const optional[] = { "llama.expert_count", "llama.expert_used_count",
+                                                "llama.pooling_type", "llama.attention.value_length",
+                                                "llama.attention.sliding_window_pattern" };
         if (!is(f->without, "general.architecture"))
                 gguf_put_str(w, "general.architecture", str_c(f->arch ? f->arch : "llama"));
         put_number(w, f, "llama.block_count", 1);
@@ -64,8 +69,11 @@ static void put_keys(struct gguf_writer *w, const struct fault *f)
         gguf_put_i32s(w, "tokenizer.ggml.token_type", types, f->types_short ? VOCAB - 1 : VOCAB);
         gguf_put_strs(w, "tokenizer.ggml.merges", &merge, 1);
         put_number(w, f, "tokenizer.ggml.eos_token_id", 4);
-        if (is(f->number, "llama.expert_count") || is(f->number, "llama.attention.value_length"))
-                gguf_put_u32(w, f->number, f->value);
+        for (size_t i = 0; i < sizeof(optional) / sizeof(optional[0]); i++)
+                if (is(f->number, optional[i]))
+                        gguf_put_u32(w, f->number, f->value);
+        if (f->real)
+                gguf_put_f32(w, f->real, f->reals);
 }
 
 static const struct {
@@ -165,14 +173,23 @@ static void test_faults(void **state)
                 { { .number = "llama.attention.value_length", .value = 2 }, "values of 2" },
                 { { .number = "llama.rope.dimension_count", .value = 3 }, "dimension_count" },
                 { { .number = "llama.rope.dimension_count", .value = 6 }, "dimension_count" },
-                { { .number = "llama.expert_count", .value = 8 }, "experts" },
-                { { .string = "llama.rope.scaling.type", .text = "yarn" }, "rope scaling" },
+                { { .number = "llama.expert_count", .value = 8 }, "0 of 8 experts" },
+                { { .number = "llama.expert_used_count", .value = 1 }, "1 of 0 experts" },
+                { { .number = "llama.pooling_type", .value = 5 }, "pooling_type" },
+                { { .number = "llama.pooling_type", .value = 4 }, "no cls.output.weight" },
+                { { .number = "llama.attention.sliding_window_pattern", .value = 0 }, "pattern is 0" },
+                { { .string = "llama.rope.scaling.type", .text = "dynamic" }, "rope scaling" },
+                { { .string = "llama.rope.scaling.type", .text = "longrope" }, "rope_factors_long" },
+                { { .real = "llama.rope.freq_base", .reals = 1 }, "no rotation" },
+                { { .real = "llama.rope.scaling.factor", .reals = 1e9f }, "no rotation" },
+                { { .real = "llama.rope.scaling.factor", .reals = -2 }, "not a positive number" },
+                { { .real = "llama.attn_logit_softcapping", .reals = -1 }, "softcapping" },
                 { { .string = "llama.rope.freq_base", .text = "x" }, "freq_base" },
                 { { .without = "blk.0.attn_k.weight" }, "blk.0.attn_k.weight is missing" },
-                { { .reshaped = "token_embd.weight" }, "token_embd.weight is 8 x 7, not 8 x 6" },
+                { { .reshaped = "token_embd.weight" }, "token_embd.weight is 8 x 7 x 1, not 8 x 6 x 1" },
                 { { .reshaped = "blk.0.attn_v.weight" }, "blk.0.attn_v.weight is 8 x 5" },
                 { { .retyped = "output_norm.weight" }, "F16, not F32" },
-                { { .extra = "blk.0.attn_q.bias" }, "blk.0.attn_q.bias is not one of" },
+                { { .extra = "blk.0.attn_q.scale" }, "blk.0.attn_q.scale is not one of" },
                 { { .extra = "blk.1.attn_norm.weight" }, "blk.1.attn_norm.weight is not one of" },
                 { { .extra = "blk.00.attn_norm.weight" }, "misspelt" },
         };

@@ -23,9 +23,9 @@ struct work {
 /* Embeddings are looked up in the file; only an output that is tied to them is multiplied. */
 static bool is_multiplied(const struct work *j, enum weight_role role, const struct weight *w)
 {
-        if (!w->type || w->type->panel[j->k->isa] == 1)
+        if (!w->type || w->type->panel[j->k->isa] == 1 || role == W_POS_EMBD || role == W_TYPE_EMBD)
                 return false;
-        return role != W_TOKEN_EMBD || !j->global->w[W_OUTPUT].type;
+        return role != W_TOKEN_EMBD || (j->hp->causal && !j->global->w[W_OUTPUT].type);
 }
 
 static size_t mat_bytes(const struct kern *k, const struct weight *w)
@@ -42,7 +42,7 @@ static void pack_share(void *arg, int tid)
 {
         struct work *j = arg;
         const struct weight *w = j->w;
-        for (size_t m = 0; m < 1; m++) {
+        for (size_t m = 0; m < w->mats; m++) {
                 size_t from, to;
                 kern_team_share(tid, j->threads, w->rows, ROW_UNIT, &from, &to);
                 kern_pack(w->type, j->k->isa, (const char *)w->data + m * w->rows * w->row_bytes, w->n, from,
@@ -53,7 +53,7 @@ static void pack_share(void *arg, int tid)
 /* The file's whole pages of a matrix are not needed again. Failing to say so costs only memory. */
 static void drop_source(const struct weight *w)
 {
-        uintptr_t page = 4096, from = (uintptr_t)w->data, to = from + w->rows * w->row_bytes;
+        uintptr_t page = 4096, from = (uintptr_t)w->data, to = from + w->mats * w->rows * w->row_bytes;
         from = (from + page - 1) & ~(page - 1);
         to &= ~(page - 1);
         if (from < to)
@@ -76,7 +76,7 @@ static size_t pack_layer(struct work *j, struct layer *l, struct kern_team *team
                         w->packed = base + used;
                         w->packed_bytes = mat_bytes(j->k, w);
                 }
-                used += align_to(mat_bytes(j->k, w), CACHE_LINE);
+                used += align_to(w->mats * mat_bytes(j->k, w), CACHE_LINE);
         }
         return used;
 }

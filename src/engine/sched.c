@@ -222,6 +222,8 @@ static int sched_init(struct sched *s, const struct engine_opts *o, char *err, s
                 snprintf(err, errn, "the memory for keys and values is too small for this model");
                 return -EINVAL;
         }
+        if (!m->hp.causal && s->n_ctx > s->max_rows) /* inputs are evaluated as a whole */
+                s->max_rows = s->n_ctx;
         s->team = kern_team_new(o->threads > 0 ? o->threads : default_threads(m));
         s->cands = mem_alloc((size_t)m->hp.n_vocab * sizeof(*s->cands));
         s->probs = mem_alloc((size_t)m->hp.n_vocab * sizeof(*s->probs));

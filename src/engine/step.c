@@ -3,6 +3,7 @@
 #include <string.h>
 #include "base/clock.h"
 #include "engine/admit.h"
+#include "engine/embed.h"
 #include "engine/model.h"
 #include "engine/step.h"
 
@@ -229,20 +230,13 @@ static void generate_all(struct sched *s, struct engine_seq *seq, const struct j
         draft_judge(&seq->draft, right);
 }
 
-/* Adds hidden states in the order of tokens, so that the sum does not depend on how the input was cut up. */
 static void embed(struct sched *s, struct engine_seq *seq, const struct job *j)
 {
-        size_t n = (size_t)s->m->hp.n_embd;
-        for (int i = 0; i < j->n; i++)
-                s->m->k->add(seq->embedding, s->eval.hidden + (size_t)(j->out + i) * n, n);
+        const struct hparams *hp = &s->m->hp;
+        embed_take(hp, s->m->k, seq->embedding, s->eval.hidden + (size_t)j->out * (size_t)hp->n_embd, j->n_out);
         if (seq->n_done + j->n < seq->n_prompt)
                 return;
-        double norm = 0; /* the mean differs from the sum in length only */
-        for (size_t i = 0; i < n; i++)
-                norm += (double)seq->embedding[i] * (double)seq->embedding[i];
-        float scale = norm > 0 ? (float)(1 / sqrt(norm)) : 0;
-        for (size_t i = 0; i < n; i++)
-                seq->embedding[i] *= scale;
+        embed_finish(hp, seq->embedding);
         step_end(seq, ENGINE_STOP, 0);
 }
 
