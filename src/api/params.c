@@ -7,6 +7,9 @@
 #include "api/format.h"
 #include "base/vec.h"
 
+#define RETRY_MIN_MS 500
+#define RETRY_MAX_MS 60000
+
 /* Parameters of Chat Completions in the words of Responses. */
 static const struct {
         const char *from, *to;
@@ -177,7 +180,9 @@ int params_sampling(struct req *r, struct turn_req *t, struct api_err *reterr)
                 .has_seed = seed != NULL,
                 .seed = (uint64_t)json_integer_value(seed),
         };
-        t->priority = !strcmp(tier, "flex") ? -1 : !strcmp(tier, "priority") ? 1 : 0;
+        t->priority = !strcmp(tier, "flex")       ? ENGINE_FLEX
+                      : !strcmp(tier, "priority") ? ENGINE_PRIORITY
+                                                  : ENGINE_DEFAULT;
         t->owner = str_hash(str_c(req_project(r)));
         t->fail_after = r->fail_after;
         t->cancel = req_gone;
@@ -205,6 +210,18 @@ static int too_long(const struct turn_req *t, const struct turn_err *why, const 
                 t->model->n_ctx, why->prompt_tokens);
 }
 
+/* 503 with the time after which a place is likely to be free, bounded to what clients wait for at all. */
+static int queue_full(const struct model *m, struct api_err *reterr)
+{
+        struct engine_stats stats;
+        engine_model_stats(m->engine, &stats);
+        err_overloaded(reterr);
+        reterr->retry_after_ms = stats.wait_ms > RETRY_MAX_MS   ? RETRY_MAX_MS
+                                 : stats.wait_ms < RETRY_MIN_MS ? RETRY_MIN_MS
+                                                                : (int)stats.wait_ms;
+        return -1;
+}
+
 int params_prompt_error(int rc, const struct turn_req *t, const struct turn_err *why, const char *param,
                         struct api_err *reterr)
 {
@@ -216,6 +233,8 @@ int params_prompt_error(int rc, const struct turn_req *t, const struct turn_err 
                         "Invalid '%s': the model cannot take this prompt. It must not be empty, and every "
                         "token id must be in the model's vocabulary.",
                         param);
+        if (rc == -EAGAIN)
+                return queue_full(t->model, reterr);
         return err_internal(reterr, rc, "turn", "");
 }
 
