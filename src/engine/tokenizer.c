@@ -76,12 +76,13 @@ static bool is_special(const struct tokenizer *t, size_t id)
 
 /* --- construction ----------------------------------------------------------------------------------- */
 
-/* Writes a spelling with spaces for U+2581; at most as long. */
-static size_t decode_spaces(struct str s, char *out)
+/* Writes a spelling with spaces for U+2581, which in WordPiece stands only in front; at most as long. */
+static size_t decode_spaces(struct str s, enum tok_kind kind, char *out)
 {
         size_t n = 0;
         for (size_t i = 0; i < s.n;) {
-                bool mark = s.n - i >= 3 && !memcmp(s.p + i, "\xe2\x96\x81", 3);
+                bool possible = s.n - i >= 3 && (!i || kind != TOK_KIND_WORDPIECE);
+                bool mark = possible && !memcmp(s.p + i, "\xe2\x96\x81", 3);
                 out[n++] = mark ? ' ' : s.p[i];
                 i += mark ? 3 : 1;
         }
@@ -149,7 +150,7 @@ static int load_piece(struct tokenizer *t, const struct tok_spec *spec, size_t i
         } else if (spec->kind == TOK_KIND_BPE) {
                 s.n = tok_bpe_decode(s, map, out);
         } else {
-                s.n = decode_spaces(s, out);
+                s.n = decode_spaces(s, spec->kind, out);
         }
         t->ends[i + 1] = t->ends[i] + (uint32_t)s.n;
         return 0;
