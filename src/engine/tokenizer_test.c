@@ -397,6 +397,156 @@ static void byte_tokens(void **state)
         tokenizer_free(t);
 }
 
+/* --- SentencePiece and WordPiece -------------------------------------------------------------------- */
+
+/* A vocabulary whose first three tokens are <unk>, <s> and </s>; tokens end with NULL, scores fall. */
+static void make_pieces(enum tok_kind kind, const char *const *tokens)
+{
+        static float scores[MAX_TOKENS];
+        memset(&fx, 0, sizeof(fx));
+        fx.spec = (struct tok_spec){ .kind = kind,
+                                     .tokens = fx.tokens,
+                                     .types = fx.types,
+                                     .scores = scores,
+                                     .bos = 1,
+                                     .eos = 2,
+                                     .eot = -1,
+                                     .unk = 0,
+                                     .last = 2,
+                                     .add_eos = true,
+                                     .space_prefix = kind != TOK_KIND_WORDPIECE };
+        add_token("<unk>", 5, TOK_UNKNOWN);
+        add_token("<s>", 3, TOK_CONTROL);
+        add_token("</s>", 4, TOK_CONTROL);
+        for (size_t i = 0; tokens[i]; i++)
+                add_token(tokens[i], strlen(tokens[i]), TOK_NORMAL);
+        for (size_t i = 0; i < fx.spec.n_vocab; i++)
+                scores[i] = -(float)i;
+}
+
+#define MARK "\xe2\x96\x81"
+static const char *const spm_tokens[] = {
+        MARK "ab", "ab", "cd", MARK, "a", "b", "c", "d", "<", "s", ">", NULL
+};
+
+static void scores_decide_what_is_joined(void **state)
+{
+        (void)state;
+        make_pieces(TOK_KIND_SPM, spm_tokens);
+        struct tokenizer *t = open_fixture();
+        assert_string_equal(cut(t, STR("abcd"), 0), " ab|cd");
+        assert_string_equal(cut(t, STR("a bc"), 0), " |a| |b|c");
+        assert_string_equal(cut(t, STR("abab"), TOK_ENCODE_EOS), " ab|ab|</s>");
+        assert_string_equal(cut(t, STR("<s>"), 0), " |<|s|>"); /* joins never make a control token */
+        assert_string_equal(cut(t, STR("a</s>ab"), TOK_ENCODE_SPECIAL), " |a|</s>| ab");
+        assert_string_equal(cut(t, STR("xyza"), 0), " |<unk>|a"); /* a run of the unknown is one */
+        assert_string_equal(cut(t, STR(""), 0), "");
+        assert_true(tokenizer_adds_space(t));
+        tokenizer_free(t);
+        add_token("<0x78>", 6, TOK_BYTE);
+        add_token("<0xC3>", 6, TOK_BYTE);
+        fx.spec.space_prefix = false;
+        t = open_fixture();
+        assert_string_equal(cut(t, STR("ax\xc3"), 0), "a|x|\xc3");
+        assert_string_equal(cut(t, STR("y"), 0), "<unk>");
+        tokenizer_free(t);
+}
+
+static void the_most_likely_cut(void **state)
+{
+        static const char *const tokens[] = { MARK, "abc", "ab", "cd", "a", "b", "c", "d", NULL };
+        (void)state;
+        make_pieces(TOK_KIND_UNIGRAM, tokens);
+        struct tokenizer *t = open_fixture();
+        assert_string_equal(cut(t, STR("abcd"), 0), " |ab|cd"); /* -5 - 6 beats -4 - 10 */
+        assert_string_equal(cut(t, STR("  abc  "), 0), " | | |abc| | ");
+        tokenizer_free(t);
+        fx.spec.squeeze_spaces = true;
+        t = open_fixture();
+        assert_string_equal(cut(t, STR("  abc   d "), 0), " |abc| |d");
+        assert_string_equal(cut(t, STR("   "), 0), "");
+        tokenizer_free(t);
+}
+
+static void words_fold_and_split(void **state)
+{
+        static const char *const tokens[] = { MARK "un",           "able", MARK "cafe", MARK "!",
+                                              MARK "\xe4\xbd\xa0", NULL };
+        (void)state;
+        make_pieces(TOK_KIND_WORDPIECE, tokens);
+        fx.spec.fold = true;
+        struct tokenizer *t = open_fixture();
+        assert_string_equal(cut(t, STR("Unable CAF\xc3\x89!"), 0), " un|able| cafe| !");
+        assert_string_equal(cut(t, STR("\xe4\xbd\xa0un"), 0), " \xe4\xbd\xa0| un");
+        assert_string_equal(cut(t, STR("unx able"), 0), "<unk>|<unk>");
+        char longest[101 * 4];
+        memset(longest, 'u', sizeof(longest));
+        assert_string_equal(cut(t, (struct str){ longest, sizeof(longest) }, 0), "<unk>");
+        tokenizer_free(t);
+        fx.spec.unk = -1;
+        t = open_fixture();
+        struct tok_ids ids = { 0 };
+        assert_int_equal(tokenizer_encode(t, STR("x"), 0, &ids), -EINVAL);
+        tok_ids_release(&ids);
+        tokenizer_free(t);
+}
+
+/* Markers that a file calls text are control tokens all the same. */
+static void markers_are_control_tokens(void **state)
+{
+        (void)state;
+        make("qwen2", NULL, 0);
+        add_token("<|user|>", 8, TOK_USER_DEFINED);
+        add_token("<tool_call>", 11, TOK_USER_DEFINED);
+        struct tokenizer *t = open_fixture();
+        assert_true(tokenizer_is_control(t, tokenizer_find(t, STR("<|user|>"))));
+        assert_true(tokenizer_is_control(t, tokenizer_find(t, STR("<tool_call>"))));
+        assert_string_equal(cut(t, STR("<tool_call>"), 0), "<|t|o|o|l|_|c|a|l|l|>");
+        tokenizer_free(t);
+}
+
+static void white_space_behind_markers(void **state)
+{
+        (void)state;
+        make_pieces(TOK_KIND_SPM, spm_tokens);
+        fx.spec.strip_after = true;
+        struct tokenizer *t = open_fixture();
+        assert_string_equal(cut(t, STR("</s> \n ab"), TOK_ENCODE_SPECIAL), "</s>| ab");
+        tokenizer_free(t);
+}
+
+/* A map of characters is foreign data: every size and content is survived. */
+static void damaged_character_maps(void **state)
+{
+        (void)state;
+        struct rng r;
+        rng_seed(&r, 5);
+        for (int round = 0; round < 3000; round++) {
+                char map[120];
+                struct tokenizer *t = NULL;
+                struct tok_ids ids = { 0 };
+                char err[100];
+                size_t n = rng_below(&r, sizeof(map));
+                uint32_t trie = (uint32_t)(round % 3 ? n / 8 * 4 : rng_below(&r, 200));
+                for (size_t i = 0; i < n; i++)
+                        map[i] = (char)rng_below(&r, round % 2 ? 4 : 256);
+                memcpy(map, &trie, sizeof(trie));
+                if (n && round % 5)
+                        map[n - 1] = 0;
+                make_pieces(TOK_KIND_UNIGRAM, spm_tokens);
+                fx.spec.charsmap = (struct str){ map, n };
+                int rc = tokenizer_new(&fx.spec, &t, err, sizeof(err));
+                if (rc) {
+                        assert_int_equal(rc, -EINVAL);
+                        continue;
+                }
+                rc = tokenizer_encode(t, STR("ab\x00 cd\x01\x02\x03 \xc3\xa9"), 0, &ids);
+                assert_true(rc == 0 || rc == -EINVAL);
+                tok_ids_release(&ids);
+                tokenizer_free(t);
+        }
+}
+
 static void *encode_many(void *arg)
 {
         for (int i = 0; i < 2000; i++) {
@@ -426,11 +576,9 @@ static void threads_share_a_tokenizer(void **state)
 
 #ifdef CAIRN_FAULTS
 /* Whichever allocation fails, the caller gets -ENOMEM and nothing leaks (as the leak checker sees). */
-static void out_of_memory(void **state)
+static void fail_everywhere(void)
 {
-        (void)state;
         bool done = false;
-        make("qwen2", hello, 6);
         for (long n = 1; !done; n++) {
                 struct tokenizer *t = NULL;
                 struct tok_ids ids = { 0 };
@@ -447,6 +595,17 @@ static void out_of_memory(void **state)
                 done = rc == 0;
                 tok_ids_release(&ids);
                 tokenizer_free(t);
+        }
+}
+
+static void out_of_memory(void **state)
+{
+        (void)state;
+        make("qwen2", hello, 6);
+        fail_everywhere();
+        for (int kind = TOK_KIND_SPM; kind <= TOK_KIND_WORDPIECE; kind++) {
+                make_pieces((enum tok_kind)kind, spm_tokens);
+                fail_everywhere();
         }
 }
 #endif
@@ -467,6 +626,12 @@ int main(void)
                 cmocka_unit_test(hostile_specs_are_refused),
                 cmocka_unit_test(missing_bytes),
                 cmocka_unit_test(byte_tokens),
+                cmocka_unit_test(scores_decide_what_is_joined),
+                cmocka_unit_test(the_most_likely_cut),
+                cmocka_unit_test(words_fold_and_split),
+                cmocka_unit_test(markers_are_control_tokens),
+                cmocka_unit_test(white_space_behind_markers),
+                cmocka_unit_test(damaged_character_maps),
                 cmocka_unit_test(threads_share_a_tokenizer),
 #ifdef CAIRN_FAULTS
                 cmocka_unit_test(out_of_memory),

@@ -7,6 +7,8 @@
 #include <cmocka.h>
 #include <stdio.h>
 #include <string.h>
+#include "base/buf.h"
+#include "base/clock.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "engine/tokenizer.h"
@@ -191,10 +193,73 @@ static void ids_are_those_of_the_libraries(void **state)
         assert_int_equal(wrong, 0);
 }
 
+/* Text of a megabyte without a space is one word to some kinds: none may take quadratic time. */
+static void a_megabyte_is_quick(void **state)
+{
+        (void)state;
+        static const char *const names[] = { "llama-bpe", "deepseek-llm", "spm", "unigram", "wordpiece" };
+        const json_t *list = json_get(file, "vocabularies");
+        size_t n = 1 << 20, done = 0;
+        char *text = mem_alloc(n);
+        assert_non_null(text);
+        for (size_t i = 0; i < n; i++)
+                text[i] = "thequickbrownfox"[(i * 7 + i / 31) % 16];
+        for (size_t i = 0; i < json_array_size(list); i++) {
+                const json_t *v = json_array_get(list, i);
+                for (size_t k = 0; k < sizeof(names) / sizeof(names[0]); k++) {
+                        if (strcmp(json_cstr(v, "name", ""), names[k]))
+                                continue;
+                        struct tokenizer *t = open_vocabulary(v);
+                        struct tok_ids ids = { 0 };
+                        int64_t begin = clock_mono_ms();
+                        assert_int_equal(tokenizer_encode(t, (struct str){ text, n }, 0, &ids), 0);
+                        int64_t took = clock_mono_ms() - begin;
+                        print_message("%-16s %zu tokens in %lld ms\n", names[k], ids.n, (long long)took);
+                        assert_true(took < 60000); /* also under a sanitizer; a square would be hours */
+                        tok_ids_release(&ids);
+                        tokenizer_free(t);
+                        done++;
+                }
+        }
+        assert_int_equal(done, sizeof(names) / sizeof(names[0]));
+        mem_free(text);
+}
+
+/* What text becomes comes back, up to what normalisation changes: nothing where there is none. */
+static void texts_come_back(void **state)
+{
+        (void)state;
+        const json_t *list = json_get(file, "vocabularies"), *lines = json_get(file, "lines");
+        for (size_t i = 0; i < json_array_size(list); i++) {
+                const json_t *v = json_array_get(list, i);
+                bool whole =
+                        !strcmp(json_cstr(v, "kind", ""), "bpe") || !strcmp(json_cstr(v, "name", ""), "spm");
+                struct tokenizer *t = whole ? open_vocabulary(v) : NULL;
+                for (size_t k = 12; t && k < json_array_size(lines); k++) {
+                        struct str line = json_as_str(json_array_get(lines, k));
+                        struct tok_ids ids = { 0 };
+                        struct buf back;
+                        buf_init(&back, 1 << 16);
+                        assert_int_equal(tokenizer_encode(t, line, 0, &ids), 0);
+                        for (size_t j = 0; j < ids.n; j++)
+                                buf_add(&back, tokenizer_piece(t, ids.p[j]).p,
+                                        tokenizer_piece(t, ids.p[j]).n);
+                        if (tokenizer_adds_space(t) && back.n)
+                                buf_consume(&back, 1);
+                        assert_true(str_eq(buf_str(&back), line));
+                        buf_release(&back);
+                        tok_ids_release(&ids);
+                }
+                tokenizer_free(t);
+        }
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(ids_are_those_of_the_libraries),
+                cmocka_unit_test(a_megabyte_is_quick),
+                cmocka_unit_test(texts_come_back),
         };
         return cmocka_run_group_tests(tests, setup, teardown);
 }

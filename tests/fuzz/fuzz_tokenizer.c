@@ -1,5 +1,6 @@
-/* The tokenizer: any text survives the way to tokens and back, and any vocabulary is accepted or refused with
- * a reason. The first byte chooses which of the two is tried. */
+/* The tokenizer: any text survives the way to tokens and back, and any vocabulary of any kind is accepted or
+ * refused with a reason. The first byte chooses which of the two is tried, and the kind. */
+#include <errno.h>
 #include <stdint.h>
 #include <string.h>
 #include "base/mem.h"
@@ -7,7 +8,7 @@
 
 #define MAX_TOKENS 512
 
-static const char *const patterns[] = { "gpt-2", "llama-bpe", "qwen2" };
+static const char *const patterns[] = { "gpt-2", "llama-bpe", "deepseek-llm" };
 
 /* Byte tokens, a few merges of the alphabet, and control tokens. */
 static struct tokenizer *fixed(int pattern)
@@ -69,12 +70,37 @@ static void text_round_trip(const uint8_t *data, size_t n, int flags)
         tok_ids_release(&ids);
 }
 
-/* Lines of the input: tokens, and below an empty line merges. The last line is a text. */
-static void vocabulary(const uint8_t *data, size_t n)
+static bool is_id(int32_t id, size_t n)
+{
+        return id >= 0 && (size_t)id < n;
+}
+
+static void use(const struct tokenizer *t, struct str text, size_t n_vocab)
+{
+        struct tok_ids ids = { 0 };
+        int rc = tokenizer_encode(t, text, TOK_ENCODE_SPECIAL | TOK_ENCODE_BOS | TOK_ENCODE_EOS, &ids);
+        if (rc && rc != -EINVAL)
+                __builtin_trap();
+        for (size_t i = 0; i < ids.n; i++)
+                if (!is_id(ids.p[i], n_vocab))
+                        __builtin_trap();
+        ids.n = 0;
+        struct tok_range all = { 0, text.n };
+        if (!tokenizer_encode_guarded(t, text, &all, 1, TOK_ENCODE_SPECIAL, &ids))
+                for (size_t i = 0; i < ids.n; i++)
+                        if (tokenizer_is_control(t, ids.p[i]) && ids.p[i] != tokenizer_unk(t))
+                                __builtin_trap(); /* data forged a control token */
+        tok_ids_release(&ids);
+}
+
+/* Lines of the input: tokens, and below an empty line merges; the first of them is the map of characters as
+ * well. The last line is a text. */
+static void vocabulary(const uint8_t *data, size_t n, enum tok_kind kind)
 {
         struct str rest = { (const char *)data, n }, lists[2][MAX_TOKENS], line = { 0 };
         size_t counts[2] = { 0 };
         int32_t types[MAX_TOKENS];
+        float scores[MAX_TOKENS];
         int list = 0;
         while (rest.p) {
                 line = str_split(rest, '\n', &rest);
@@ -83,11 +109,21 @@ static void vocabulary(const uint8_t *data, size_t n)
                 else if (counts[list] < MAX_TOKENS)
                         lists[list][counts[list]++] = line;
         }
-        for (size_t i = 0; i < counts[0]; i++)
+        for (size_t i = 0; i < counts[0]; i++) {
+                scores[i] = (float)(i * 37 % 11);
                 types[i] = lists[0][i].n && lists[0][i].p[0] == '<' ? TOK_CONTROL : 1 + (int32_t)(i % 7);
-        struct tok_spec spec = { .n_vocab = counts[0],
+        }
+        struct tok_spec spec = { .kind = kind,
+                                 .n_vocab = counts[0],
                                  .tokens = lists[0],
                                  .types = types,
+                                 .scores = scores,
+                                 .charsmap = counts[1] && n % 5 ? lists[1][0] : STR(""),
+                                 .space_prefix = n % 4 == 1,
+                                 .squeeze_spaces = n % 7 == 1,
+                                 .strip_after = n % 11 == 1,
+                                 .fold = n % 2,
+                                 .add_eos = n % 13 == 1,
                                  .n_merges = counts[1],
                                  .merges = lists[1],
                                  .pre = STR("qwen2"),
@@ -103,12 +139,7 @@ static void vocabulary(const uint8_t *data, size_t n)
                         __builtin_trap(); /* a refusal without a reason */
                 return;
         }
-        struct tok_ids ids = { 0 };
-        tokenizer_encode(t, line, TOK_ENCODE_SPECIAL | TOK_ENCODE_BOS, &ids);
-        for (size_t i = 0; i < ids.n; i++)
-                if (ids.p[i] < 0 || (size_t)ids.p[i] >= counts[0])
-                        __builtin_trap();
-        tok_ids_release(&ids);
+        use(t, line, counts[0]);
         tokenizer_free(t);
 }
 
@@ -118,7 +149,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         if (!n || n > 1 << 16)
                 return 0;
         if (data[0] & 0x80)
-                vocabulary(data + 1, n - 1);
+                vocabulary(data + 1, n - 1, (enum tok_kind)(data[0] & 3));
         else
                 text_round_trip(data + 1, n - 1, data[0]);
         return 0;
