@@ -27,7 +27,7 @@ static int add_text(const struct model *m, struct inputs *in, struct str text, s
         if (!text.n)
                 return err_invalid(e, "invalid_value", "input",
                                    "Invalid 'input': input cannot be an empty string.");
-        int rc = engine_tokenize(m->engine, text, ENGINE_TOK_BOS, &in->tokens);
+        int rc = engine_tokenize(m->engine, text, ENGINE_TOK_BOS | ENGINE_TOK_EOS, &in->tokens);
         return rc ? err_internal(e, rc, "tokenize", "") : 0;
 }
 

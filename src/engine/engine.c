@@ -93,6 +93,7 @@ int engine_tokenize(const struct engine_model *m, struct str text, unsigned flag
                 return -EINVAL;
         struct tok_ids ids = { out->p, out->n, out->cap };
         int tok_flags = (flags & ENGINE_TOK_BOS ? TOK_ENCODE_BOS : 0) |
+                        (flags & ENGINE_TOK_EOS ? TOK_ENCODE_EOS : 0) |
                         (flags & ENGINE_TOK_SPECIAL ? TOK_ENCODE_SPECIAL : 0);
         int rc = tokenizer_encode(m->tok, text, tok_flags, &ids);
         *out = (struct engine_tokens){ ids.p, ids.n, ids.cap };
@@ -111,7 +112,7 @@ char *engine_detokenize(const struct engine_model *m, const int32_t *tokens, siz
         size_t n_partial = 0;
         buf_init(&text, MAX_DETOKENIZED);
         for (size_t i = 0; i < n; i++)
-                utf8_feed(&text, partial, &n_partial, model_piece(m, tokens[i]), false);
+                utf8_feed(&text, partial, &n_partial, model_piece_after(m, i ? tokens[i - 1] : -1, tokens[i]), false);
         utf8_feed(&text, partial, &n_partial, STR(""), true);
         buf_reserve(&text, 1); /* an empty text is a string too */
         return buf_take(&text, ret_n);

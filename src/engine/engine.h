@@ -84,6 +84,7 @@ struct engine_tokens {
 void engine_tokens_release(struct engine_tokens *t);
 
 #define ENGINE_TOK_BOS 1u /* start with bos when the model wants it */
+#define ENGINE_TOK_EOS 4u /* end with eos or [SEP] when the model wants it: for embeddings */
 #define ENGINE_TOK_SPECIAL                                                                \
         2u /* let control tokens written in the text ("<|im_end|>") be matched: never for \
               what a user wrote in a message */

@@ -55,6 +55,15 @@ struct str model_piece(const struct engine_model *m, int32_t id)
         return tokenizer_is_control(m->tok, id) ? STR("") : tokenizer_piece(m->tok, id);
 }
 
+struct str model_piece_after(const struct engine_model *m, int32_t before, int32_t id)
+{
+        struct str piece = model_piece(m, id);
+        bool begins = before < 0 || tokenizer_is_control(m->tok, before);
+        if (begins && piece.n && piece.p[0] == ' ' && tokenizer_adds_space(m->tok))
+                piece = (struct str){ piece.p + 1, piece.n - 1 };
+        return piece;
+}
+
 /* ---- facts -------------------------------------------------------------------------------------- */
 
 /* The type that most bytes of the weights have. */

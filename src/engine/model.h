@@ -39,4 +39,7 @@ int model_load(struct engine_model *m, const char *path, const struct kern *k, c
 void model_release(struct engine_model *m);
 /* Bytes that a token stands for in text: nothing for control tokens and ids out of range. */
 struct str model_piece(const struct engine_model *m, int32_t id);
+/* The same behind the token `before` (-1: none): where a text begins, without the space that some tokenizers put
+ * before it. */
+struct str model_piece_after(const struct engine_model *m, int32_t before, int32_t id);
 #endif

@@ -178,6 +178,7 @@ static int choose(struct sched *s, struct engine_seq *seq, float *logits, struct
 /* Takes a chosen token into the sequence, and sees whether it is the last. */
 static void take(const struct engine_model *m, struct engine_seq *seq, struct engine_token tok)
 {
+        tok.piece = model_piece_after(m, seq->tokens[seq->n_tokens - 1], tok.id);
         seq->tokens[seq->n_tokens++] = tok.id;
         sampler_accept(&seq->sampler, tok.id);
         if (seq->controls && tokenizer_is_control(m->tok, tok.id)
