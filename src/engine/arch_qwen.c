@@ -18,28 +18,29 @@ static const struct arch_tensor qwen3_tensors[] = {
         AT_ROWS_HEAD_NORMS, AT_ROWS_FFN(AT_DENSE), AT_ROWS_MOE,
 };
 
-static int read_shape(const struct gguf *g, const struct arch *a, struct hparams *hp, char *err, size_t errn)
+/* No published model has `use_sliding_window`, so a window that a file may mention does not apply. */
+static int read_qwen3moe(const struct gguf *g, struct hparams *hp, char *err, size_t errn)
+{
+        int rc = arch_read_shape(g, arch_qwen3moe.name, hp, err, errn);
+        hp->rope_halves = true;
+        return rc ? rc : arch_require_experts(hp, err, errn);
+}
+
+static int read_dense(const struct gguf *g, const struct arch *a, struct hparams *hp, char *err, size_t errn)
 {
         int rc = arch_read_shape(g, a->name, hp, err, errn);
         hp->rope_halves = true;
-        return rc ? rc : arch_read_window(g, a->name, 1, hp, err, errn);
+        return rc ? rc : arch_refuse_experts(hp, err, errn);
 }
 
 static int read_qwen2(const struct gguf *g, struct hparams *hp, char *err, size_t errn)
 {
-        int rc = read_shape(g, &arch_qwen2, hp, err, errn);
-        return rc ? rc : arch_refuse_experts(hp, err, errn);
+        return read_dense(g, &arch_qwen2, hp, err, errn);
 }
 
 static int read_qwen3(const struct gguf *g, struct hparams *hp, char *err, size_t errn)
 {
-        int rc = read_shape(g, &arch_qwen3, hp, err, errn);
-        return rc ? rc : arch_refuse_experts(hp, err, errn);
-}
-
-static int read_qwen3moe(const struct gguf *g, struct hparams *hp, char *err, size_t errn)
-{
-        return read_shape(g, &arch_qwen3moe, hp, err, errn);
+        return read_dense(g, &arch_qwen3, hp, err, errn);
 }
 
 const struct arch arch_qwen2 = {

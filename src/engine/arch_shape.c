@@ -214,23 +214,31 @@ static int read_eps(const struct gguf *g, const char *a, struct hparams *hp, cha
         return rc;
 }
 
-int arch_read_shape(const struct gguf *g, const char *a, struct hparams *hp, char *err, size_t errn)
+/* Left as it is when the key is absent. */
+static int optional_bool(const struct gguf *g, const char *arch, const char *suffix, bool *ret, char *err,
+                         size_t errn)
 {
         char key[128];
+        snprintf(key, sizeof(key), "%s.%s", arch, suffix);
+        int rc = gguf_get_bool(g, key, ret);
+        if (!rc || rc == -ENOENT)
+                return 0;
+        snprintf(err, errn, "the key %s is not a boolean", key);
+        return -EINVAL;
+}
+
+int arch_read_shape(const struct gguf *g, const char *a, struct hparams *hp, char *err, size_t errn)
+{
         int rc;
         *hp = (struct hparams){ .causal = true, .embd_scale = 1, .expert_norm = true, .act = ACT_SILU };
         if ((rc = read_sizes(g, a, hp, err, errn)) || (rc = check_sizes(g, a, hp, err, errn)) ||
             (rc = read_eps(g, a, hp, err, errn)) || (rc = read_rope(g, a, hp, &hp->rope, err, errn)) ||
             (rc = read_pooling(g, a, hp, err, errn)) ||
             (rc = optional_float(g, a, "attn_logit_softcapping", &hp->attn_softcap, err, errn)) ||
-            (rc = optional_float(g, a, "final_logit_softcapping", &hp->final_softcap, err, errn)))
+            (rc = optional_float(g, a, "final_logit_softcapping", &hp->final_softcap, err, errn)) ||
+            (rc = optional_bool(g, a, "attention.causal", &hp->causal, err, errn)) ||
+            (rc = optional_bool(g, a, "expert_weights_norm", &hp->expert_norm, err, errn)))
                 return rc;
-        snprintf(key, sizeof(key), "%s.expert_weights_norm", a);
-        rc = gguf_get_bool(g, key, &hp->expert_norm);
-        if (rc && rc != -ENOENT) {
-                snprintf(err, errn, "the key %s is not a boolean", key);
-                return rc;
-        }
         hp->attn_scale = 1.0f / sqrtf((float)hp->head_dim);
         hp->rope_windowed = hp->rope;
         return 0;
@@ -243,10 +251,15 @@ int arch_read_window(const struct gguf *g, const char *a, int period, struct hpa
         if (!rc)
                 rc = arch_int(g, a, "attention.sliding_window_pattern", period, MAX_LAYERS,
                               &hp->window_period, err, errn);
-        if (!rc && !hp->window_period) {
+        if (rc)
+                return rc;
+        rc = -EINVAL;
+        if (!hp->window_period)
                 snprintf(err, errn, "the key %s.attention.sliding_window_pattern is 0", a);
-                rc = -EINVAL;
-        }
+        else if (hp->window && !hp->causal)
+                snprintf(err, errn, "a sliding window that looks ahead is not supported");
+        else
+                rc = 0;
         return rc;
 }
 

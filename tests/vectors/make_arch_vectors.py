@@ -2,14 +2,19 @@
 """Makes a small random model of every architecture (arch/*.gguf) and what it must compute (arch/arch.json).
 
     python3 -m venv v && v/bin/pip install numpy==2.4.6 gguf==0.19.0 torch==2.15.0 transformers==5.23.0
-    v/bin/python tests/vectors/make_arch_vectors.py [NAME...]
+    v/bin/python tests/vectors/make_arch_vectors.py [--llama-cpp] [NAME...]
 
 The reference is PyTorch in float64: the classes of `transformers`, with random weights that are rounded to the type
 they have in the file, and keys and values rounded to half precision as the engine's cache does. Greedy continuations
 end where the best token leads by so little that rounding could decide. With names, only those models are made anew.
+
+--llama-cpp evaluates the same files with llama.cpp as well and records how far it is from the reference (it rounds
+activations to the type of the weights, so it is further away than float32 alone explains) and whether the greedy
+continuations are equal. Each runs in a process of its own, for llama.cpp aborts on what it does not support.
 """
 import json
 import os
+import subprocess
 import sys
 
 import gguf
@@ -56,7 +61,7 @@ CASES = {
                     "rope.scaling.original_context_length": 64}),
     "llama-longrope": ("llama", hf.LlamaConfig, rope(
         "longrope", factor=2.0, attention_factor=1.125, original_max_position_embeddings=8,
-        long_factor=factors(5, 5), short_factor=factors(5, 2)), F16, {}),
+        long_factor=factors(5, 5), short_factor=factors(5, 2)), F16, {"rope.scaling.type": "longrope"}),
     "smollm-biased": ("llama", hf.LlamaConfig, {"tie_word_embeddings": True, "attention_bias": True, "mlp_bias": True,
                                                 "hidden_size": 48, "num_attention_heads": 3,
                                                 "num_key_value_heads": 1}, BF16, {}),
@@ -76,12 +81,12 @@ CASES = {
             "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0},
             "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1000000.0}}}, F16,
         {"rope.scaling.type": "linear", "rope.scaling.factor": 8.0}),
-    "phi3": ("phi3", hf.Phi3Config, {"sliding_window": 33, "num_key_value_heads": 4}, F16, {}),
-    "phi4-longrope": ("phi3", hf.Phi3Config, {
+    "phi-window": ("phi3", hf.Phi3Config, {"sliding_window": 33, "num_key_value_heads": 4}, F16, {}),
+    "phi-longrope": ("phi3", hf.Phi3Config, {
         "hidden_size": 64, "tie_word_embeddings": True, "original_max_position_embeddings": 8,
         **rope("longrope", factor=4.0, attention_factor=1.25, partial_rotary_factor=0.75,
                original_max_position_embeddings=8, long_factor=factors(6, 7), short_factor=factors(6, 3))}, F16, {}),
-    "phi4-shortrope": ("phi3", hf.Phi3Config, {
+    "phi-shortrope": ("phi3", hf.Phi3Config, {
         "hidden_size": 64, "original_max_position_embeddings": CONTEXT,
         **rope("longrope", factor=4.0, attention_factor=1.25, partial_rotary_factor=0.75,
                original_max_position_embeddings=CONTEXT, long_factor=factors(6, 7), short_factor=factors(6, 3))},
@@ -111,6 +116,7 @@ CASES = {
     "nomic-bert": ("nomic-bert", hf.NomicBertConfig, rope("default", 1000.0), F16, {"pooling_type": 1}),
 }
 ENCODERS = ("bert", "nomic-bert")
+ALWAYS_F32 = ("norm", "token_types", "position_embd", "ffn_gate_inp")  # as published files have them
 POST_NORMS = ("gemma2", "gemma3", "olmo2", "gpt-oss")
 
 
@@ -238,7 +244,7 @@ class Tensors:
 
     def put(self, name, x):
         x = np.ascontiguousarray(x)
-        exact = x.ndim == 1 or name.endswith(".bias") or "norm" in name
+        exact = x.ndim == 1 or name.endswith(".bias") or any(part in name for part in ALWAYS_F32)
         kind = F32 if exact else tensor_kind(self.kind, name, self.count)
         self.count += not exact
         number, raw, values = round_matrix(x.reshape(-1, x.shape[-1]), kind, name)
@@ -323,6 +329,8 @@ def shape_keys(cfg, arch):
                 "final_logit_softcapping": "final_logit_softcapping", "num_local_experts": "expert_count",
                 "num_experts": "expert_count", "num_experts_per_tok": "expert_used_count",
                 "moe_intermediate_size": "expert_feed_forward_length"}
+    if arch == "gpt-oss":
+        keys["expert_feed_forward_length"] = cfg.intermediate_size
     for theirs, ours in optional.items():
         if getattr(cfg, theirs, None):
             keys[ours] = getattr(cfg, theirs)
@@ -467,23 +475,55 @@ def rounded(values):
     return [round(float(v), 6) for v in values]
 
 
+# ---- llama.cpp -----------------------------------------------------------------------------------------------------
+
+def llama_cpp_differs(entry):
+    """Largest difference from the reference, and whether the continuations are equal."""
+    sys.path.insert(0, os.path.join(HERE, "..", "..", "lib"))
+    from llama_cpp import Llama
+    encoder = "hidden" in entry["cases"][0]
+    model = Llama(os.path.join(HERE, "..", entry["model"]), threads=1, ctx=CONTEXT // 2, embeddings=encoder)
+    worst, equal = 0, True
+    for case in entry["cases"]:
+        want = np.array(case["embedding" if encoder else "logits"])
+        got = np.array(model.embed(case["prompt"])[:len(want)] if encoder else model.logits(case["prompt"])[-1])
+        if encoder and len(want) > 1:
+            got = got / np.linalg.norm(got)
+        worst = max(worst, np.abs(got - want).max() / np.abs(want).max())
+        equal = equal and (encoder or list(model.greedy(case["prompt"], len(case["greedy"]))) == case["greedy"])
+    return {"difference": float(f"{worst:.1e}"), "greedy_equal": equal}
+
+
+def llama_cpp_apart(entry):
+    code = f"import json, sys; sys.path.insert(0, {os.path.dirname(HERE)!r}); import make_arch_vectors as m; " \
+           "print(json.dumps(m.llama_cpp_differs(json.load(sys.stdin))))"
+    done = subprocess.run([sys.executable, "-c", code], input=json.dumps(entry), capture_output=True, text=True)
+    return json.loads(done.stdout) if done.returncode == 0 else None
+
+
 def main():
+    names = [a for a in sys.argv[1:] if a != "--llama-cpp"]
     torch.set_num_threads(1)
     os.makedirs(HERE, exist_ok=True)
     path = os.path.join(HERE, "arch.json")
     done = {}
-    if sys.argv[1:] and os.path.exists(path):
+    if names and os.path.exists(path):
         with open(path) as f:
             done = {entry["model"]: entry for entry in json.load(f)}
     out = []
     for name in CASES:
-        if sys.argv[1:] and name not in sys.argv[1:]:
+        if names and name not in names:
             out += [done[f"arch/{name}.gguf"]] if f"arch/{name}.gguf" in done else []
             continue
         ref = Reference(name)
         rng = np.random.default_rng(7)
         sizes = (9, 20, 45) if "longrope" in name else (1, 9, 45)  # longrope: beyond the original context
-        out.append({"model": f"arch/{name}.gguf", "quantized": ref.quantized, "cases": [ref.case(rng, n) for n in sizes]})
+        entry = {"model": f"arch/{name}.gguf", "quantized": ref.quantized,
+                 "cases": [ref.case(rng, n) for n in sizes]}
+        if "--llama-cpp" in sys.argv:
+            entry["llama_cpp"] = llama_cpp_apart(entry)
+            print(f"{name:16} llama.cpp: {entry['llama_cpp']}", flush=True)
+        out.append(entry)
     with open(path, "w") as f:
         json.dump(out, f, separators=(",", ":"))
         f.write("\n")
