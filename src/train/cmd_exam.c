@@ -7,10 +7,12 @@
 #include "engine/engine.h"
 #include "train/args.h"
 #include "train/commands.h"
+#include "train/judge.h"
 #include "train/vocab.h"
 
 /* The examination that counts: the finished GGUF file, run by the engine that will serve it, asked as a
- * client would ask; an answer is right when its text is the expected one, byte for byte. */
+ * client would ask, with its functions and schema; judge.h says what is right. Nothing holds the model to a
+ * grammar here. */
 #define IN_FLIGHT 32
 #define ANSWER_MAX 300
 #define QUESTIONS_FILE_MAX ((size_t)1 << 30)
@@ -20,7 +22,7 @@ struct exam {
         pthread_mutex_t lock;
         pthread_cond_t room;
         int in_flight;
-        json_t *scores;              /* category -> [asked, right] */
+        json_t *scores;              /* category -> [asked, right, named; -1 where nothing is called] */
         long wrong;                  /* how many wrong answers to print still */
         const char *only;            /* of this category */
         long asked, right, too_long; /* too long for the model's context: not asked */
@@ -32,23 +34,32 @@ struct question {
         struct buf answer;
 };
 
-static const json_t *expected_message(const json_t *doc)
+static void increase(json_t *score, size_t i, long by)
 {
-        const json_t *messages = json_get(doc, "messages");
-        return json_array_get(messages, json_array_size(messages) - 1);
+        json_t *n = json_array_get(score, i);
+        json_integer_set(n, json_integer_value(n) + by);
 }
 
-static void count(struct exam *e, const char *category, bool right)
+static void count(struct exam *e, const char *category, struct verdict v)
 {
         json_t *score = json_get(e->scores, category);
         if (!score) {
-                json_put(e->scores, category, json_pack("[i, i]", 0, 0));
+                json_put(e->scores, category, json_pack("[i, i, i]", 0, 0, v.calls ? 0 : -1));
                 score = json_get(e->scores, category);
         }
-        json_integer_set(json_array_get(score, 0), json_integer_value(json_array_get(score, 0)) + 1);
-        json_integer_set(json_array_get(score, 1), json_integer_value(json_array_get(score, 1)) + right);
+        increase(score, 0, 1);
+        increase(score, 1, v.right);
+        increase(score, 2, v.named);
         e->asked++;
-        e->right += right;
+        e->right += v.right;
+}
+
+static void show_message(const json_t *message)
+{
+        json_t *calls = json_get(message, "tool_calls");
+        char *text = calls ? json_text(calls, NULL) : NULL;
+        printf("%s: %s\n", json_cstr(message, "role", "?"), text ? text : json_cstr(message, "content", "?"));
+        mem_free(text);
 }
 
 static void show_wrong(const struct question *q, const char *category)
@@ -57,8 +68,7 @@ static void show_wrong(const struct question *q, const char *category)
         size_t n = json_array_size(messages);
         printf("--- %s\n", category);
         for (size_t i = 0; i < n; i++)
-                printf("%s: %s\n", json_cstr(json_array_get(messages, i), "role", "?"),
-                       json_cstr(json_array_get(messages, i), "content", "?"));
+                show_message(json_array_get(messages, i));
         printf("answered: %.*s\n", STR_ARG(buf_str(&q->answer)));
 }
 
@@ -67,10 +77,10 @@ static void judge(struct question *q)
 {
         struct exam *e = q->exam;
         const char *category = json_cstr(q->doc, "category", "none");
-        bool right = str_eq(buf_str(&q->answer), json_str(expected_message(q->doc), "content"));
+        struct verdict v = judge_answer(q->doc, buf_str(&q->answer));
 
-        count(e, category, right);
-        if (!right && e->wrong > 0 && (!e->only || !strcmp(e->only, category))) {
+        count(e, category, v);
+        if (!v.right && e->wrong > 0 && (!e->only || !strcmp(e->only, category))) {
                 e->wrong--;
                 show_wrong(q, category);
         }
@@ -86,6 +96,10 @@ static bool on_event(void *ctx, const struct engine_event *ev)
         struct question *q = ctx;
         if (ev->kind == ENGINE_EV_TEXT)
                 buf_add(&q->answer, ev->text.p, ev->text.n);
+        if (ev->kind == ENGINE_EV_CONTROL) {
+                struct str name = engine_token_name(q->exam->model, ev->control);
+                buf_add(&q->answer, name.p, name.n);
+        }
         if (ev->kind == ENGINE_EV_DONE) {
                 struct exam *e = q->exam;
                 pthread_mutex_lock(&e->lock);
@@ -103,10 +117,15 @@ static int prompt_of(const struct exam *e, const json_t *doc, struct engine_toke
         int rc = n < 2 ? -EINVAL : 0;
         if (!rc && json_array_remove(messages, n - 1))
                 rc = -EINVAL;
-        struct engine_chat chat = { .messages = messages, .generate = true };
+        json_t *schema = json_get(doc, "response_schema");
+        json_t *vars = schema ? json_pack("{s:O}", "response_schema", schema) : NULL;
+        struct engine_chat chat = {
+                .messages = messages, .tools = json_get(doc, "tools"), .vars = vars, .generate = true
+        };
         if (!rc)
                 rc = engine_chat_tokenize(e->model, &chat, out, NULL, 0);
         json_decref(messages);
+        json_decref(vars);
         return rc;
 }
 
@@ -143,6 +162,7 @@ static int ask(void *ctx, json_t *doc)
                                   .n_prompt = prompt.n,
                                   .max_tokens = ANSWER_MAX,
                                   .sampling = ENGINE_SAMPLING_DEFAULT,
+                                  .controls = true,
                                   .logprobs = -1 };
         req.sampling.temperature = 0.0f;
         enter(e);
@@ -185,11 +205,26 @@ static void print_scores(const struct exam *e)
         {
                 long asked = (long)json_integer_value(json_array_get(score, 0));
                 long right = (long)json_integer_value(json_array_get(score, 1));
-                printf("%-16s %6ld %7.1f%%\n", category, asked, percent(right, asked));
+                long named = (long)json_integer_value(json_array_get(score, 2));
+                printf("%-16s %6ld %7.1f%%", category, asked, percent(right, asked));
+                if (named >= 0)
+                        printf("   right function %5.1f%%", percent(named, asked));
+                putchar('\n');
         }
         printf("%-16s %6ld %7.1f%%\n", "all", e->asked, percent(e->right, e->asked));
         if (e->too_long)
                 printf("%ld longer than the context were not asked\n", e->too_long);
+}
+
+/* What the report says of a category. */
+static json_t *entry(const json_t *score)
+{
+        json_t *named = json_array_get(score, 2);
+        json_t *e = json_pack("{s:O, s:O}", "questions", json_array_get(score, 0), "exact",
+                              json_array_get(score, 1));
+        if (json_integer_value(named) >= 0)
+                json_put(e, "right_function", json_incref(named));
+        return e;
 }
 
 /* Puts the scores under "engine" into the report that `cairn-train eval` wrote, or into a new one. */
@@ -207,10 +242,7 @@ static int add_to_report(const struct exam *e, const char *path, char *err, size
         mem_free(text);
         if (!doc)
                 doc = json_object();
-        json_object_foreach(e->scores, category, score)
-                json_put(by, category,
-                         json_pack("{s:O, s:O}", "questions", json_array_get(score, 0), "exact",
-                                   json_array_get(score, 1)));
+        json_object_foreach(e->scores, category, score) json_put(by, category, entry(score));
         json_put(doc, "engine",
                  json_pack("{s:I, s:I, s:f, s:o}", "questions", (json_int_t)e->asked, "exact",
                            (json_int_t)e->right, "exact_share", percent(e->right, e->asked) / 100.0,

@@ -7,8 +7,8 @@
 #include "kernels/kernels.h"
 #include "kernels/quantize.h"
 
-/* How a chat becomes text; the engine renders the same without a template language. */
-static const char chat_template[] =
+/* How a chat becomes text when the caller has no template. */
+static const char plain_template[] =
         "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + "
         "'<|im_end|>' + '\\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% "
         "endif %}";
@@ -44,14 +44,13 @@ static uint32_t file_type(uint32_t type)
         return 0;
 }
 
-static void put_shape(struct gguf_writer *w, const struct llama_shape *s, const char *name, int context,
-                      uint32_t type)
+static void put_shape(struct gguf_writer *w, const struct llama_shape *s, const struct gguf_export_info *info)
 {
         gguf_put_str(w, "general.architecture", STR("llama"));
-        gguf_put_str(w, "general.name", str_c(name));
-        gguf_put_u32(w, "general.file_type", file_type(type));
+        gguf_put_str(w, "general.name", str_c(info->name));
+        gguf_put_u32(w, "general.file_type", file_type(info->type));
         gguf_put_u32(w, "general.quantization_version", 2);
-        gguf_put_u32(w, "llama.context_length", (uint32_t)context);
+        gguf_put_u32(w, "llama.context_length", (uint32_t)info->context);
         gguf_put_u32(w, "llama.embedding_length", (uint32_t)s->n_embd);
         gguf_put_u32(w, "llama.block_count", (uint32_t)s->n_layer);
         gguf_put_u32(w, "llama.feed_forward_length", (uint32_t)s->n_ff);
@@ -81,7 +80,7 @@ static int32_t control_id(const struct tok_spec *v, const char *spelling)
         return -1;
 }
 
-static void put_vocab(struct gguf_writer *w, const struct tok_spec *v)
+static void put_vocab(struct gguf_writer *w, const struct tok_spec *v, struct str template)
 {
         gguf_put_str(w, "tokenizer.ggml.model", STR("gpt2"));
         gguf_put_str(w, "tokenizer.ggml.pre", v->pre);
@@ -95,11 +94,11 @@ static void put_vocab(struct gguf_writer *w, const struct tok_spec *v)
         put_id(w, "tokenizer.ggml.unknown_token_id", v->unk);
         put_id(w, "tokenizer.ggml.padding_token_id", control_id(v, "<|pad|>"));
         gguf_put_bool(w, "tokenizer.ggml.add_bos_token", v->add_bos);
-        gguf_put_str(w, "tokenizer.chat_template", (struct str){ chat_template, sizeof(chat_template) - 1 });
+        gguf_put_str(w, "tokenizer.chat_template", template.n ? template : str_c(plain_template));
 }
 
 int gguf_export(const char *path, const struct llama_params *p, const struct tok_spec *vocab,
-                const char *name, int context, uint32_t type, char *err, size_t errn)
+                const struct gguf_export_info *info, char *err, size_t errn)
 {
         struct gguf_writer *w;
         int n = llama_tensor_count(&p->shape);
@@ -112,12 +111,12 @@ int gguf_export(const char *path, const struct llama_params *p, const struct tok
         int rc = gguf_writer_open(path, &w, err, errn);
         if (rc)
                 return rc;
-        put_shape(w, &p->shape, name, context, type);
-        put_vocab(w, vocab);
+        put_shape(w, &p->shape, info);
+        put_vocab(w, vocab, info->template);
         for (int i = 0; i < n; i++) {
                 struct llama_tensor t = llama_tensor_at(p, i);
                 uint64_t dims[2] = { (uint64_t)t.cols, (uint64_t)t.rows };
-                gguf_add_tensor(w, t.name, t.is_norm ? GGUF_WF32 : type, t.is_norm ? 1 : 2, dims);
+                gguf_add_tensor(w, t.name, t.is_norm ? GGUF_WF32 : info->type, t.is_norm ? 1 : 2, dims);
         }
         for (int i = 0; i < n; i++) {
                 struct llama_tensor t = llama_tensor_at(p, i);

@@ -6,10 +6,15 @@
 #include "engine/tokenizer.h"
 #include "train/llama.h"
 
-/* Writes p and the vocabulary. Norms are F32, matrices have the given type. `name` is general.name, and
- * `context` the context length that the file states. 0 or a negative errno with a message. */
+struct gguf_export_info {
+        const char *name;    /* general.name */
+        int context;         /* the context length that the file states */
+        uint32_t type;       /* of the matrices; norms are F32 */
+        struct str template; /* how a chat becomes text, as Jinja; empty: ChatML without functions */
+};
+/* Writes p and the vocabulary. 0 or a negative errno with a message. */
 int gguf_export(const char *path, const struct llama_params *p, const struct tok_spec *vocab,
-                const char *name, int context, uint32_t type, char *err, size_t errn);
+                const struct gguf_export_info *info, char *err, size_t errn);
 /* Rounds the matrices as gguf_export() would and back, to measure what that costs. 0, -ENOMEM, or -EINVAL (a
  * weight is not finite). */
 int gguf_round(struct llama_params *p, uint32_t type);

@@ -293,9 +293,8 @@ static void export_writes_gguf(void **state)
         char *file;
         size_t n;
         assert_int_equal(vocab_load(path("v.json"), &v, err, sizeof(err)), 0);
-        assert_int_equal(gguf_export(path("m.gguf"), trainer_params(t), &v.spec, "x", 64, GGUF_WQ8_0, err,
-                                     sizeof(err)),
-                         0);
+        const struct gguf_export_info info = { .name = "x", .context = 64, .type = GGUF_WQ8_0 };
+        assert_int_equal(gguf_export(path("m.gguf"), trainer_params(t), &v.spec, &info, err, sizeof(err)), 0);
         assert_int_equal(file_read(path("m.gguf"), 1 << 24, &file, &n, err, sizeof(err)), 0);
         assert_memory_equal(file, "GGUF\3\0\0\0\x14\0\0\0\0\0\0\0", 16); /* version 3, 20 tensors */
         assert_int_equal(n % 32, 0);
