@@ -46,7 +46,7 @@ void engine_model_close(struct engine_model *m)
         sched_stop(m->sched);
         grammar_vocab_free(m->vocab);
         pthread_mutex_destroy(&m->vocab_lock);
-        model_release(m);
+        model_unload(m);
         mem_free(m);
 }
 

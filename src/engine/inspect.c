@@ -148,7 +148,7 @@ static int add_verdict(json_t *doc, const char *path)
         struct engine_model *m = mem_calloc(1, sizeof(*m));
         int rc = m ? model_load(m, path, kern_variant(KERN_REF), why, sizeof(why)) : -ENOMEM;
         if (m)
-                model_release(m);
+                model_unload(m);
         mem_free(m);
         if (rc == -ENOMEM || json_put(doc, "runnable", json_boolean(rc == 0)))
                 return -ENOMEM;

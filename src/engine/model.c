@@ -175,7 +175,7 @@ int model_load(struct engine_model *m, const char *path, const struct kern *k, c
         return rc;
 }
 
-void model_release(struct engine_model *m)
+void model_unload(struct engine_model *m)
 {
         tokenizer_free(m->tok);
         gguf_close(m->file);

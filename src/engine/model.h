@@ -36,7 +36,7 @@ struct engine_model {
 
 /* Fills everything but the scheduler. 0 or negative errno with a message; the caller releases in any case. */
 int model_load(struct engine_model *m, const char *path, const struct kern *k, char *err, size_t errn);
-void model_release(struct engine_model *m);
+void model_unload(struct engine_model *m);
 /* Bytes that a token stands for in text: nothing for control tokens and ids out of range. */
 struct str model_piece(const struct engine_model *m, int32_t id);
 /* The same behind the token `before` (-1: none): where a text begins, without the space that some tokenizers put
