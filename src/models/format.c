@@ -133,7 +133,7 @@ static size_t control_length(const struct format_vocab *vocab, struct str text)
         char last = text.p[0] == '<' ? '>' : text.p[0] == '[' ? ']' : 0;
         const char *end = last ? memchr(text.p, last, text.n) : NULL;
         size_t n = end ? (size_t)(end - text.p) + 1 : 0;
-        return n && vocab->is_control(vocab->ctx, (struct str){ text.p, n }) ? n : 0;
+        return n && vocab->control(vocab->ctx, (struct str){ text.p, n }) >= 0 ? n : 0;
 }
 
 /* A marker in the form of the stream: its control tokens between FORMAT_CONTROL and FORMAT_CONTROL_END. */
@@ -158,8 +158,8 @@ static int make_marker(struct arena *a, const struct format_vocab *vocab, const 
         return 0;
 }
 
-/* The markers of the dialect's format; its reasoning is between `think` and `think_end`. */
-static int make_markers(struct dialect *d, const struct format_vocab *vocab, const char *think,
+/* The markers of the idiom's format; its reasoning is between `think` and `think_end`. */
+static int make_markers(struct idiom *d, const struct format_vocab *vocab, const char *think,
                         const char *think_end)
 {
         const struct format *f = d->format;
@@ -182,20 +182,20 @@ static int make_markers(struct dialect *d, const struct format_vocab *vocab, con
         return 0;
 }
 
-struct dialect *dialect_new(const struct format *f, const struct format_vocab *vocab)
+struct idiom *idiom_new(const struct format *f, const struct format_vocab *vocab)
 {
-        struct dialect *d = mem_calloc(1, sizeof(*d));
+        struct idiom *d = mem_calloc(1, sizeof(*d));
         if (!d)
                 return NULL;
-        *d = (struct dialect){ .format = f, .tells = true, .remembers = true, .system = true };
+        *d = (struct idiom){ .format = f, .tells = true, .remembers = true, .system = true };
         if (make_markers(d, vocab, f->think, f->think_end)) {
-                dialect_free(d);
+                idiom_free(d);
                 return NULL;
         }
         return d;
 }
 
-void dialect_free(struct dialect *d)
+void idiom_free(struct idiom *d)
 {
         if (!d)
                 return;
@@ -271,7 +271,7 @@ static json_t *call_and_result(json_t *arguments)
 }
 
 /* Whether the template shows calls and results, and how it wants the arguments. */
-static void try_calls(const struct engine_model *m, struct dialect *d)
+static void try_calls(const struct engine_model *m, struct idiom *d)
 {
         d->remembers =
                 renders(m, call_and_result(json_pack("{s:s}", "qxarg", "qxvalue")), NULL, "\"qxarg\"") &&
@@ -284,9 +284,14 @@ static void try_calls(const struct engine_model *m, struct dialect *d)
         d->remembers = d->text_args;
 }
 
-static bool is_control(void *ctx, struct str spelling)
+static int32_t control_id(void *ctx, struct str spelling)
 {
-        return engine_token_find(ctx, spelling) >= 0;
+        return engine_token_find(ctx, spelling);
+}
+
+struct format_vocab format_vocab_of(const struct engine_model *m)
+{
+        return (struct format_vocab){ control_id, (void *)m };
 }
 
 /* The markers of reasoning that the template speaks of. */
@@ -303,25 +308,25 @@ static void find_think(struct str template, const char **ret_open, const char **
         }
 }
 
-static void find_variables(struct str template, struct dialect *d)
+static void find_variables(struct str template, struct idiom *d)
 {
         for (size_t i = 0; i < COUNT(variables); i++)
                 if (has(template, variables[i].name))
                         d->vars |= variables[i].var;
 }
 
-int dialect_detect(const struct engine_model *m, const char *name, struct dialect **ret)
+int idiom_detect(const struct engine_model *m, const char *name, struct idiom **ret)
 {
         const struct engine_info *info = engine_model_info(m);
         struct str template = str_c(info->template);
-        struct format_vocab vocab = { is_control, (void *)m };
+        struct format_vocab vocab = format_vocab_of(m);
         const char *think, *think_end;
         const struct format *given = name && *name ? format_find(str_c(name)) : NULL;
         if (name && *name && !given)
                 return -EINVAL;
         if (!info->has_chat)
                 return -ENOTSUP;
-        struct dialect *d = mem_calloc(1, sizeof(*d));
+        struct idiom *d = mem_calloc(1, sizeof(*d));
         if (!d)
                 return -ENOMEM;
         d->tells = tells_of_tools(m);
@@ -338,7 +343,7 @@ int dialect_detect(const struct engine_model *m, const char *name, struct dialec
         find_variables(template, d);
         find_think(template, &think, &think_end);
         if (make_markers(d, &vocab, think, think_end)) {
-                dialect_free(d);
+                idiom_free(d);
                 return -ENOMEM;
         }
         *ret = d;

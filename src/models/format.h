@@ -1,6 +1,6 @@
-/* How model families write reasoning and tool calls. A format is what a family has in common; a dialect is
+/* How model families write reasoning and tool calls. A format is what a family has in common; an idiom is
  * what one model makes of it: which of the markers are control tokens of its vocabulary, and what its chat
- * template knows. Dialects are found out when a model is loaded and constant afterwards.
+ * template knows. Idioms are found out when a model is loaded and constant afterwards.
  *
  * Three users: prompt.h renders a request, guide.h makes the grammar that holds the model to the format, and
  * reader.h takes the output apart again. */
@@ -52,7 +52,7 @@ enum {
         FORMAT_VAR_PARALLEL = 32 /* parallel_tool_calls */
 };
 
-struct dialect {
+struct idiom {
         const struct format *format;
         struct str section, section_end, open, close, sep, think, think_end; /* in the form above */
         bool reasons;        /* the model may write reasoning, which the reader tells from the answer */
@@ -71,18 +71,20 @@ const struct format *format_find(struct str name);
 /* In order of the table; NULL at its end. */
 const struct format *format_at(size_t i);
 
-/* Whether a spelling is a control token. */
+/* The ids of control tokens by their spelling, -1 for what is none. */
 struct format_vocab {
-        bool (*is_control)(void *ctx, struct str spelling);
+        int32_t (*control)(void *ctx, struct str spelling);
         void *ctx;
 };
+/* That of a model, which must outlive it. */
+struct format_vocab format_vocab_of(const struct engine_model *m);
 
-/* The dialect of a format over a vocabulary, of a model whose template knows all that the format needs.
+/* The idiom of a format over a vocabulary, of a model whose template knows all that the format needs.
  * NULL when memory is out. */
-struct dialect *dialect_new(const struct format *f, const struct format_vocab *vocab);
-/* The dialect of a model with a chat template, found out by reading and trying the template. `name`: the
+struct idiom *idiom_new(const struct format *f, const struct format_vocab *vocab);
+/* The idiom of a model with a chat template, found out by reading and trying the template. `name`: the
  * format that the operator says it is, NULL or empty: to be found out. 0; -EINVAL (no such format; -ENOTSUP:
  * no chat template); -ENOMEM. */
-int dialect_detect(const struct engine_model *m, const char *name, struct dialect **ret);
-void dialect_free(struct dialect *d); /* accepts NULL */
+int idiom_detect(const struct engine_model *m, const char *name, struct idiom **ret);
+void idiom_free(struct idiom *d); /* accepts NULL */
 #endif

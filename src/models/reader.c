@@ -25,10 +25,10 @@ static int copy_tools(struct reader *r, const struct turn_tool *tools, size_t n)
         return 0;
 }
 
-/* The marks that end a text: those of the dialect, then the stop strings. */
+/* The marks that end a text: those of the idiom, then the stop strings. */
 static int set_marks(struct reader *r, const struct str *stop, size_t n)
 {
-        const struct dialect *d = r->d;
+        const struct idiom *d = r->d;
         if (n > ENGINE_STOP_MAX)
                 return -EINVAL;
         if (d->format && d->format->shape == FORMAT_CHANNELS) {
@@ -51,7 +51,7 @@ static int set_marks(struct reader *r, const struct str *stop, size_t n)
 
 static enum reader_state first_state(const struct reader_opts *opts)
 {
-        if (opts->dialect->format && opts->dialect->format->shape == FORMAT_CHANNELS)
+        if (opts->idiom->format && opts->idiom->format->shape == FORMAT_CHANNELS)
                 return READ_HEADER;
         switch (opts->think) {
         case READER_THINKS:
@@ -73,8 +73,8 @@ struct reader *reader_new(const struct reader_opts *opts)
         buf_init(&r->out, STREAM_MAX);
         buf_init(&r->call.early, STREAM_MAX);
         buf_init(&r->stops, ENGINE_STOP_MAX * ENGINE_STOP_BYTES);
-        r->d = opts->dialect;
-        r->calls = opts->calls && opts->dialect->format;
+        r->d = opts->idiom;
+        r->calls = opts->calls && opts->idiom->format;
         r->tokens = opts->tokens;
         r->state = first_state(opts);
         if (set_marks(r, opts->stop, opts->n_stop) || copy_tools(r, opts->tools, opts->n_tools)) {
@@ -205,7 +205,7 @@ static bool read_answer(struct reader *r)
 
 static bool read_next_call(struct reader *r)
 {
-        const struct dialect *d = r->d;
+        const struct idiom *d = r->d;
         struct str separator = d->format->bare ? STR(";") : STR(",");
         if (!reader_skip_space(r, USE_DROP))
                 return false;
@@ -290,7 +290,7 @@ static bool read_name(struct reader *r)
 
 static bool read_named_input(struct reader *r)
 {
-        const struct dialect *d = r->d;
+        const struct idiom *d = r->d;
         const struct str ends[] = { d->close, d->section_end, d->close.n ? STR("") : d->open };
         size_t before = r->out.n, mark;
         int found = reader_scan(r, USE_INPUT, ends, 3, 0, !r->call.tool->custom, &mark);
@@ -407,7 +407,7 @@ int reader_text(struct reader *r, struct str text, const struct engine_token *to
 /* Whether a control token means anything here. */
 static bool is_marker(const struct reader *r, struct str spelling)
 {
-        const struct dialect *d = r->d;
+        const struct idiom *d = r->d;
         const struct str marks[] = { d->section, d->section_end, d->open, d->close, d->think, d->think_end };
         if (d->format && (d->format->shape == FORMAT_NAMED || d->format->shape == FORMAT_CHANNELS))
                 return true; /* names and headers have others within them */

@@ -19,9 +19,9 @@ enum reader_think {
         READER_THINKS, /* the prompt has opened the reasoning */
 };
 
-/* The dialect must outlive the reader; the rest is copied. */
+/* The idiom must outlive the reader; the rest is copied. */
 struct reader_opts {
-        const struct dialect *dialect;
+        const struct idiom *idiom;
         enum reader_think think;
         bool calls;                    /* look for tool calls */
         const struct turn_tool *tools; /* that may be called */

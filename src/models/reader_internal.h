@@ -96,7 +96,7 @@ struct reader_call {
 };
 
 struct reader {
-        const struct dialect *d;
+        const struct idiom *d;
         struct reader_tool *tools;
         size_t n_tools;
         bool calls, tokens;
