@@ -89,7 +89,7 @@ SKILLS = {
     "tool_answer": (4, tools.answered(tools.one), "doc"),
     "tool_answers": (3, tools.answered(tools.two), "doc"),
     "tool_plain": (2, tools.examined(tools.plain), "doc"),
-    "tool_none": (2, tools.examined(tools.nothing_fits), "doc"),
+    "tool_none": (4, tools.examined(tools.nothing_fits), "doc"),
     "hand_off": (4, tools.hand_off, "doc"),
     "handed_over": (1.5, tools.handed_over, "doc"),
     "fill": (20, schemas.fill, "doc"),

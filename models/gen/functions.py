@@ -196,6 +196,10 @@ COMMON_KINDS = (
 )
 
 
+# values that show by themselves, or by the word before them, what they are
+CLEAR_KINDS = {"city", "date", "time", "email", "language", "color", "choice"}
+
+
 class Param:
     """One parameter: its schema, values for it, and words that mention a value."""
 
@@ -211,7 +215,7 @@ class Param:
             self.schema["items"] = {"type": "string"}
         if c.chance(0.2):  # a compact rendering leaves it out, a real request has it
             self.schema["description"] = f"The {self.words()}"
-        self.nullable = not required and c.chance(0.3)  # how strict schemas say optional
+        self.nullable = not required and c.chance(0.15)  # how strict schemas say optional
         if self.nullable:
             self.schema = {"anyOf": [self.schema, {"type": "null"}]}
 
@@ -279,7 +283,8 @@ class Function:
             shown = [p for p in self.params if p.name in given]
             if len(shown) > 1 and c.chance(0.4):
                 c.r.shuffle(shown)
-            plain = c.any(shown).name if shown and c.chance(0.6) else None  # at most one value without its name
+            clear = [p.name for p in shown if p.kind in CLEAR_KINDS]
+            plain = c.any(clear) if clear and c.chance(0.6) else None  # at most one value without its name
             parts = [p.mention(c, given[p.name], len(shown) > 1 and p.name != plain) for p in shown]
             if len(shown) == 1 and shown[0].kind in ("code", "person", "word") and c.chance(0.4):
                 parts = [shown[0].surface(c, given[shown[0].name])]
@@ -304,17 +309,17 @@ def made_up(c, meaning=None):
     """A function nobody has seen: a verb and a thing, or a word without a meaning."""
     while True:
         verbs = c.any(VERBS).split()
-        thing = c.any(THINGS) if c.chance(0.82) else c.pseudo(1, 3)
+        thing = c.any(THINGS) if c.chance(0.88) else c.pseudo(1, 3)
         if c.chance(0.15):
             verbs, thing = VERBS[0].split(), c.any(INFO)
         if meaning:
             verbs, thing = (meaning[0], thing) if c.chance(0.5) else (verbs, meaning[1])
-        verb = c.any(verbs) if c.chance(0.9) else c.pseudo(1, 2)
-        words = [verb, thing] if c.chance(0.85) else [verb, c.any(ADJECTIVES), thing]
+        verb = c.any(verbs) if c.chance(0.94) else c.pseudo(1, 2)
+        words = [verb, thing] if c.chance(0.92) else [verb, c.any(ADJECTIVES), thing]
         name = styled(c, words)
-        if is_held(name, 6) == c.held:
+        if is_held(name, 6) == c.held and verb != thing:
             break
-    kinds = c.some(COMMON_KINDS, c.any([0, 0, 1, 1, 1, 1, 2, 2, 2, 3, 3, 4]))
+    kinds = c.some(COMMON_KINDS, c.any([0, 0, 1, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3]))
     params = []
     for kind in kinds:
         p = Param(c, kind, required=c.chance(0.75))

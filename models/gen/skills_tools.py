@@ -75,7 +75,7 @@ def offered(c, n, known=0.4):
     found = []
     while len(found) < n:
         last = found[-1].meaning if found else None
-        near = isinstance(last, tuple) and c.chance(0.35)
+        near = isinstance(last, tuple) and c.chance(0.22)
         f = family(c) if c.chance(known) and not near else made_up(c, last if near else None)
         same = [g for g in found if g.meaning == f.meaning or g.name == f.name]
         same += [g for g in found if getattr(g, "family", 0) is getattr(f, "family", 1)]
@@ -87,7 +87,7 @@ def offered(c, n, known=0.4):
 
 
 def some_functions(c, low=1, known=0.4):
-    n = c.r.choices([1, 2, 3, 4, 5], [36, 27, 18, 11, 8])[0]
+    n = c.r.choices([1, 2, 3, 4, 5], [40, 28, 17, 9, 6])[0]
     return offered(c, max(n, low), known)
 
 
@@ -235,7 +235,7 @@ def ask_back(kit, answer=True):
         finish(kit, [(f, {p.name: value})])
 
 
-EXCHANGES = [(one, 34), (two, 22), (again, 8), (in_turn, 6), (plain, 17), (nothing_fits, 9), (ask_back, 4)]
+EXCHANGES = [(one, 34), (two, 20), (again, 8), (in_turn, 5), (plain, 16), (nothing_fits, 14), (ask_back, 3)]
 
 
 def conversation(c):
