@@ -18,6 +18,16 @@ static bool ignore(void *ctx, const struct engine_event *ev)
         return true;
 }
 
+/* Two inputs, one of them all tokens. */
+static void embed(struct engine_model *m, const struct engine_tokens *t)
+{
+        struct engine_input in[2] = { { t->p, t->n }, { t->p, 1 } };
+        float *v = mem_calloc(2, (size_t)engine_model_info(m)->n_embd * sizeof(*v));
+        if (t->n && v)
+                engine_embed(m, in, 2, v, NULL, NULL);
+        mem_free(v);
+}
+
 /* Runs a few tokens, when the model is small enough for that to be quick. */
 static void use(struct engine_model *m)
 {
@@ -38,6 +48,7 @@ static void use(struct engine_model *m)
                                   .sampling = ENGINE_SAMPLING_DEFAULT };
         if (t.n && !engine_submit(m, &req, &sink, &seq))
                 engine_seq_unref(seq);
+        embed(m, &t);
         engine_tokens_release(&t);
 }
 
