@@ -117,11 +117,25 @@ static int parts_error(struct grammar_builder *b, const gnode *parts, size_t n)
 {
         for (size_t i = 0; i < n; i++) {
                 if (parts[i] < 0)
-                        return gr_fail(b, parts[i]);
+                        return parts[i];
                 if ((size_t)parts[i] >= b->nodes.n)
                         return gr_fail(b, -EINVAL);
         }
         return b->err;
+}
+
+/* The part, or the error that it or the builder stands for. */
+static gnode gr_checked(struct grammar_builder *b, gnode part)
+{
+        int r = parts_error(b, &part, 1);
+        return r ? r : part;
+}
+
+gnode gr_settle(struct grammar_builder *b, gnode part)
+{
+        if (part < 0 && (b->err == -EINVAL || b->err == -E2BIG))
+                b->err = 0;
+        return part;
 }
 
 gnode grammar_empty(struct grammar_builder *b)
@@ -166,16 +180,16 @@ gnode grammar_seq(struct grammar_builder *b, const gnode *parts, size_t n)
         if (n == 0)
                 return grammar_empty(b);
         if (n == 1)
-                return parts_error(b, parts, 1) ? b->err : parts[0];
+                return gr_checked(b, parts[0]);
         return add_kids(b, GR_SEQ, parts, n);
 }
 
 gnode grammar_alt(struct grammar_builder *b, const gnode *parts, size_t n)
 {
         if (n == 0)
-                return gr_fail(b, -EINVAL);
+                return -EINVAL;
         if (n == 1)
-                return parts_error(b, parts, 1) ? b->err : parts[0];
+                return gr_checked(b, parts[0]);
         return add_kids(b, GR_ALT, parts, n);
 }
 
@@ -211,8 +225,11 @@ gnode grammar_forward(struct grammar_builder *b)
 void grammar_define(struct grammar_builder *b, gnode forward, gnode part)
 {
         gnode both[2] = { forward, part };
-        if (parts_error(b, both, 2))
+        int r = parts_error(b, both, 2);
+        if (r) {
+                gr_fail(b, r);
                 return;
+        }
         struct gr_node *node = &b->nodes.p[forward];
         if (node->kind != GR_RULE || node->u.defined >= 0) {
                 gr_fail(b, -EINVAL);

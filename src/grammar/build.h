@@ -59,6 +59,9 @@ struct grammar_builder {
 
 /* Notes and returns the error. */
 int gr_fail(struct grammar_builder *b, int err);
+/* For the end of a function that makes a whole of a schema or the like: when that is what is wrong, the
+ * builder stays usable, and the caller can put something else in its place. Returns the part. */
+gnode gr_settle(struct grammar_builder *b, gnode part);
 /* Memory that lives as long as the builder; NULL notes -E2BIG or -ENOMEM. */
 void *gr_alloc(struct grammar_builder *b, size_t size);
 struct str gr_strdup(struct grammar_builder *b, struct str s);

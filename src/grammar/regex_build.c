@@ -357,9 +357,11 @@ int rx_fa(struct grammar_builder *b, const struct rx *rx, bool search, struct fa
 
 gnode grammar_regex(struct grammar_builder *b, struct str pattern, struct grammar_err *err)
 {
+        if (b->err)
+                return b->err;
         const struct rx *rx = rx_parse(b, pattern, RX_RUST, (struct rx_flags){ 0 }, err);
         gnode out = rx ? rx_part(b, rx, false, GR_UTF8) : b->err;
         if (out == -E2BIG)
                 gr_error(err, "", "The regular expression is too large.");
-        return out;
+        return gr_settle(b, out);
 }

@@ -433,10 +433,10 @@ gnode grammar_schema(struct grammar_builder *b, const json_t *schema, unsigned f
 {
         struct sc c = { .b = b, .err = err, .flags = flags, .root = schema };
         struct sc_list l = { 0 };
-        gnode out = b->err;
+        if (b->err)
+                return b->err;
         map_init(&c.made);
-        if (!out)
-                out = sc_check(&c);
+        gnode out = sc_check(&c);
         if (!out)
                 out = sc_add(&c, &l, schema);
         if (!out)
@@ -446,5 +446,5 @@ gnode grammar_schema(struct grammar_builder *b, const json_t *schema, unsigned f
         vec_release(&l);
         vec_release(&c.path);
         map_release(&c.made, NULL);
-        return out;
+        return gr_settle(b, out);
 }
