@@ -81,6 +81,7 @@ SKILLS = {
     "call_new": (6, tools.examined(tools.one, 1, 0), "doc"),
     "call_two": (6, tools.examined(tools.two), "doc"),
     "call_next": (1, tools.examined(tools.in_turn), "doc"),
+    "call_chain": (4, tools.sums_chained, "doc"),
     "call_again": (1, tools.examined(tools.again), "doc"),
     "call_weather": (2, tools.first_example(families.weather), "doc"),
     "call_sum": (2, tools.first_example(families.summing), "doc"),
@@ -90,7 +91,7 @@ SKILLS = {
     "tool_answers": (3, tools.answered(tools.two), "doc"),
     "tool_plain": (2, tools.examined(tools.plain), "doc"),
     "tool_none": (4, tools.examined(tools.nothing_fits), "doc"),
-    "hand_off": (4, tools.hand_off, "doc"),
+    "hand_off": (5, tools.hand_off, "doc"),
     "handed_over": (1.5, tools.handed_over, "doc"),
     "fill": (20, schemas.fill, "doc"),
 }

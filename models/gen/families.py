@@ -11,6 +11,7 @@ TICKERS = "AAPL MSFT GOOG AMZN NVDA TSLA META NFLX AMD INTC IBM ORCL".split()
 
 
 def number_of(c, low=0, high=999):
+    high = high if c.chance(0.8) else high * 10
     return c.num(low, high) if c.chance(0.8) else round(c.num(low, high * 10) / 10, 1)
 
 
@@ -50,8 +51,8 @@ def weather(c):
             )
             return text, text
         if kind < 6:
-            bare = c.any([sky, f"{t} degrees", f"{t} degrees and {sky}", f"{sky}, {t}°C", f"{t}°F"])
-            return bare, f"The weather in {city} is {bare}."
+            bare = c.any([sky, f"{t} degrees", f"{t} degrees and {sky}", f"{sky}, {t}°C", f"{t}°F", t, t / 10])
+            return str(bare), f"The weather in {city} is {bare}."
         if kind == 6:
             return details(c, {**arguments, "temperature": str(t)})
         given = arguments.get("unit", c.any(["celsius", "fahrenheit"]))
@@ -88,11 +89,11 @@ def weather(c):
 
 
 SUMS = [
-    ("add sum plus add_numbers", "Add two numbers", ["Add {0} and {1}", "What is {0} + {1}?", "What is {0} plus {1}?"]),
+    ("add sum plus add_numbers", "Add two numbers", ["Add {0} and {1}", "What is {0} + {1}?", "What is {0} plus {1}?", "Calculate {0} + {1}"]),
     (
         "multiply product mul multiply_numbers times",
         "Multiply two numbers",
-        ["Multiply {0} by {1}", "What is {0} * {1}?", "What is {0} times {1}?", "What's {0} multiplied by {1}?"],
+        ["Multiply {0} by {1}", "What is {0} * {1}?", "What is {0} times {1}?", "What's {0} multiplied by {1}?", "Calculate {0} * {1}"],
     ),
     ("subtract minus sub", "Subtract b from a", ["What is {0} - {1}?", "What is {0} minus {1}?", "Compute {0} minus {1}"]),
     ("divide div", "Divide a by b", ["Divide {0} by {1}", "What is {0} / {1}?", "What is {0} divided by {1}?"]),
@@ -110,7 +111,7 @@ def summing(c, which=None):
         c.any([about, about + ".", about + " together.", "", f"{about} and return the result."]),
         [param(c, kind, first, make), param(c, kind, second, make)],
         asks + [c.say("[Please|Can you|I want you to] " + asks[0][:1].lower() + asks[0][1:])],
-        lambda c, a: (lambda v: (str(v), f"The result is {v}."))(number_of(c, 0, 9999)),
+        lambda c, a: (lambda v: (str(v), f"The result is {v}."))(number_of(c, 0, 10 ** c.num(1, 6))),
     )
     f.meaning = names
     return f

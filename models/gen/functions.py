@@ -1,6 +1,9 @@
 """Functions that a request may offer: names, descriptions, parameters, what people say to have them called, and
 what they give back. Thousands of them are made from lists and made-up words; a name belongs to one side only."""
 
+import json
+
+from .render import dumps
 from .words import ADJECTIVES, COLORS, FOODS, NOUNS, is_held
 
 VERBS = [  # of one meaning each; a request may use another word than the function's name does
@@ -359,7 +362,7 @@ def outcome(c, function, arguments):
     if function.result:
         return function.result(c, arguments)
     if kind == "number":
-        value = c.num(0, 9999) if c.chance(0.7) else c.num(1, 9999) / 100
+        value = c.num(0, 10 ** c.num(1, 7)) if c.chance(0.7) else c.num(1, 9999) / 100
         text = str(value) if c.chance(0.6) else '{"result": %s}' % value
         return text, f"The result is {value}."
     if kind == "status":
@@ -387,8 +390,11 @@ def outcome(c, function, arguments):
             lambda: f"{c.word().capitalize()} {c.code()} is {c.any(['ready', 'open', 'closed', 'on its way', 'late'])}.",
             lambda: f"The {what} is complete.",
             lambda: f"{c.name()} is in {c.city()} and has {c.num(2, 99)} {c.any(FOODS)}.",
+            lambda: f"{c.word().capitalize()}: {c.sentence()}.",
         ]
     )()
+    if c.chance(0.15):
+        said += f" {c.sentence().capitalize()}."
     return (said if kind == "text" or c.chance(0.5) else '{"message": "%s"}' % said), said
 
 
@@ -403,8 +409,10 @@ def details(c, arguments):
         key = c.any(INFO) if p.kind in ("integer", "number") and c.chance(0.5) else p.name
         if len(fields) < 4 and key not in fields:
             fields[key] = p.value(c)
-    text = ", ".join(f'"{k}": ' + (str(v) if not isinstance(v, str) else f'"{v}"') for k, v in fields.items())
+    text = dumps(fields)
     if c.chance(0.2):
-        text = text.replace('": ', '":').replace(", ", ",")
+        text = json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
+    elif c.chance(0.15):  # as Python prints an object
+        text = " ".join(f"{k}={v!r}" for k, v in fields.items())
     said = join([f"the {k.replace('_', ' ')} is {v}" for k, v in fields.items()])
-    return "{" + text + "}", said[:1].upper() + said[1:] + "."
+    return text, said[:1].upper() + said[1:] + "."

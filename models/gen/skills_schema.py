@@ -5,6 +5,7 @@ from .families import fill as place
 from .functions import CHOICES, DAYS, Param, date, email, join
 from .render import dumps
 from .skills_chat import PLAIN_SYSTEMS, message
+from .skills_text import to_json
 from .words import FOODS, HOBBIES, JOBS, NOUNS
 
 MOODS = [
@@ -160,9 +161,20 @@ def homework(c):
     return text, {"is_homework": is_homework, "reasoning": why}, schema
 
 
+def free_json(c):
+    """An object of no schema: the form is the user's wish."""
+    ask, answer, _ = to_json(c)
+    messages = [message("user", ask), message("assistant", answer)]
+    if c.chance(0.4):
+        messages.insert(0, message("system", "You are a helpful assistant designed to output JSON."))
+    return {"messages": messages, "response_schema": {"type": "object"}}
+
+
 def fill(c):
     """A text, a schema, and the object."""
     kind = c.num(0, 19)
+    if kind == 18:
+        return free_json(c)
     if kind < 8:
         text, found = c.any(NATURAL)(c)
         schema = {k: schema_of(v, c) for k, v in found.items()}

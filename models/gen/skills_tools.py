@@ -3,7 +3,7 @@
 from . import skills_basic as basic
 from . import skills_text as text
 from .examples import fixed
-from .families import FAMILIES, calculator, clock, fill, hand_offs, mail, search, summing, weather
+from .families import FAMILIES, SUMS, calculator, clock, fill, hand_offs, mail, search, summing, weather
 from .functions import made_up, outcome
 from .skills_chat import PLAIN_SYSTEMS, message
 
@@ -78,7 +78,6 @@ def offered(c, n, known=0.4):
         near = isinstance(last, tuple) and c.chance(0.22)
         f = family(c) if c.chance(known) and not near else made_up(c, last if near else None)
         same = [g for g in found if g.meaning == f.meaning or g.name == f.name]
-        same += [g for g in found if getattr(g, "family", 0) is getattr(f, "family", 1)]
         both = {getattr(g, "family", None) for g in found} | {getattr(f, "family", None)}
         if not same and not {calculator, summing} <= both:
             found.append(f)
@@ -244,6 +243,48 @@ def conversation(c):
     for _ in range(c.r.choices([1, 2, 3], [40, 35, 25])[0]):
         exchange = c.r.choices([e for e, _ in EXCHANGES], [w for _, w in EXCHANGES])[0]
         exchange(kit)
+    return kit.doc()
+
+
+FIRST = ["Add {0} and {1}", "What is {0} + {1}", "Multiply {0} by {1}", "What is {0} * {1}", "Subtract {1} from {0}"]
+NEXT = [
+    (0, ["add {0}", "add {0} to the result", "add {0} to that"]),
+    (1, ["multiply the result by {0}", "multiply that by {0}", "multiply the output by {0}", "multiply it by {0}"]),
+    (2, ["subtract {0}", "subtract {0} from the result", "subtract {0} from that"]),
+    (3, ["divide the result by {0}", "divide that by {0}", "divide by {0}", "divide it by {0}"]),
+]
+FIRST_OF = [0, 0, 1, 1, 2]  # which of the sums
+
+
+def chain(c):
+    """Sums one after the other: the second takes the result of the first."""
+    i = c.num(0, len(FIRST) - 1)
+    j, says = c.any([n for n in NEXT if n[0] != FIRST_OF[i]])
+    sums = [summing(c, SUMS[k]) for k in (FIRST_OF[i], j)]
+    extra = [summing(c, SUMS[k]) for k in range(4) if k not in (FIRST_OF[i], j) and c.chance(0.4)]
+    functions = sums + extra
+    for f in functions:
+        f.family = summing
+    c.r.shuffle(functions)
+    kit = Kit(c, functions)
+    a, b, d = c.num(0, 99), c.num(1, 99), c.num(2, 20)
+    between = c.any([", then ", " and then ", ". Then ", ", and ", ". Now "])
+    kit.user((FIRST[i] + between + c.any(says).replace("{0}", "{2}")).format(a, b, d) + c.any([".", "", "."]))
+    first, second = ([p.name for p in f.params] for f in sums)
+    kit.call([(sums[0], dict(zip(first, (a, b))))])
+    middle = c.num(0, 10 ** c.num(1, 4))
+    kit.results([str(middle)])
+    kit.call([(sums[1], dict(zip(second, (middle, d))))])
+    return kit
+
+
+def sums_chained(c):
+    """The second call, and often the answer."""
+    kit = chain(c)
+    if not c.held and c.chance(0.6):
+        value = c.num(0, 10 ** c.num(1, 6))
+        kit.results([str(value)])
+        kit.answer(f"The result is {value}.")
     return kit.doc()
 
 
