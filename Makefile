@@ -15,7 +15,7 @@ endef
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: setup
 setup:
@@ -73,6 +73,12 @@ bench: build ## speed as ratios: HTTP against nginx, store, kernels, engine
 	@scripts/setup.sh bench
 	$(call build_preset,release,benches)
 	@scripts/bench.sh
+
+.PHONY: bench-engine
+bench-engine: build ## the engine beside llama.cpp (from npm) on the same files, and beside the machine's limits
+	@scripts/setup.sh test
+	$(call build_preset,release,benches)
+	@python3 tests/bench/bench_engine.py $(ARGS)
 
 .PHONY: train
 train: build ## remake the built-in model: data, tokenizer, weights, report

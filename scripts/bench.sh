@@ -5,10 +5,12 @@ set -eu
 cd "$(dirname "$0")/.."
 status=0
 python3 tests/bench/bench_http.py || status=1
-for name in store kernels engine; do
+for name in store kernels; do
         program=build/release/bench_$name
         [ -x "$program" ] || continue
         echo
         "$program" || status=1
 done
+echo
+python3 tests/bench/bench_engine.py --alone --quick || status=1
 exit $status
