@@ -3,8 +3,10 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include "base/buf.h"
 #include "base/mem.h"
 #include "base/vec.h"
+#include "grammar/cache.h"
 #include "grammar/grammar.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -331,7 +333,7 @@ static gnode channels_turn(struct guide *g)
         return SEQ(g, grammar_repeat(g->b, before, 0, -1), last);
 }
 
-/* ---- the whole ---------------------------------------------------------------------------------- */
+/* ---- building ----------------------------------------------------------------------------------- */
 
 static int build(struct guide *g, struct grammar **ret)
 {
@@ -391,19 +393,88 @@ static int build_loosely(struct guide *g, int rc, bool *loose, struct grammar **
         return rc;
 }
 
+/* ---- the cache ---------------------------------------------------------------------------------- */
+
+#define KEY_MAX ((size_t)64 << 20)
+
+/* A member of the key: with its length, so that neighbours cannot run together. */
+static void key_text(struct buf *key, struct str text)
+{
+        buf_addf(key, "%zu:", text.n);
+        buf_add(key, text.p, text.n);
+}
+
+/* A marker with the ids of its control tokens: they are what the grammar has of it. */
+static void key_marker(struct buf *key, const struct format_vocab *vocab, struct str m)
+{
+        key_text(key, m);
+        while (m.n) {
+                const char *p = memchr(m.p, FORMAT_CONTROL, m.n);
+                if (!p)
+                        return;
+                const char *end = memchr(p, FORMAT_CONTROL_END, m.n - (size_t)(p - m.p));
+                struct str name = { p + 1, (size_t)(end - p) - 1 };
+                buf_addf(key, "#%d", (int)vocab->control(vocab->ctx, name));
+                m = (struct str){ end + 1, m.n - (size_t)(end + 1 - m.p) };
+        }
+}
+
+/* All that the grammar is made of. */
+static int make_key(const struct guide *g, struct buf *key)
+{
+        const struct turn_req *req = g->req;
+        const struct idiom *d = g->d;
+        const struct str markers[] = { d->section, d->section_end, d->open,     d->close,
+                                       d->sep,     d->think,       d->think_end };
+        buf_addf(key, "%s %d %d %d %d %d %d ", d->format->name, g->think, req->effort == TURN_EFFORT_NONE,
+                 req->choice, req->parallel, req->format, req->strict);
+        for (size_t i = 0; i < COUNT(markers); i++)
+                key_marker(key, g->vocab, markers[i]);
+        buf_addf(key, "#%d", (int)g->vocab->control(g->vocab->ctx, STR("<|constrain|>")));
+        if (req->format == TURN_FORMAT_SCHEMA && json_write(req->schema, key) == -ENOMEM)
+                return -ENOMEM;
+        for (size_t i = 0; i < req->n_tools; i++) {
+                const struct turn_tool *t = &req->tools[i];
+                if (!may_call(req, i))
+                        continue;
+                buf_addf(key, "%d%d", t->custom, t->strict);
+                key_text(key, t->name);
+                key_text(key, t->syntax);
+                key_text(key, t->definition);
+                if (t->parameters && json_write(t->parameters, key) == -ENOMEM)
+                        return -ENOMEM;
+        }
+        return buf_error(key) == -ENOMEM ? -ENOMEM : 0;
+}
+
+/* ---- the whole ---------------------------------------------------------------------------------- */
+
+static int make(void *ctx, struct grammar **ret)
+{
+        struct guide *g = ctx;
+        bool *loose = mem_calloc(g->req->n_tools, sizeof(*loose));
+        if (!loose)
+                return -ENOMEM;
+        g->loose = loose;
+        int rc = build(g, ret);
+        if (rc == -EINVAL || rc == -E2BIG)
+                rc = build_loosely(g, rc, loose, ret);
+        mem_free(loose);
+        return rc;
+}
+
 int guide_make(const struct turn_req *req, const struct idiom *d, const struct format_vocab *vocab,
                enum reader_think think, struct grammar **ret, struct turn_err *err)
 {
+        struct guide g = { .req = req, .d = d, .vocab = vocab, .think = think, .err = err };
+        struct buf key;
         *ret = NULL;
         if (!req->n_tools && req->format == TURN_FORMAT_TEXT)
                 return 0;
-        bool *loose = mem_calloc(req->n_tools, sizeof(*loose));
-        if (!loose)
-                return -ENOMEM;
-        struct guide g = { .req = req, .d = d, .vocab = vocab, .think = think, .loose = loose, .err = err };
-        int rc = build(&g, ret);
-        if (rc == -EINVAL || rc == -E2BIG)
-                rc = build_loosely(&g, rc, loose, ret);
-        mem_free(loose);
+        buf_init(&key, KEY_MAX);
+        int rc = make_key(&g, &key);
+        if (!rc)
+                rc = buf_error(&key) ? make(&g, ret) : grammar_cached(buf_str(&key), make, &g, ret);
+        buf_release(&key);
         return rc;
 }
