@@ -32,6 +32,11 @@ def short(said, values):
     return result
 
 
+def done(texts):
+    """A result that says no more than that it is done."""
+    return lambda c, arguments: (c.any(texts), "Done.")
+
+
 def weather(c):
     units = c.any([["celsius", "fahrenheit"], ["c", "f"], ["metric", "imperial"], ["celsius", "fahrenheit", "kelvin"]])
     p = [Param(c, "city", c.any(["city", "location", "location", "place", "city_name"]))]
@@ -56,14 +61,18 @@ def weather(c):
         if kind == 6:
             return details(c, {**arguments, "temperature": str(t)})
         given = arguments.get("unit", c.any(["celsius", "fahrenheit"]))
-        fields = c.any([{"temperature": t, "unit": given}, {"location": city, "temperature": str(t)}, {"temperature": t}])
+        fields = c.any(
+            [{"temperature": t, "unit": given}, {"location": city, "temperature": str(t)}, {"temperature": t}]
+        )
         fields = fields if c.chance(0.6) else {**fields, c.any(["conditions", "forecast", "condition"]): sky}
         said = join([f"the {k} is {v}" for k, v in fields.items()])
         body = ", ".join(f'"{k}": ' + (str(v) if isinstance(v, int) else f'"{v}"') for k, v in fields.items())
         return "{" + body + "}", said[:1].upper() + said[1:] + "."
 
     return Function(
-        c.any("get_weather get_weather get_current_weather getWeather weather fetch_weather get_weather_for_city".split()),
+        c.any(
+            "get_weather get_weather get_current_weather getWeather weather fetch_weather get_weather_for_city".split()
+        ),
         c.any(
             ["Get the weather", "Get weather for a given city.", "Get the current weather in a given location"]
             + ["Get current temperature for a given location.", "Fetch the weather for a location.", ""]
@@ -89,13 +98,27 @@ def weather(c):
 
 
 SUMS = [
-    ("add sum plus add_numbers", "Add two numbers", ["Add {0} and {1}", "What is {0} + {1}?", "What is {0} plus {1}?", "Calculate {0} + {1}"]),
+    (
+        "add sum plus add_numbers",
+        "Add two numbers",
+        ["Add {0} and {1}", "What is {0} + {1}?", "What is {0} plus {1}?", "Calculate {0} + {1}"],
+    ),
     (
         "multiply product mul multiply_numbers times",
         "Multiply two numbers",
-        ["Multiply {0} by {1}", "What is {0} * {1}?", "What is {0} times {1}?", "What's {0} multiplied by {1}?", "Calculate {0} * {1}"],
+        [
+            "Multiply {0} by {1}",
+            "What is {0} * {1}?",
+            "What is {0} times {1}?",
+            "What's {0} multiplied by {1}?",
+            "Calculate {0} * {1}",
+        ],
     ),
-    ("subtract minus sub", "Subtract b from a", ["What is {0} - {1}?", "What is {0} minus {1}?", "Compute {0} minus {1}"]),
+    (
+        "subtract minus sub",
+        "Subtract b from a",
+        ["What is {0} - {1}?", "What is {0} minus {1}?", "Compute {0} minus {1}"],
+    ),
     ("divide div", "Divide a by b", ["Divide {0} by {1}", "What is {0} / {1}?", "What is {0} divided by {1}?"]),
     ("power pow exponentiate", "Raise a to the power of b", ["What is {0} to the power of {1}?", "Raise {0} to {1}"]),
 ]
@@ -111,7 +134,7 @@ def summing(c, which=None):
         c.any([about, about + ".", about + " together.", "", f"{about} and return the result."]),
         [param(c, kind, first, make), param(c, kind, second, make)],
         asks + [c.say("[Please|Can you|I want you to] " + asks[0][:1].lower() + asks[0][1:])],
-        lambda c, a: (lambda v: (str(v), f"The result is {v}."))(number_of(c, 0, 10 ** c.num(1, 6))),
+        short("The result is {0}.", lambda c, a: number_of(c, 0, 10 ** c.num(1, 6))),
     )
     f.meaning = names
     return f
@@ -144,15 +167,17 @@ def clock(c):
         c.any("get_time get_current_time current_time time_now get_datetime getCurrentTime".split()),
         c.any(["Get the current time", "Returns the current time.", "Get current date and time"]),
         p,
-        ["What time is it in {0}?", "What's the time in {0}?"]
-        if p
-        else [
-            "What time is it?",
-            "What is the time?",
-            "what time is it now",
-            "What time is it right now?",
-            c.say("[Tell me|Get|Show me|I need] the [time|current time][.|, please.|]"),
-        ],
+        (
+            ["What time is it in {0}?", "What's the time in {0}?"]
+            if p
+            else [
+                "What time is it?",
+                "What is the time?",
+                "what time is it now",
+                "What time is it right now?",
+                c.say("[Tell me|Get|Show me|I need] the [time|current time][.|, please.|]"),
+            ]
+        ),
         short("It is {0}.", lambda c, a: f"{c.num(0, 23)}:{c.num(0, 59):02}"),
     )
 
@@ -160,11 +185,19 @@ def clock(c):
 def search(c):
     def result(c, arguments):
         found = f"{c.name()} {c.any(['lives', 'works', 'was born'])} in {c.city()}."
-        found = found if c.chance(0.6) else f"The {c.side(NOUNS)} was {c.any(['found', 'made', 'seen'])} in {c.num(1500, 2024)}."
+        found = (
+            found
+            if c.chance(0.6)
+            else f"The {c.side(NOUNS)} was {c.any(['found', 'made', 'seen'])} in {c.num(1500, 2024)}."
+        )
         return found, found
 
     topic = lambda c: c.any(
-        [lambda: phrase(c), lambda: f"{c.any(['best', 'cheap', 'good'])} {c.side(FOODS)} in {c.city()}", lambda: c.name()]
+        [
+            lambda: phrase(c),
+            lambda: f"{c.any(['best', 'cheap', 'good'])} {c.side(FOODS)} in {c.city()}",
+            lambda: c.name(),
+        ]
     )()
     p = [param(c, "text", "query query q question search_term", topic)]
     if c.chance(0.2):
@@ -177,7 +210,9 @@ def search(c):
             "Search for {0}",
             "Search the web for {0}",
             "Search for {0}.",
-            c.say("[Google|Look up|Search the internet for|Find out about|Do a search for|Find information on] {0}[.|, please.|]"),
+            c.say(
+                "[Google|Look up|Search the internet for|Find out about|Do a search for|Find information on] {0}[.|, please.|]"
+            ),
         ],
         result,
     )
@@ -200,7 +235,7 @@ def mail(c):
         c.any(["Send an email", "Send an email to a recipient.", "Sends a mail.", "Send an email to a given address"]),
         p,
         [a.replace("{w}", body) for a in asks],
-        lambda c, a: (c.any(["Email sent", "sent", "ok", '{"status": "sent"}', "Email sent."]), "Done."),
+        done(["Email sent", "sent", "ok", '{"status": "sent"}', "Email sent."]),
     )
 
 
@@ -208,7 +243,11 @@ def stock(c):
     return Function(
         c.any("get_stock_price stock_price get_price get_quote fetch_stock_price".split()),
         c.any(["Get the stock price", "Get the current stock price of a company.", "Look up a stock by its symbol"]),
-        [param(c, "word", "symbol ticker stock", lambda c: c.any(TICKERS) if c.chance(0.6) else c.pseudo(1, 1).upper())],
+        [
+            param(
+                c, "word", "symbol ticker stock", lambda c: c.any(TICKERS) if c.chance(0.6) else c.pseudo(1, 1).upper()
+            )
+        ],
         [
             "What is the stock price of {0}?",
             "What's the price of {0}?",
@@ -221,15 +260,19 @@ def stock(c):
 
 def light(c):
     room = param(c, "word", "room room location area", lambda c: c.any(ROOMS))
-    done = lambda c, a: (c.any(["ok", "done", '{"success": true}', '{"status": "ok"}', "OK"]), "Done.")
+    result = done(["ok", "done", '{"success": true}', '{"status": "ok"}', "OK"])
     if c.chance(0.5):
         word = c.any(["on", "off"])
         f = Function(
             c.any([f"turn_{word}_lights", f"turn_{word}_light", f"lights_{word}", f"switch_light_{word}"]),
             f"Turn {word} the lights in a room" + c.any(["", "."]),
             [room],
-            [f"Turn {word} the lights in the {{0}}", f"Turn the {{0}} lights {word}.", f"Lights {word} in the {{0}}, please"],
-            done,
+            [
+                f"Turn {word} the lights in the {{0}}",
+                f"Turn the {{0}} lights {word}.",
+                f"Lights {word} in the {{0}}, please",
+            ],
+            result,
         )
     else:
         state = param(c, "choice", "state state status power", choices=["on", "off"])
@@ -238,7 +281,7 @@ def light(c):
             c.any(["Set the light in a room", "Control the lights", "Turn lights on or off."]),
             [room, state],
             ["Turn {1} the lights in the {0}", "Turn the {0} lights {1}.", "Switch {1} the light in the {0}, please"],
-            done,
+            result,
         )
     f.meaning = "light"
     return f
@@ -248,20 +291,30 @@ def thermostat(c):
     return Function(
         c.any("set_temperature set_thermostat adjust_thermostat heat".split()),
         c.any(["Set the temperature of a room", "Set the thermostat", "Adjust the heating."]),
-        [param(c, "word", "room", lambda c: c.any(ROOMS)), param(c, "number", "temperature degrees", lambda c: c.num(10, 30))],
+        [
+            param(c, "word", "room", lambda c: c.any(ROOMS)),
+            param(c, "number", "temperature degrees", lambda c: c.num(10, 30)),
+        ],
         ["Set the {0} to {1} degrees", "Make the {0} {1} degrees warm", "Heat the {0} to {1} degrees, please."],
-        lambda c, a: (c.any(["ok", "done", '{"status": "ok"}']), "Done."),
+        done(["ok", "done", '{"status": "ok"}']),
     )
 
 
 def dice(c):
     p = [param(c, "integer", "sides faces", lambda c: c.any([4, 6, 8, 10, 12, 20, 100]))] if c.chance(0.4) else []
-    asks = ["Roll a {0}-sided die", "Roll a die with {0} sides", "Roll a d{0}"] if p else ["Roll a die", "Roll the dice."]
+    asks = (
+        ["Roll a {0}-sided die", "Roll a die with {0} sides", "Roll a d{0}"] if p else ["Roll a die", "Roll the dice."]
+    )
     if not p:
-        asks += ["roll a dice for me", c.say("[Please|Can you|I want you to|Let's] roll [a die|the die|a dice|the dice][.|]")]
+        asks += [
+            "roll a dice for me",
+            c.say("[Please|Can you|I want you to|Let's] roll [a die|the die|a dice|the dice][.|]"),
+        ]
     return Function(
         c.any("roll_dice roll_die roll dice rollDice".split()),
-        c.any(["Roll a die", "Roll a six-sided die and return the result." if not p else "Roll a die.", "Rolls the dice."]),
+        c.any(
+            ["Roll a die", "Roll a six-sided die and return the result." if not p else "Roll a die.", "Rolls the dice."]
+        ),
         p,
         asks,
         short("The result is {0}.", lambda c, a: c.num(1, 20)),
@@ -304,7 +357,12 @@ FAMILIES = [
         "get_delivery_date track_order get_order_status order_status check_order",
         ["Get the status of an order", "Look up an order by its id."],
         [("code", "order_id order_id id order")],
-        ["Where is my order {0}?", "What is the status of order {0}?", "When will order {0} arrive?", "Track order {0}"],
+        [
+            "Where is my order {0}?",
+            "What is the status of order {0}?",
+            "When will order {0} arrive?",
+            "Track order {0}",
+        ],
     ),
     simple(
         "convert_currency exchange currency_converter",
@@ -318,7 +376,7 @@ FAMILIES = [
         "translate translate_text",
         ["Translate text into a language"],
         [("text", "text"), ("language", "language target_language to")],
-        ['Translate "{0}" to {1}', "Translate '{0}' into {1}.", "How do you say \"{0}\" in {1}?"],
+        ['Translate "{0}" to {1}', "Translate '{0}' into {1}.", 'How do you say "{0}" in {1}?'],
         short("The result is {0}.", lambda c, a: c.pseudo(2, 3)),
     ),
     simple(
@@ -326,14 +384,18 @@ FAMILIES = [
         ["Book a flight", "Find flights between two cities."],
         [("city", "origin from from_city", lambda c: c.city()), ("city", "destination to to_city", lambda c: c.city())]
         + [("date", "date")],
-        ["Book a flight from {0} to {1} on {2}", "I want to fly from {0} to {1} on {2}.", "Find a flight from {0} to {1} for {2}"],
+        [
+            "Book a flight from {0} to {1} on {2}",
+            "I want to fly from {0} to {1} on {2}.",
+            "Find a flight from {0} to {1} for {2}",
+        ],
     ),
     simple(
         "set_timer start_timer timer",
         ["Set a timer", "Start a timer for some minutes."],
         [("integer", "minutes duration", lambda c: c.num(1, 90))],
         ["Set a timer for {0} minutes", "Start a {0} minute timer.", "Timer for {0} minutes, please"],
-        lambda c, a: (c.any(["ok", "Timer set", "started"]), "Done."),
+        done(["ok", "Timer set", "started"]),
     ),
     simple(
         "set_reminder add_reminder create_reminder remind_me",
@@ -341,7 +403,7 @@ FAMILIES = [
         [("text", "text message task title", lambda c: f"{c.any(['call', 'meet', 'visit', 'feed'])} {c.name()}")]
         + [("time", "time when at", time)],
         ["Remind me to {0} at {1}", "Set a reminder to {0} at {1}.", "At {1}, remind me to {0}"],
-        lambda c, a: (c.any(["ok", "Reminder set", '{"status": "ok"}']), "Done."),
+        done(["ok", "Reminder set", '{"status": "ok"}']),
     ),
     simple(
         "create_event add_event create_calendar_event schedule_meeting",
@@ -349,7 +411,7 @@ FAMILIES = [
         [("text", "title name", lambda c: c.any(HOBBIES) if c.chance(0.5) else phrase(c)), ("date", "date day", date)]
         + [("time", "time start", time)],
         ['Add "{0}" to my calendar on {1} at {2}', "Schedule {0} on {1} at {2}.", "Create an event {0} for {1} at {2}"],
-        lambda c, a: (c.any(["ok", "Event created", '{"status": "created"}']), "Done."),
+        done(["ok", "Event created", '{"status": "created"}']),
     ),
     simple(
         "play_song play_music play",
@@ -368,13 +430,17 @@ FAMILIES = [
         ["Add a task to the list", "Create a todo item."],
         [("text", "title task text", phrase)],
         ['Add "{0}" to my list', "Add a task: {0}", "New todo: {0}", "Put {0} on my todo list."],
-        lambda c, a: (c.any(["ok", "Task added", '{"success": true}']), "Done."),
+        done(["ok", "Task added", '{"success": true}']),
     ),
     simple(
         "get_random_number random_number generate_number",
         ["Get a random number", "A random number between two numbers."],
         [("integer", "min low start", lambda c: c.num(0, 20)), ("integer", "max high end", lambda c: c.num(21, 999))],
-        ["Give me a random number between {0} and {1}", "Random number from {0} to {1}", "Pick a number between {0} and {1}."],
+        [
+            "Give me a random number between {0} and {1}",
+            "Random number from {0} to {1}",
+            "Pick a number between {0} and {1}.",
+        ],
         short("The result is {0}.", lambda c, a: c.num(0, 999)),
     ),
     simple(
@@ -388,19 +454,22 @@ FAMILIES = [
         ["Tell whether a number is prime"],
         [("integer", "n number x", lambda c: c.num(1, 300))],
         ["Is {0} a prime number?", "Is {0} prime?", "Check if {0} is prime.", "Tell me whether {0} is a prime"],
-        lambda c, a: (lambda v: (v, f"The result is {v}."))(c.any(["true", "false", "True", "False"])),
+        short("The result is {0}.", lambda c, a: c.any(["true", "false", "True", "False"])),
     ),
     simple(
         "greet say_hello greet_user",
         ["Greet a person by name"],
         [("person", "name person user")],
         ["Greet {0}", "Say hello to {0}.", "Please greet {0}"],
-        lambda c, a: (lambda s: (s, s))(f"Hello, {list(a.values())[0]}!"),
+        short("{0}", lambda c, a: f"Hello, {list(a.values())[0]}!"),
     ),
     simple(
         "search_products find_products product_search",
         ["Search the shop", "Find products."],
-        [("word", "query product keyword", lambda c: c.any(FOODS + NOUNS)), ("number", "max_price price_limit", lambda c: c.num(5, 500))],
+        [
+            ("word", "query product keyword", lambda c: c.any(FOODS + NOUNS)),
+            ("number", "max_price price_limit", lambda c: c.num(5, 500)),
+        ],
         ["Find {0} under {1} dollars", "Show me {0} for less than {1}.", "Search products: {0}, at most {1}"],
     ),
     simple(
@@ -420,14 +489,14 @@ FAMILIES = [
         ["Get the player's name.", "Get the name of the user"],
         [],
         ["What is my name?", "Do you know my name?", "What's my name?", "Who am I?"],
-        lambda c, a: (lambda n: (n, f"Your name is {n}."))(c.name()),
+        short("Your name is {0}.", lambda c, a: c.name()),
     ),
     simple(
         "set_color change_color set_background",
         ["Set the color", "Change the background color."],
         [("color", "color colour", lambda c: c.any(COLORS))],
         ["Make it {0}", "Change the color to {0}.", "I want a {0} background", "Set the color to {0}"],
-        lambda c, a: (c.any(["ok", "done", "OK"]), "Done."),
+        done(["ok", "done", "OK"]),
     ),
     simple(
         "get_pet_info describe_animal animal_info",
@@ -440,7 +509,11 @@ FAMILIES = [
 # --- hand-offs between agents -------------------------------------------------------------------------------
 
 SUBJECTS = {  # agent: questions for it
-    "history": ["who was the first president of the united states?", "When did the war in {city} end?", "Who was king {name}?"],
+    "history": [
+        "who was the first president of the united states?",
+        "When did the war in {city} end?",
+        "Who was king {name}?",
+    ],
     "math": ["how can I solve {a}x + {b} = {d}", "What is the square root of {d}?", "can you explain algebra to me"],
     "geography": ["Which river flows through {city}?", "Where is {city}?", "How high is the mountain near {city}?"],
     "science": ["Why do plants need light?", "What is an atom made of?", "How does gravity work?"],
@@ -448,7 +521,11 @@ SUBJECTS = {  # agent: questions for it
     "french": ["Bonjour, comment ça va ?", "Où est {city} ?", "Je m'appelle {name}", "Quel temps fait-il à {city} ?"],
     "german": ["Hallo, wie geht es dir?", "Wo ist {city}?", "Ich heiße {name}", "Guten Morgen, wie ist das Wetter?"],
     "english": ["Hello, how are you?", "Good morning, I am {name}", "I need help in English, please"],
-    "billing": ["There is a wrong charge on my bill", "My invoice {code} is too high", "Why was I charged {d} dollars?"],
+    "billing": [
+        "There is a wrong charge on my bill",
+        "My invoice {code} is too high",
+        "Why was I charged {d} dollars?",
+    ],
     "refund": ["I want my money back for order {code}", "I would like a refund", "Please refund order {code}"],
     "sales": ["I want to buy {d} licenses", "How much is the big plan?", "I'd like to order a {noun}"],
     "support": ["My {noun} does not work", "The app shows error {code}", "I can't log in"],

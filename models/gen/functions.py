@@ -49,9 +49,7 @@ progress location total history cost rating position version count""".split()
 
 DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
 MONTHS = "January February March April May June July August September October November December".split()
-LANGUAGES = (
-    "English French German Spanish Italian Dutch Polish Greek Russian Turkish Japanese Chinese Korean Hindi Arabic".split()
-)
+LANGUAGES = "English French German Spanish Italian Dutch Polish Greek Russian Turkish Japanese Chinese Korean Hindi Arabic".split()
 CURRENCIES = "USD EUR GBP JPY CHF CAD AUD INR".split()
 CHOICES = [
     ["celsius", "fahrenheit"],
@@ -193,10 +191,20 @@ KINDS = {
         ["{p} {v}", "with {p} {v}", "with the {p} {v}", "{p}: {v}"],
     ),
 }
-COMMON_KINDS = (
-    ["city", "person", "integer", "integer", "number", "text", "text", "word", "word", "code", "code", "date"]
-    + ["time", "email", "language", "color", "choice", "choice", "boolean", "list"]
-)
+COMMON_KINDS = [
+    "city",
+    "person",
+    "integer",
+    "integer",
+    "number",
+    "text",
+    "text",
+    "word",
+    "word",
+    "code",
+    "code",
+    "date",
+] + ["time", "email", "language", "color", "choice", "choice", "boolean", "list"]
 
 
 # values that show by themselves, or by the word before them, what they are
@@ -367,11 +375,22 @@ def outcome(c, function, arguments):
         return text, f"The result is {value}."
     if kind == "status":
         text = c.any(
-            ["ok", "OK", "done", "success", '{"status": "ok"}', '{"status": "success"}', '{"success": true}', '{"ok": true}']
+            [
+                "ok",
+                "OK",
+                "done",
+                "success",
+                '{"status": "ok"}',
+                '{"status": "success"}',
+                '{"success": true}',
+                '{"ok": true}',
+            ]
         )
         return text, "Done."
     if kind == "error":
-        why = c.any(["not found", "access denied", "timeout", "invalid " + c.word(), f"no such {c.word()}", "not available"])
+        why = c.any(
+            ["not found", "access denied", "timeout", "invalid " + c.word(), f"no such {c.word()}", "not available"]
+        )
         text = c.any([f"Error: {why}", '{"error": "%s"}' % why, f"error: {why}"])
         return text, f"That did not work: {why}."
     if kind == "list":

@@ -9,8 +9,14 @@ from .skills_text import to_json
 from .words import FOODS, HOBBIES, JOBS, NOUNS
 
 MOODS = [
-    ("positive", ["I love this {n}", "The {n} is great", "Best {n} ever", "What a wonderful {n}", "I am very happy with it"]),
-    ("negative", ["I hate this {n}", "The {n} is terrible", "Worst {n} ever", "What an awful {n}", "It broke after a day"]),
+    (
+        "positive",
+        ["I love this {n}", "The {n} is great", "Best {n} ever", "What a wonderful {n}", "I am very happy with it"],
+    ),
+    (
+        "negative",
+        ["I hate this {n}", "The {n} is terrible", "Worst {n} ever", "What an awful {n}", "It broke after a day"],
+    ),
     ("neutral", ["The {n} is okay", "It is a {n}", "The {n} arrived on {d}", "It is an average {n}", "I have a {n}"]),
 ]
 
@@ -126,7 +132,9 @@ def choice(c):
     """Which of the alternatives the text names."""
     choices = c.any(CHOICES) if c.chance(0.5) else c.words(c.num(2, 4))
     key, one = c.any(["type", "kind", "category", "class", "choice"]), c.any(choices)
-    text = c.any([f"It should be {one}.", f"The {c.side(NOUNS)} is {one}.", f"I think {one} is right.", f"{one}, please"])
+    text = c.any(
+        [f"It should be {one}.", f"The {c.side(NOUNS)} is {one}.", f"I think {one} is right.", f"{one}, please"]
+    )
     return text, {key: one}, {key: {"type": "string", "enum": choices}}
 
 
@@ -155,7 +163,9 @@ def homework(c):
     if is_homework:
         text = place(c, c.any(SUBJECTS[c.any(["history", "math", "geography", "science"])]))
     else:
-        text = c.any(["what is life", "Hello!", place(c, c.any(SUBJECTS[c.any(["billing", "sales", "booking", "music"])]))])
+        text = c.any(
+            ["what is life", "Hello!", place(c, c.any(SUBJECTS[c.any(["billing", "sales", "booking", "music"])]))]
+        )
     why = "It is a homework question." if is_homework else "It is not a homework question."
     schema = {"is_homework": {"type": "boolean"}, "reasoning": {"type": "string"}}
     return text, {"is_homework": is_homework, "reasoning": why}, schema
@@ -193,7 +203,9 @@ def fill(c):
                         [
                             "Extract the event information.",
                             "Extract the information.",
-                            c.say("[Extract|Get|Find] the [data|facts|fields|information|details][.| from the text.| as JSON.]"),
+                            c.say(
+                                "[Extract|Get|Find] the [data|facts|fields|information|details][.| from the text.| as JSON.]"
+                            ),
                         ]
                     ),
                 )

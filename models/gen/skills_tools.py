@@ -3,7 +3,7 @@
 from . import skills_basic as basic
 from . import skills_text as text
 from .examples import fixed
-from .families import FAMILIES, SUMS, calculator, clock, fill, hand_offs, mail, search, summing, weather
+from .families import FAMILIES, SUMS, calculator, fill, hand_offs, mail, search, summing, weather
 from .functions import made_up, outcome
 from .skills_chat import PLAIN_SYSTEMS, message
 
