@@ -278,32 +278,40 @@ class Function:
         """A request for it, and the arguments of the right call."""
         given = {p.name: p.value(c) for p in self.params if p.required or c.chance(0.5)}
         ask = c.any(self.asks)
-        if "{params}" not in ask:  # places: every parameter of the phrase is given
-            used = [p for i, p in enumerate(self.params) if "{%d}" % i in ask]
-            given = {p.name: given.get(p.name, p.value(c)) for p in used}
-            text = ask.format(*[p.surface(c, given[p.name]) if p in used else "" for p in self.params])
-            for p in self.params:  # required and not in the phrase, or optional and worth a mention
-                if p not in used and (p.required or c.chance(0.25)):
-                    if p.kind == "choice" and c.chance(0.5):
-                        if p.required:  # nobody said which: the first
-                            given[p.name] = p.choices[0]
-                        continue
-                    given[p.name] = p.value(c)
-                    text = text.rstrip("?.") + " " + p.mention(c, given[p.name]) + ("?" if text.endswith("?") else "")
-        else:
-            shown = [p for p in self.params if p.name in given]
-            if len(shown) > 1 and c.chance(0.4):
-                c.r.shuffle(shown)
-            clear = [p.name for p in shown if p.kind in CLEAR_KINDS]
-            plain = c.any(clear) if clear and c.chance(0.6) else None  # at most one value without its name
-            parts = [p.mention(c, given[p.name], len(shown) > 1 and p.name != plain) for p in shown]
-            if len(shown) == 1 and shown[0].kind in ("code", "person", "word") and c.chance(0.4):
-                parts = [shown[0].surface(c, given[shown[0].name])]
-            between = c.any([" ", " ", ", ", " and "])
-            text = ask.format(params=between.join(parts) if parts else "").replace("  ", " ")
-            text = text.replace(" .", ".").replace(" ?", "?").strip()
-        arguments = {p.name: given.get(p.name) for p in self.params if p.name in given or p.nullable}
-        return text, arguments
+        text = self.with_mentions(c, ask, given) if "{params}" in ask else self.with_places(c, ask, given)
+        return text, {p.name: given.get(p.name) for p in self.params if p.name in given or p.nullable}
+
+    def with_mentions(self, c, ask, given):
+        """A request that lists what is given, in any order."""
+        shown = [p for p in self.params if p.name in given]
+        if len(shown) > 1 and c.chance(0.4):
+            c.r.shuffle(shown)
+        clear = [p.name for p in shown if p.kind in CLEAR_KINDS]
+        plain = c.any(clear) if clear and c.chance(0.6) else None  # at most one value without its name
+        parts = [p.mention(c, given[p.name], len(shown) > 1 and p.name != plain) for p in shown]
+        if len(shown) == 1 and shown[0].kind in ("code", "person", "word") and c.chance(0.4):
+            parts = [shown[0].surface(c, given[shown[0].name])]
+        text = ask.format(params=c.any([" ", " ", ", ", " and "]).join(parts)).replace("  ", " ")
+        return text.replace(" .", ".").replace(" ?", "?").strip()
+
+    def with_places(self, c, ask, given):
+        """A request with places for values; what it has no place for is mentioned behind, or left out."""
+        used = [p for i, p in enumerate(self.params) if "{%d}" % i in ask]
+        kept = {p.name: given.get(p.name, p.value(c)) for p in used}
+        given.clear()
+        given.update(kept)
+        text = ask.format(*[p.surface(c, given[p.name]) if p in used else "" for p in self.params])
+        for p in self.params:
+            if p in used or not (p.required or c.chance(0.25)):
+                continue
+            if p.kind == "choice" and c.chance(0.5):
+                if p.required:  # nobody said which: the first
+                    given[p.name] = p.choices[0]
+                continue
+            given[p.name] = p.value(c)
+            end = "?" if text.endswith("?") else ""
+            text = text.rstrip("?.") + " " + p.mention(c, given[p.name]) + end
+        return text
 
 
 def styled(c, words):
