@@ -263,11 +263,12 @@ static bool tells_of_tools(const struct engine_model *m)
 static json_t *call_and_result(json_t *arguments)
 {
         return json_pack("[{s:s, s:s}, {s:s, s:n, s:[{s:s, s:s, s:{s:s, s:o}}]},"
-                         " {s:s, s:s, s:s, s:s}, {s:s, s:s}]",
+                         " {s:s, s:s, s:s, s:s}, {s:s, s:s}, {s:s, s:s}]",
                          "role", "user", "content", "hello", "role", "assistant", "content", "tool_calls",
                          "id", "qxcall123", "type", "function", "function", "name", "qxtool", "arguments",
                          arguments, "role", "tool", "tool_call_id", "qxcall123", "name", "qxtool", "content",
-                         "qxresult", "role", "user", "content", "well");
+                         "qxresult", "role", "assistant", "content", "good", "role", "user", "content",
+                         "thanks");
 }
 
 /* Whether the template shows calls and results, and how it wants the arguments. */

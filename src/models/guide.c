@@ -151,7 +151,7 @@ static bool may_call(const struct turn_req *req, size_t index)
 {
         if (req->choice == TURN_NONE)
                 return false;
-        for (size_t i = 0; i < req->n_allowed; i++)
+        for (size_t i = 0; req->allowed && i < req->n_allowed; i++)
                 if (str_eq(req->allowed[i], req->tools[index].name))
                         return true;
         return !req->allowed;

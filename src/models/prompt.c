@@ -317,9 +317,9 @@ static int fold_into_user(struct rendering *r, struct str text, size_t from)
                 buf_init(&joined, TEXT_MAX);
                 buf_add(&joined, text.p, text.n);
                 add_paragraph(&joined, json_str(m, "content"));
-                int rc = buf_error(&joined) ? -ENOMEM : json_put(m, "content", json_strn(buf_str(&joined)));
+                json_t *whole = buf_error(&joined) ? NULL : text_message("user", buf_str(&joined));
                 buf_release(&joined);
-                return rc;
+                return json_array_set_new(r->messages, i, whole) ? -ENOMEM : 0;
         }
         return add_message(r, text_message("user", text));
 }

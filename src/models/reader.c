@@ -75,6 +75,7 @@ struct reader *reader_new(const struct reader_opts *opts)
         buf_init(&r->stops, ENGINE_STOP_MAX * ENGINE_STOP_BYTES);
         r->d = opts->idiom;
         r->calls = opts->calls && opts->idiom->format;
+        r->guided = opts->guided;
         r->tokens = opts->tokens;
         r->state = first_state(opts);
         if (set_marks(r, opts->stop, opts->n_stop) || copy_tools(r, opts->tools, opts->n_tools)) {
@@ -435,6 +436,8 @@ int reader_end(struct reader *r, bool whole)
         r->whole = whole;
         r->limit = r->in.n;
         run(r);
+        if (r->guided && !whole) /* a call cut before its name: there is nothing to say of it */
+                r->holds = false;
         while (r->holds && no_call(r)) /* it never came to a name */
                 run(r);
         switch (r->state) {

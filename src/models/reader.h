@@ -23,7 +23,8 @@ enum reader_think {
 struct reader_opts {
         const struct idiom *idiom;
         enum reader_think think;
-        bool calls;                    /* look for tool calls */
+        bool calls;  /* look for tool calls */
+        bool guided; /* a grammar holds the model to the format: a call that was begun is one */
         const struct turn_tool *tools; /* that may be called */
         size_t n_tools;
         const struct str *stop; /* strings that end the answer; not empty */

@@ -99,7 +99,7 @@ struct reader {
         const struct idiom *d;
         struct reader_tool *tools;
         size_t n_tools;
-        bool calls, tokens;
+        bool calls, guided, tokens;
         struct buf stops;
         struct str
                 marks[1 + READER_CHANNEL_MARKS + ENGINE_STOP_MAX]; /* that end a text: markers, then stops */

@@ -129,7 +129,7 @@ static size_t random_pieces(void *ctx, size_t at)
 struct setting {
         const char *format;
         enum reader_think think;
-        bool controls, cut, no_calls; /* cut: max_tokens ended it */
+        bool controls, cut, no_calls, guided; /* cut: max_tokens ended it */
         const char *stop;
 };
 
@@ -142,6 +142,7 @@ static void read_stream(const struct setting *s, struct str stream, size_t (*nex
         struct reader_opts opts = { .idiom = d,
                                     .think = s->think,
                                     .calls = !s->no_calls,
+                                    .guided = s->guided,
                                     .tools = tools,
                                     .n_tools = sizeof(tools) / sizeof(tools[0]),
                                     .stop = &stop,
@@ -254,6 +255,8 @@ static const struct sample samples[] = {
         { ON("hermes", .cut = true), /* ended by the limit */
           C("<tool_call>") "\n{\"name\": \"add\", \"arguments\": {\"a\": 1, \"b", "B0:addI({\"a\": 1, \"b)" },
         { ON("hermes", .cut = true), "Hm <tool_call>\n{\"na", "T(Hm <tool_call>\n{\"na)", SPELLED },
+        { ON("hermes", .cut = true, .guided = true), "Hm " C("<tool_call>") "\n{\"na", "T(Hm)" },
+        { ON("llama3", .cut = true, .guided = true), "{\"name\": \"ad", "" },
         { ON("hermes", .no_calls = true), "a <tool_call> b", "T(a <tool_call> b)" },
         /* reasoning */
         { ON("hermes", READER_MAY_THINK), "<think>\nSo.\n\n</think>\n\nYes.", "R(So.)T(Yes.)", SPELLED },

@@ -9,6 +9,8 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 #include "engine/engine.h"
 #include "models/registry.h"
@@ -47,6 +49,17 @@ static inline int testing_close(void **state)
         (void)state;
         registry_free(testing.registry);
         return 0;
+}
+
+/* The path of a chat model that the build has written beside the test programs
+ * (tests/lib/make_chat_models.c). */
+static inline void testing_chat_model(const char *name, char *path, size_t n)
+{
+        char self[4096] = "";
+        ssize_t len = readlink("/proc/self/exe", self, sizeof(self) - 1);
+        char *slash = len > 0 ? strrchr(self, '/') : NULL;
+        snprintf(path, n, "%.*s/chat_models/chat-%s.gguf", slash ? (int)(slash - self) : 1,
+                 slash ? self : ".", name);
 }
 
 /* Waits up to 20 seconds for another thread to set the flag. */

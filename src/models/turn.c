@@ -186,6 +186,7 @@ static int make_reader(struct turn *t, const struct plan *p)
         struct reader_opts opts = { .idiom = d,
                                     .think = p->think,
                                     .calls = req->n_tools && req->choice != TURN_NONE,
+                                    .guided = p->grammar != NULL,
                                     .tools = req->tools,
                                     .n_tools = req->n_tools,
                                     .stop = req->stop,
