@@ -156,7 +156,7 @@ static json_t *call_delta(const struct chat *c, const struct agent_event *ev)
         const struct agent_item *item = ev->item;
         bool begins = ev->kind == AGENT_ITEM_BEGIN;
         const char *type = item->custom ? "custom" : "function";
-        json_t *text = spoken(item, begins ? item->name : NULL, ev->text);
+        json_t *text = spoken(item, begins ? item->name : NULL, begins ? STR("") : ev->text);
         if (c->legacy)
                 return json_pack("{s:o}", "function_call", text);
         return json_pack("{s:[{s:i, s:s*, s:s*, s:o}]}", "tool_calls", "index", item->call, "id",

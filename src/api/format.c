@@ -93,12 +93,10 @@ int format_read(struct req *r, enum dialect d, struct turn_req *t, struct api_er
 int format_error(const struct req *r, enum dialect d, const struct turn_err *why, struct api_err *reterr)
 {
         bool chat = d == DIALECT_CHAT;
-        char context[400];
         return err_invalid(reterr, chat ? NULL : "invalid_json_schema",
                            chat ? "response_format" : "text.format.schema",
-                           "Invalid schema for response_format '%.64s': %s%s",
-                           json_cstr(spec_of(asked(r, d), d), "name", ""),
-                           tools_context(why->path, context, sizeof(context)), why->msg);
+                           "Invalid schema for response_format '%.64s': %s",
+                           json_cstr(spec_of(asked(r, d), d), "name", ""), why->msg);
 }
 
 json_t *format_echo(const json_t *text)

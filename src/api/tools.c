@@ -240,25 +240,12 @@ int tools_read(struct req *r, enum dialect d, struct turn_req *t, struct api_err
 
 /* ---- errors and echoes ---- */
 
-char *tools_context(const char *path, char *out, size_t outn)
-{
-        size_t n = (size_t)snprintf(out, outn, "In context=(");
-        for (const char *p = path; *p && n < outn;) {
-                size_t len = strcspn(p, ".");
-                n += (size_t)snprintf(out + n, outn - n, "%s'%.*s'", p == path ? "" : ", ", (int)len, p);
-                p += len + (p[len] == '.');
-        }
-        if (n < outn)
-                snprintf(out + n, outn - n, "), ");
-        return out;
-}
-
 int tools_error(const struct req *r, enum dialect d, const struct turn_req *t, const struct turn_err *why,
                 struct api_err *reterr)
 {
         struct tools s = { .dialect = d, .legacy = tools_legacy(r) };
         const struct turn_tool *tool = &t->tools[why->tool];
-        char path[SCHEMA_PARAM_MAX], context[400] = "";
+        char path[SCHEMA_PARAM_MAX];
         if (tool->custom) {
                 const char *name = d == DIALECT_CHAT ? "format.grammar.definition" : "format.definition";
                 return err_invalid(reterr, "invalid_grammar", field(&s, why->tool, true, name, path),
@@ -267,8 +254,7 @@ int tools_error(const struct req *r, enum dialect d, const struct turn_req *t, c
         }
         return err_invalid(reterr, "invalid_function_parameters",
                            field(&s, why->tool, false, "parameters", path),
-                           "Invalid schema for function '%.*s': %s%s", STR_ARG(tool->name),
-                           tools_context(why->path, context, sizeof(context)), why->msg);
+                           "Invalid schema for function '%.*s': %s", STR_ARG(tool->name), why->msg);
 }
 
 /* One tool with what was left out. */

@@ -17,8 +17,6 @@ bool tools_legacy(const struct req *r);
 /* 400 for the schema or grammar of a tool that cannot be held to. */
 int tools_error(const struct req *r, enum dialect d, const struct turn_req *t, const struct turn_err *why,
                 struct api_err *reterr);
-/* "In context=('properties', 'a'), " of a path within a schema, in `out`. */
-char *tools_context(const char *path, char *out, size_t outn);
 /* The tools as a response shows them, with every field: a new array. */
 json_t *tools_echo(const json_t *tools);
 #endif
