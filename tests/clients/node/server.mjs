@@ -4,6 +4,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
@@ -17,8 +18,11 @@ export const ADMIN_KEY = 'sk-admin-tests-0123456789abcdefghijklmnopqrstuvwxyzABC
 export const MODEL = 'cairn-tiny';
 const TEST_MODEL = process.env.CAIRN_TEST_MODEL;
 
-/** The OpenAI class of the package under test: `openai` (newest) or `openai6` (newest for Node 20).
- *  scripts/test.sh installs both into build/node. */
+/** A package of those that scripts/test.sh installs into build/node. */
+export const load = (name) => import(pathToFileURL(packages.resolve(name)));
+const packages = createRequire(join(ROOT, 'build/node/package.json'));
+
+/** The OpenAI class of the package under test: `openai` (newest) or `openai6` (newest for Node 20). */
 const installed = join(ROOT, 'build/node/node_modules', process.env.OPENAI_PACKAGE ?? 'openai', 'index.mjs');
 export const { default: OpenAI } = await import(pathToFileURL(installed));
 
