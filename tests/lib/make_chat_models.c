@@ -104,6 +104,12 @@ static float lean_of_byte(int b)
         return (b >= 'a' && b <= 'z') || b == ' ' ? 1 : 0;
 }
 
+/* Reasoning, and a message of harmony, are to come to an end. */
+static bool ends_part(const char *control)
+{
+        return !strcmp(control, "</think>") || !strcmp(control, "<|end|>");
+}
+
 static void fill_vocab(struct vocab *v, const struct family *f)
 {
         static const struct {
@@ -140,7 +146,8 @@ static void fill_vocab(struct vocab *v, const struct family *f)
         for (size_t i = 0; i < COUNT(f->spelled) && f->spelled[i]; i++)
                 add_token(v, str_c(f->spelled[i]), TOK_USER_DEFINED, 2);
         for (size_t i = 0; i < COUNT(f->controls) && f->controls[i]; i++)
-                add_token(v, str_c(f->controls[i]), TOK_CONTROL, i == 1 ? 3 : UNLIKELY);
+                add_token(v, str_c(f->controls[i]), TOK_CONTROL,
+                          i == 1 || ends_part(f->controls[i]) ? 3 : UNLIKELY);
 }
 
 static void release_vocab(struct vocab *v)
