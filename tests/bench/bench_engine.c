@@ -18,7 +18,7 @@
 #define MAX_STREAMS 64
 #define MAX_PROMPT 2200
 #define SHORT_PROMPT 16
-#define NEW_TOKENS 8 /* of a prompt with a known beginning */
+#define NEW_TOKENS 1 /* of a prompt with a known beginning: what cannot be shared */
 
 struct stream {
         pthread_mutex_t *lock;

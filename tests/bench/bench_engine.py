@@ -102,7 +102,7 @@ def llama_worker(path, isa, threads):
                 model.reset()
                 model.prefill([33 + i % 90 for i in range(a)], seq=1)
                 known = a
-            result = llama_first(model, a, 8, count)
+            result = llama_first(model, a, 1, count)
         print(result, flush=True)
 
 
@@ -150,7 +150,9 @@ def summarize(results):
         elif what == "streams":
             row.update(unit="tokens/s", ours=ours, theirs=theirs, need_ratio=STREAMS_RATIO)
         else:
-            row.update(unit="ms", ours=ours * 1e3, theirs=theirs and theirs * 1e3, limit=SHARED_MS)
+            # At least one token is evaluated, which reads all weights once: the share says how near that limit is.
+            row.update(unit="ms", ours=ours * 1e3, theirs=theirs and theirs * 1e3, limit=SHARED_MS,
+                       share=size / bandwidth / ours)
         if theirs:
             row["ratio"] = theirs / ours if what == "shared" else row["ours"] / row["theirs"]
         row["met"] = is_met(row)
