@@ -64,7 +64,8 @@ struct engine_info {
         const char *template; /* tokenizer.chat_template, or NULL */
 };
 
-/* Maps the file, checks all of it and starts the engine thread. Fast: weights are paged in on use.
+/* Maps the file, checks all of it, packs quantised weights for the kernels (which reads them once, with all
+ * threads) and starts the engine thread.
  * -ENOENT, -EACCES, -EINVAL (damaged or unsupported; err says what), -ENOMEM. err may be NULL. */
 int engine_model_open(const char *path, const struct engine_opts *opts, struct engine_model **ret, char *err,
                       size_t errn);
