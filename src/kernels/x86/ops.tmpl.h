@@ -243,7 +243,8 @@ static void VSUF(to_f16)(uint16_t *dst, const float *src, size_t n)
 
 #define PARTS (KERN_KV_BLOCK / VL) /* vectors of scores of a query */
 #define QK_QUERIES (8 / PARTS)
-#define PV_QUERIES 8
+#define PV_QUERIES 4
+#define PV_VECTORS (VL / 4) /* a tile of sums as large as the register file allows */
 
 /* NQ queries at a time: each key vector is loaded and converted once for all of them, and there are sums
  * enough to keep the multipliers busy. */
@@ -277,35 +278,48 @@ static void VSUF(attn_qk)(const float *q, size_t ldq, size_t nq, const uint16_t 
                 qk_tile(q + i * ldq, ldq, k, hd, scale, s + i * lds, lds, 1);
 }
 
-/* One vector of value coordinates (the first `len` of them) for NQ queries. */
+/* NV vectors of value coordinates (of the last, the first `len`) for NQ queries. */
 static inline __attribute__((always_inline)) void pv_tile(const float *p, size_t ldp, const uint16_t *v,
                                                           size_t nk, size_t hd, float *o, size_t ldo,
-                                                          size_t len, const int NQ)
+                                                          size_t len, const int NV, const int NQ)
 {
-        vf acc[PV_QUERIES];
+        vf acc[PV_QUERIES][PV_VECTORS];
         for (int i = 0; i < NQ; i++)
-                acc[i] = len == VL ? vload(o + (size_t)i * ldo) : vloadn(o + (size_t)i * ldo, len);
+                for (int c = 0; c < NV; c++) {
+                        const float *from = o + (size_t)i * ldo + c * VL;
+                        acc[i][c] = len == VL ? vload(from) : vloadn(from, len);
+                }
         for (size_t j = 0; j < nk; j++, v += hd) {
-                vf val = vfrom_f16(len == VL ? vload16(v) : vload16n(v, len));
+                vf val[PV_VECTORS];
+                for (int c = 0; c < NV; c++)
+                        val[c] = vfrom_f16(len == VL ? vload16(v + c * VL) : vload16n(v, len));
                 for (int i = 0; i < NQ; i++)
-                        acc[i] = vfma(vset1(p[(size_t)i * ldp + j]), val, acc[i]);
+                        for (int c = 0; c < NV; c++)
+                                acc[i][c] = vfma(vset1(p[(size_t)i * ldp + j]), val[c], acc[i][c]);
         }
-        for (int i = 0; i < NQ; i++) {
-                if (len == VL)
-                        vstore(o + (size_t)i * ldo, acc[i]);
-                else
-                        vstoren(o + (size_t)i * ldo, acc[i], len);
-        }
+        for (int i = 0; i < NQ; i++)
+                for (int c = 0; c < NV; c++) {
+                        float *to = o + (size_t)i * ldo + c * VL;
+                        if (len == VL)
+                                vstore(to, acc[i][c]);
+                        else
+                                vstoren(to, acc[i][c], len);
+                }
 }
 
 static void VSUF(attn_pv)(const float *p, size_t ldp, size_t nq, const uint16_t *v, size_t nk, size_t hd,
                           float *o, size_t ldo)
 {
-        for (size_t c = 0; c < hd; c += VL) {
+        for (size_t c = 0, step; c < hd; c += step) {
+                bool wide = hd - c >= PV_VECTORS * VL;
                 size_t len = hd - c < VL ? hd - c : VL, i = 0;
-                for (; i + PV_QUERIES <= nq; i += PV_QUERIES)
-                        pv_tile(p + i * ldp, ldp, v + c, nk, hd, o + i * ldo + c, ldo, len, PV_QUERIES);
+                step = wide ? PV_VECTORS * VL : VL;
+                for (; wide && i + PV_QUERIES <= nq; i += PV_QUERIES)
+                        pv_tile(p + i * ldp, ldp, v + c, nk, hd, o + i * ldo + c, ldo, VL, PV_VECTORS,
+                                PV_QUERIES);
+                for (; wide && i < nq; i++)
+                        pv_tile(p + i * ldp, ldp, v + c, nk, hd, o + i * ldo + c, ldo, VL, PV_VECTORS, 1);
                 for (; i < nq; i++)
-                        pv_tile(p + i * ldp, ldp, v + c, nk, hd, o + i * ldo + c, ldo, len, 1);
+                        pv_tile(p + i * ldp, ldp, v + c, nk, hd, o + i * ldo + c, ldo, len, 1, 1);
         }
 }
