@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "engine/gguf.h"
 #include "engine/gguf_write.h"
+#include "engine/model.h"
 #include "engine/tokenizer.h"
 
 #define KEY(name) "tokenizer.ggml." name
@@ -117,6 +118,25 @@ static void what_the_file_says(void **state)
         tokenizer_free(t);
 }
 
+/* The space that such a vocabulary puts before a text is not of the text. */
+static void texts_begin_without_the_space(void **state)
+{
+        (void)state;
+        struct engine_model m = { 0 };
+        const int32_t ids[] = { 5, 5, 2, 5 };
+        char err[200] = "";
+        assert_int_equal(finish(start("llama", MARK), &m.tok, err, sizeof(err)), 0);
+        assert_true(str_eqc(model_piece(&m, 5), " fa"));
+        assert_true(str_eqc(model_piece_after(&m, -1, 5), "fa"));
+        assert_true(str_eqc(model_piece_after(&m, 2, 5), "fa"));
+        assert_true(str_eqc(model_piece_after(&m, 4, 5), " fa"));
+        assert_true(str_eqc(model_piece_after(&m, -1, 3), ""));
+        char *text = engine_detokenize(&m, ids, 4, NULL);
+        assert_string_equal(text, "fa fafa");
+        mem_free(text);
+        tokenizer_free(m.tok);
+}
+
 static void expect_refused(struct gguf_writer *w, const char *what)
 {
         struct tokenizer *t;
@@ -168,6 +188,7 @@ int main(void)
                 cmocka_unit_test(what_is_taken_for_granted),
                 cmocka_unit_test(what_the_file_says),
                 cmocka_unit_test(what_is_refused),
+                cmocka_unit_test(texts_begin_without_the_space),
         };
         return cmocka_run_group_tests(tests, setup, teardown);
 }

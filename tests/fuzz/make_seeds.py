@@ -118,9 +118,9 @@ def main():
         "long": b"\x01" + b"the in an " * 60 + b"a" * 300,
         "vocabulary": b"\x80t\nh\ne\nth\nthe\n<|end|>\n \n\nt h\nth e\nthe <|end|> th",
         "twice": b"\x80a\na\n\na a\nx",
-        "spm": "\u0081<unk>\n\u2581\nt\nh\n\u2581th\nth\ne\n<0x0A>\nthe\n\n\nthe th\u00e9 <unk>".encode("utf-8")[1:],
-        "unigram": "\u0082<unk>\n\u2581\nt\nh\n\u2581th\nth\ne\nthe\n\n\nthe  the x".encode("utf-8")[1:],
-        "wordpiece": "\u0083<unk>\n\u2581un\nable\n\u2581!\n\u2581\u4f60\n\n\nUn\u00e4ble! \u4f60unable".encode("utf-8")[1:],
+        "spm": b"\x81" + "<unk>\n\u2581\nt\nh\n\u2581th\nth\ne\n<0x0A>\nthe\n\n\nthe th\u00e9 <unk>".encode(),
+        "unigram": b"\x82" + "<unk>\n\u2581\nt\nh\n\u2581th\nth\ne\nthe\n\n\nthe  the x".encode(),
+        "wordpiece": b"\x83" + "<unk>\n\u2581un\nable\n\u2581!\n\u2581\u4f60\n\n\nUn\u00e4ble! \u4f60unable".encode(),
     }
     for name, data in texts.items():
         write("tokenizer", name, data)
