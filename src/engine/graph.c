@@ -9,6 +9,9 @@
 
 #define ROW_UNIT 16 /* rows of a matrix are shared out in cache lines of results */
 #define CACHE_LINE 64
+#define ROW_PAD                                                                                         \
+        16 /* floats: neighbouring tokens are not a power of two apart, which would put them all in the \
+            * same few lines of the cache */
 #define QUERIES 16 /* an attention tile has about this many, for one KV head */
 
 /* ---- memory ------------------------------------------------------------------------------------- */
@@ -61,8 +64,8 @@ static void lay_out_rows(struct eval *e, struct slab *s)
 {
         const struct hparams *hp = e->hp;
         size_t rows = (size_t)e->max_rows, half = (size_t)hp->n_rot / 2, embd = arch_dim(hp, DIM_EMBD);
-        e->ld_qkv = arch_dim(hp, DIM_QKV);
-        e->ld_ff = arch_dim(hp, DIM_FF_TWICE);
+        e->ld_qkv = arch_dim(hp, DIM_QKV) + ROW_PAD;
+        e->ld_ff = arch_dim(hp, DIM_FF_TWICE) + ROW_PAD;
         e->x = floats(s, rows, embd);
         e->h = floats(s, rows, embd);
         e->qkv = floats(s, rows, e->ld_qkv);
@@ -88,7 +91,8 @@ static void lay_out_experts(struct eval *e, struct slab *s)
         e->moe.entry = ints(s, rows, used);
         e->moe.first = ints(s, (size_t)hp->n_expert + 1, 1);
         e->moe.in = floats(s, entries, embd);
-        e->moe.ff = floats(s, entries, 2 * ff);
+        e->moe.ld_ff = 2 * ff + ROW_PAD;
+        e->moe.ff = floats(s, entries, e->moe.ld_ff);
         e->moe.act = act_rows(s, entries, larger(embd, ff));
 }
 

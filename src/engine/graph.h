@@ -62,7 +62,8 @@ struct moe {
         int32_t *entry;  /* [rows][used]: where in the sorted arrays */
         int32_t *first;  /* [n_expert + 1]: entries of an expert */
         float *in;       /* [rows * used][n_embd]: inputs, then outputs */
-        float *ff;       /* [rows * used][2 n_ff_expert] */
+        float *ff;       /* [rows * used][ld_ff]: the two branches */
+        size_t ld_ff;
         struct act_rows act;
 };
 

@@ -99,11 +99,12 @@ static void gate_experts(struct eval *e, int tid, const struct weight *w)
         for (size_t x = 0; x < (size_t)e->hp->n_expert; x++) {
                 size_t first = (size_t)m->first[x], nt = (size_t)m->first[x + 1] - first;
                 struct kern_act act = inputs_of(e, m->in, n, n, first);
-                float *gate = m->ff + first * 2 * ff;
-                graph_product(e, &w[W_GATE_EXPS], x, &act, gate, 2 * ff, from, to, nt);
-                graph_product(e, &w[W_UP_EXPS], x, &act, gate + ff, 2 * ff, from, to, nt);
+                float *gate = m->ff + first * m->ld_ff;
+                graph_product(e, &w[W_GATE_EXPS], x, &act, gate, m->ld_ff, from, to, nt);
+                graph_product(e, &w[W_UP_EXPS], x, &act, gate + ff, m->ld_ff, from, to, nt);
                 for (size_t t = 0; t < nt; t++)
-                        graph_activate(e, gate + t * 2 * ff + from, gate + t * 2 * ff + ff + from, to - from);
+                        graph_activate(e, gate + t * m->ld_ff + from, gate + t * m->ld_ff + ff + from,
+                                       to - from);
         }
         graph_sync(e);
 }
@@ -114,7 +115,7 @@ static void quantize_gated(struct eval *e, int tid, size_t ff)
         size_t from, to, ldq = kern_q8_bytes(ff), ldd = kern_q8_scales(ff);
         graph_my_share(e, tid, (size_t)(e->batch.n * e->hp->n_expert_used), &from, &to);
         for (size_t i = from; i < to; i++)
-                e->k->quant_q8(m->ff + i * 2 * ff, ff, m->act.q + i * ldq, m->act.d + i * ldd);
+                e->k->quant_q8(m->ff + i * m->ld_ff, ff, m->act.q + i * ldq, m->act.d + i * ldd);
         graph_sync(e);
 }
 
@@ -125,7 +126,7 @@ static void project_back(struct eval *e, int tid, const struct weight *down)
         graph_my_rows(e, tid, n, &from, &to);
         for (size_t x = 0; x < (size_t)e->hp->n_expert; x++) {
                 size_t first = (size_t)m->first[x], nt = (size_t)m->first[x + 1] - first;
-                struct kern_act act = inputs_of(e, m->ff, 2 * ff, ff, first);
+                struct kern_act act = inputs_of(e, m->ff, m->ld_ff, ff, first);
                 graph_product(e, down, x, &act, m->in + first * n, n, from, to, nt);
         }
         graph_sync(e);
