@@ -256,7 +256,10 @@ gnode gr_chars(struct grammar_builder *b, const struct charset *set, enum gr_cod
         if (!copy)
                 return b->err;
         memcpy(copy, set->r.p, set->r.n * sizeof(*copy));
-        struct gr_node node = { .kind = GR_CHARS, .coding = coding, .cost = sum(1, set->r.n) };
+        bool ascii = set->r.p[set->r.n - 1].hi < 0x80;
+        uint32_t each = coding == GR_JSON ? 30 : 3; /* escapes, bytes of longer characters */
+        struct gr_node node = { .kind = GR_CHARS, .coding = coding };
+        node.cost = sum(1, ascii ? (set->r.n + 1) / 2 : set->r.n * each);
         node.u.chars.r = copy;
         node.u.chars.n = set->r.n;
         return gr_add(b, node);

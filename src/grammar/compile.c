@@ -11,6 +11,10 @@
 #define SYM_TOKEN 0x80000000u
 /* A part used in several places is a rule of its own from this cost on. */
 #define SHARED_COST 48
+/* A rule used once is written out where it is used up to this cost, unless it contains itself. */
+#define SINGLE_COST 2000
+/* Rules within rules that are followed to find that out. */
+#define MAX_WRITTEN 100
 /* Repetitions are written out while they cost at most so many states. */
 #define UNROLLED_COST 512
 
@@ -25,6 +29,7 @@ struct compiler {
         struct VEC(struct source) sources; /* of rule 0, 1, ... */
         uint32_t *rule_of; /* rule + 1 of a node that is one, else 0; twice: as a whole, and of
                               the repetitions of a counted one */
+        uint32_t *flat;    /* of each node: its cost with all rules in it written out, or FLAT_* */
         struct nfa nfa;    /* of the rule in work */
         struct VEC(struct prog_edge) edges;
         struct VEC(struct prog_call) calls;
@@ -32,6 +37,8 @@ struct compiler {
         struct VEC(struct prog_state) states;
         struct VEC(struct prog_rule) rules;
 };
+
+enum { FLAT_UNKNOWN = 0, FLAT_IN_WORK = UINT32_MAX - 1, FLAT_RECURSIVE = UINT32_MAX };
 
 static struct gr_node *node_of(const struct compiler *c, gnode n)
 {
@@ -55,6 +62,40 @@ static uint32_t rule_of(struct compiler *c, gnode key, struct source s)
 static void emit_call(struct compiler *c, uint32_t rule, uint32_t from, uint32_t to)
 {
         nfa_edge(&c->nfa, from, SYM_CALL | rule, SYM_CALL | rule, to);
+}
+
+static uint32_t flat_cost(struct compiler *c, gnode n, int depth);
+
+static uint64_t flat_kids(struct compiler *c, const struct gr_node *node, int depth)
+{
+        uint64_t sum = 1;
+        for (size_t i = 0; i < node->u.kids.n && sum < SINGLE_COST; i++)
+                sum += flat_cost(c, node->u.kids.p[i], depth);
+        return sum;
+}
+
+/* What a node costs with the rules in it written out. Large costs and deep nesting count as recursion:
+ * nothing of that size is written out. */
+static uint32_t flat_cost(struct compiler *c, gnode n, int depth)
+{
+        const struct gr_node node = *node_of(c, n);
+        uint64_t cost = node.cost;
+        if (c->flat[n] == FLAT_IN_WORK || depth > MAX_WRITTEN)
+                return FLAT_RECURSIVE;
+        if (c->flat[n] != FLAT_UNKNOWN)
+                return c->flat[n];
+        c->flat[n] = FLAT_IN_WORK;
+        if (node.kind == GR_RULE)
+                cost = node.u.defined < 0 ? FLAT_RECURSIVE : flat_cost(c, node.u.defined, depth + 1);
+        else if (node.kind == GR_SEQ || node.kind == GR_ALT)
+                cost = flat_kids(c, &node, depth + 1);
+        else if (node.kind == GR_REPEAT)
+                cost = (uint64_t)flat_cost(c, node.u.repeat.part, depth + 1) *
+                       (uint64_t)(node.u.repeat.max > 1   ? node.u.repeat.max
+                                  : node.u.repeat.min > 1 ? node.u.repeat.min
+                                                          : 1);
+        c->flat[n] = cost > SINGLE_COST ? FLAT_RECURSIVE : cost ? (uint32_t)cost : 1;
+        return c->flat[n];
 }
 
 /* Emission adds no edge into `from` and none out of `to`, so that alternatives can share both. */
@@ -187,6 +228,8 @@ static void emit_own(struct compiler *c, gnode n, uint32_t from, uint32_t to)
         case GR_RULE:
                 if (node.u.defined < 0)
                         a->err = -EINVAL;
+                else if (flat_cost(c, n, 0) <= (node.uses > 1 ? SHARED_COST : SINGLE_COST))
+                        emit(c, node.u.defined, from, to);
                 else
                         emit_call(c, rule_of(c, n, (struct source){ .part = node.u.defined }), from, to);
                 break;
@@ -468,7 +511,9 @@ int grammar_finish(struct grammar_builder *b, gnode root, struct grammar **ret, 
                 r = -EINVAL;
         if (!r) {
                 c.rule_of = mem_calloc(b->nodes.n, 2 * sizeof(*c.rule_of));
-                r = c.rule_of && !vec_push(&c.sources, ((struct source){ .part = root })) ? 0 : -ENOMEM;
+                c.flat = mem_calloc(b->nodes.n, sizeof(*c.flat));
+                r = c.rule_of && c.flat && !vec_push(&c.sources, ((struct source){ .part = root })) ? 0
+                                                                                                    : -ENOMEM;
         }
         for (uint32_t rule = 0; !r && rule < c.sources.n; rule++)
                 r = compile_rule(&c, rule);
@@ -479,6 +524,7 @@ int grammar_finish(struct grammar_builder *b, gnode root, struct grammar **ret, 
         if (r)
                 say(err, r);
         mem_free(c.rule_of);
+        mem_free(c.flat);
         vec_release(&c.sources);
         vec_release(&c.edges);
         vec_release(&c.calls);

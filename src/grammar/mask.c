@@ -1,8 +1,8 @@
 /* A mask is the union of the masks of a set's items. What an item allows by itself, as long as its rule goes
  * on, does not depend on where the rule was called: it is found once, by a walk over the trie, and kept as a
- * cell. Only tokens that go on beyond the rule's end are walked again in each place, from the nodes at which
- * the rule may be over (its escapes). This is the split of Dong et al. 2024 (XGrammar), with Earley sets in
- * place of stacks. */
+ * cell. Only tokens that go on beyond the rule's end are walked again in each place, from the nodes behind
+ * those at which the rule may be over (its escapes). This is the split of Dong et al. 2024 (XGrammar), with
+ * Earley sets in place of stacks. */
 #include "grammar/mask.h"
 
 #include <errno.h>
@@ -10,10 +10,12 @@
 #include "base/mem.h"
 
 /* Sets with more items are walked as a whole: their items would repeat each other's work. */
-#define MAX_CELLS_OF_SET 4
+#define MAX_CELLS_OF_SET 24
 /* The count of cells that hold for every count. */
 #define ANY_COUNT UINT32_MAX
 
+/* A way out of a rule: it may be over above this node of the trie, whose byte then belongs to what follows.
+ */
 struct escape {
         uint32_t node;
         uint32_t need; /* repetitions done since the state (plain rules) */
@@ -23,7 +25,8 @@ struct cell {
         struct cell *next;
         uint32_t state, count;
         struct mask *mask;
-        struct VEC(struct escape) escapes;
+        struct VEC(struct escape) escapes; /* by their byte, once the cell is filled */
+        uint32_t first[257];               /* of each byte */
         /* Plain counted rules: tokens by the number of repetitions that they need to begin. */
         uint32_t *ids;
         uint32_t *needs; /* needs[k]: how many of `ids` need at most k */
@@ -92,20 +95,32 @@ static void take_tokens(const struct grammar_vocab *v, uint32_t node, uint32_t *
                 set_bit(bits, (uint32_t)v->ids[t]);
 }
 
-/* Sets the bits of the tokens below `root` that the place `set`, reached at `root`, allows. With a cell,
- * notes the nodes at which what began at the bottom may be over. */
-static int walk(struct space *sp, uint32_t root, uint32_t set, uint32_t *bits, struct cell *cell)
+/* Notes the nodes below one at which the rule of a cell may be over. */
+static int add_escapes(const struct space *sp, struct cell *c, uint32_t node, uint32_t need)
 {
         const struct trie_node *nodes = sp->v->nodes;
-        uint32_t end = nodes[root].end, i = root + 1;
-        sp->stack[nodes[root].depth] = set;
+        for (uint32_t i = node + 1; i < nodes[node].end; i = nodes[i].end)
+                if (vec_push(&c->escapes, ((struct escape){ i, need })))
+                        return -ENOMEM;
+        return 0;
+}
+
+/* Sets the bits of the tokens that begin with the nodes `from` to before `end`, which are subtrees below one
+ * node where the place `set` is reached. With a cell, notes its escapes. */
+static int walk(struct space *sp, uint32_t from, uint32_t end, uint32_t set, uint32_t *bits,
+                struct cell *cell)
+{
+        const struct trie_node *nodes = sp->v->nodes;
+        uint32_t i = from;
+        if (i < end)
+                sp->stack[nodes[i].depth - 1] = set;
         while (i < end) {
                 const struct trie_node *node = &nodes[i];
-                uint32_t from = sp->stack[node->depth - 1];
-                const struct set *s = sp->sets.p[from];
-                uint32_t to = s->expanded ? s->next[node->byte] : SET_NONE;
+                uint32_t above = sp->stack[node->depth - 1];
+                const struct set *s = sp->sets.p[above];
+                uint32_t to = s->next ? s->next[node->byte] : SET_NONE;
                 if (to == SET_NONE) {
-                        int r = space_step(sp, from, node->byte, &to);
+                        int r = space_step(sp, above, node->byte, &to);
                         if (r)
                                 return r;
                 }
@@ -115,8 +130,7 @@ static int walk(struct space *sp, uint32_t root, uint32_t set, uint32_t *bits, s
                 }
                 take_tokens(sp->v, i, bits);
                 s = sp->sets.p[to];
-                if (cell && s->may_end && node->end > i + 1 &&
-                    vec_push(&cell->escapes, ((struct escape){ i, 0 })))
+                if (cell && s->may_end && add_escapes(sp, cell, i, 0))
                         return -ENOMEM;
                 sp->stack[node->depth] = to;
                 i = s->n_core ? i + 1 : node->end;
@@ -166,13 +180,36 @@ static int make_cells(struct space *sp)
         return 0;
 }
 
+/* Groups the escapes by byte: what follows a rule mostly begins with one of a few. */
+static int sort_escapes(const struct space *sp, struct cell *c)
+{
+        const struct trie_node *nodes = sp->v->nodes;
+        struct escape *sorted = mem_alloc((c->escapes.n + 1) * sizeof(*sorted));
+        uint32_t at[257] = { 0 };
+        if (!sorted)
+                return -ENOMEM;
+        for (size_t i = 0; i < c->escapes.n; i++)
+                at[nodes[c->escapes.p[i].node].byte + 1]++;
+        for (int b = 0; b < 256; b++)
+                at[b + 1] += at[b];
+        memcpy(c->first, at, sizeof(at));
+        for (size_t i = 0; i < c->escapes.n; i++)
+                sorted[at[nodes[c->escapes.p[i].node].byte]++] = c->escapes.p[i];
+        mem_free(c->escapes.p);
+        c->escapes.p = sorted;
+        c->escapes.cap = c->escapes.n + 1;
+        return 0;
+}
+
 static int fill_cell(struct space *sp, struct cell *c)
 {
         uint32_t set, *bits = sp->cells->scratch;
         memset(bits, 0, words_of(sp) * sizeof(*bits));
         int r = space_alone(sp, c->state, c->count, &set);
         if (!r && set != SET_DEAD)
-                r = walk(sp, 0, set, bits, c);
+                r = walk(sp, 1, sp->v->n_nodes, set, bits, c);
+        if (!r)
+                r = sort_escapes(sp, c);
         if (!r) {
                 c->mask = mask_new(sp, bits);
                 r = c->mask ? 0 : -ENOMEM;
@@ -236,7 +273,7 @@ static int plain_walk(struct plain *p)
                         done++;
                 for (uint32_t t = node->token; t < node[1].token; t++)
                         p->need[t] = (uint16_t)(over ? done : done + 1);
-                if (over && node->end > i + 1 && vec_push(&p->cell->escapes, ((struct escape){ i, done })))
+                if (over && add_escapes(p->sp, p->cell, i, done))
                         return -ENOMEM;
                 p->stack[node->depth].state = to;
                 p->stack[node->depth].done = done;
@@ -285,6 +322,8 @@ static int fill_plain_cell(struct space *sp, struct cell *c)
         }
         if (!r)
                 r = plain_sort(&p);
+        if (!r)
+                r = sort_escapes(sp, c);
         if (!r) {
                 memset(bits, 0, words_of(sp) * sizeof(*bits));
                 for (uint32_t i = 0; i < c->needs[c->max_need]; i++)
@@ -365,30 +404,45 @@ static int cell_get(struct space *sp, const struct item *x, struct cell **ret)
         return 0;
 }
 
+/* Tokens that leave the rule, with `done` repetitions in it from `least` to `most`. */
+static int or_escapes(struct space *sp, const struct cell *c, uint32_t after, uint32_t least, uint32_t most,
+                      uint32_t *bits)
+{
+        int r = space_expand(sp, after);
+        for (unsigned b = 0; !r && b < 256; b++) {
+                if (!set_leads(sp->sets.p[after], (uint8_t)b))
+                        continue;
+                for (uint32_t i = c->first[b]; !r && i < c->first[b + 1]; i++) {
+                        struct escape e = c->escapes.p[i];
+                        if (e.need >= least && e.need <= most)
+                                r = walk(sp, e.node, sp->v->nodes[e.node].end, after, bits, NULL);
+                }
+        }
+        return r;
+}
+
 static int or_item(struct space *sp, const struct item *x, uint32_t *bits)
 {
         struct cell *c;
-        uint32_t after, left = UINT32_MAX, least = 0;
+        uint32_t after, least = 0, most = UINT32_MAX;
         int r = cell_get(sp, x, &c);
         if (r)
                 return r;
         if (c->ids) {
                 const struct prog_rule *rule = &sp->g->rules[sp->g->states[x->state].rule];
                 if (rule->max != UINT32_MAX)
-                        left = rule->max - x->count;
+                        most = rule->max - x->count;
                 least = x->count < rule->min ? rule->min - x->count : 0;
-                plain_or(sp, c, left, bits);
+                plain_or(sp, c, most, bits);
         } else {
                 mask_or(sp, c->mask, bits);
         }
-        if (c->escapes.n)
-                r = space_after(sp, x->origin, x->head, &after);
-        if (r || !c->escapes.n || !sp->sets.p[after]->n_core)
+        if (!c->escapes.n)
+                return 0;
+        r = space_after(sp, x->origin, x->head, &after);
+        if (r || !sp->sets.p[after]->n_core)
                 return r;
-        for (size_t i = 0; !r && i < c->escapes.n; i++)
-                if (!c->ids || (c->escapes.p[i].need >= least && c->escapes.p[i].need <= left))
-                        r = walk(sp, c->escapes.p[i].node, after, bits, NULL);
-        return r;
+        return or_escapes(sp, c, after, least, most, bits);
 }
 
 static void or_control(const struct space *sp, const struct set *s, uint32_t *bits)
@@ -416,7 +470,7 @@ int mask_of_set(struct space *sp, uint32_t set, uint32_t *bits)
         }
         int r = space_expand(sp, set);
         if (!r && s->n_core > MAX_CELLS_OF_SET)
-                r = walk(sp, 0, set, bits, NULL);
+                r = walk(sp, 1, sp->v->n_nodes, set, bits, NULL);
         for (uint32_t i = 0; !r && s->n_core <= MAX_CELLS_OF_SET && i < s->n_core; i++)
                 r = or_item(sp, &s->items[i], bits);
         if (r)

@@ -86,6 +86,7 @@ static const struct rx *assert_tree(struct parser *p, enum rx_assert what)
                 return NULL;
         rx->assertion = what;
         rx->asserts = true;
+        rx->ascii = p->dialect == RX_SCHEMA;
         return rx;
 }
 

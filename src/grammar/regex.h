@@ -28,6 +28,7 @@ struct rx {
         const struct fa_range *set; /* SET */
         size_t n_set;
         bool asserts; /* there is an assertion somewhere in it */
+        bool ascii;   /* ASSERT: words are of ASCII */
 };
 
 /* Initial flags, as in (?is). */

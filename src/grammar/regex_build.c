@@ -111,7 +111,7 @@ static gnode anchored_alternatives(struct grammar_builder *b, const struct rx *r
 gnode rx_part(struct grammar_builder *b, const struct rx *rx, bool search, enum gr_coding coding)
 {
         struct fa a;
-        bool fits;
+        bool fits = true;
         if (!rx || b->err)
                 return b->err ? b->err : gr_fail(b, -EINVAL);
         gnode out = rx->kind == RX_ALT ? anchored_alternatives(b, rx, search, coding, &fits)
@@ -132,6 +132,7 @@ struct check {
 struct raw {
         struct nfa nfa;
         struct VEC(struct check) checks;
+        bool ascii; /* what is a word for them */
 };
 
 static void emit(struct raw *w, const struct rx *rx, uint32_t from, uint32_t to);
@@ -194,6 +195,7 @@ static void emit(struct raw *w, const struct rx *rx, uint32_t from, uint32_t to)
                 break;
         }
         case RX_ASSERT:
+                w->ascii |= rx->ascii;
                 if (vec_push(&w->checks, ((struct check){ from, to, rx->assertion })))
                         n->err = -ENOMEM;
                 break;
@@ -307,7 +309,7 @@ static int resolve(const struct raw *raw, uint32_t start, uint32_t end, struct f
         struct resolver v = { .raw = raw, .out = &out };
         nfa_init(&out, raw->nfa.work);
         v.end = nfa_state(&out);
-        class_letter('w', true, &v.word);
+        class_letter('w', !raw->ascii, &v.word);
         charset_add(&v.other, '\n', '\n');
         charset_add_all(&v.other, &v.word);
         charset_negate(&v.other);

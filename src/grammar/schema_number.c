@@ -281,34 +281,38 @@ static void emit_range(struct nfa *n, const struct interval *in, bool whole_only
 
 /* ---- multiples ------------------------------------------------------------------------------------ */
 
-/* Decimals with at most `places` digits after the point whose digits, as one number, are a multiple of m. */
+/* Decimals whose first `places` digits after the point, with those before it, are as one number a multiple of
+ * m; only zeros follow. States are a remainder on a level: the whole part, the point, each digit after it,
+ * zeros. */
 static int multiples_fa(struct sc *c, int64_t m, int places, struct fa *ret)
 {
         struct nfa n;
         int64_t shift[32] = { 1 };
-        if (m > MAX_STATES / (places + 1))
+        int zeros = places + 2;
+        if (m > MAX_STATES / (zeros + 1))
                 return -E2BIG;
         for (int i = 1; i <= places; i++)
                 shift[i] = shift[i - 1] * 10 % m;
         nfa_init(&n, &c->b->work);
-        /* States: remainder and digits after the point; the whole part is level 0, the point leads to
-         * level 1. */
         uint32_t start = nfa_state(&n), end = nfa_state(&n), base = n.n_states;
-        n.n_states += (uint32_t)(m * (places + 2));
+        n.n_states += (uint32_t)(m * (zeros + 1));
         nfa_edge(&n, start, '-', '-', base);
         nfa_move(&n, start, base);
-        for (int level = 0; level <= places + 1; level++) {
-                int done = level ? level - 1 : 0;
+        for (int level = 0; level <= zeros; level++) {
+                int done = level == 0 ? 0 : level == zeros ? places : level - 1;
                 for (int64_t rest = 0; rest < m && !n.err; rest++) {
                         uint32_t from = base + (uint32_t)(level * m + rest);
-                        if (level == 0 && places)
+                        bool over = done == places && level;
+                        if (level == 0)
                                 nfa_edge(&n, from, '.', '.', base + (uint32_t)(m + rest));
                         if (level != 1 && rest * shift[places - done] % m == 0)
                                 nfa_move(&n, from, end);
-                        int next = level ? level + 1 : 0;
-                        for (int digit = 0; digit < 10 && next <= places + 1; digit++)
-                                nfa_edge(&n, from, (uint32_t)('0' + digit), (uint32_t)('0' + digit),
-                                         base + (uint32_t)(next * m + (rest * 10 + digit) % m));
+                        if (over)
+                                nfa_edge(&n, from, '0', '0', base + (uint32_t)(zeros * m + rest));
+                        for (uint32_t digit = 0; digit < 10 && !over; digit++)
+                                nfa_edge(&n, from, '0' + digit, '0' + digit,
+                                         base + (uint32_t)((level ? level + 1 : 0) * m +
+                                                           (rest * 10 + digit) % m));
                 }
         }
         int r = n.err ? n.err : fa_determinise(&n, start, end, MAX_STATES * 2, ret);

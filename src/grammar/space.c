@@ -38,7 +38,9 @@ static void space_free(struct space *sp)
         vec_release(&sp->sets);
         vec_release(&sp->unused);
         vec_release(&sp->draft);
+        vec_release(&sp->inside);
         mem_free(sp->draft.slot);
+        mem_free(sp->inside.slot);
         mem_free(sp->buckets);
         mem_free(sp->stack);
         grammar_vocab_free(sp->v);
@@ -69,9 +71,10 @@ static struct space *space_new(const struct grammar *g, const struct grammar_voc
         sp->mask = 255;
         sp->buckets = mem_calloc(sp->mask + 1, sizeof(*sp->buckets));
         sp->stack = mem_calloc((size_t)v->max_len + 1, sizeof(*sp->stack));
-        sp->draft.mask = FEW_SLOTS - 1;
-        sp->draft.slot = mem_calloc(FEW_SLOTS, sizeof(*sp->draft.slot));
-        bool ok = sp->buckets && sp->stack && sp->draft.slot;
+        sp->draft.mask = sp->inside.mask = FEW_SLOTS - 1;
+        sp->draft.slot = mem_calloc(FEW_SLOTS, sizeof(uint32_t));
+        sp->inside.slot = mem_calloc(FEW_SLOTS, sizeof(uint32_t));
+        bool ok = sp->buckets && sp->stack && sp->draft.slot && sp->inside.slot;
         for (int i = 0; ok && i < SET_FIRST; i++)
                 ok = !vec_push(&sp->sets, (struct set *)NULL);
         if (!ok) {
@@ -376,20 +379,14 @@ static int keep_items(struct space *sp, struct set *s, const struct waits *waits
         for (size_t i = 0; i < sp->draft.n; i++)
                 items[i] = sp->draft.p[i].item;
         s->waits = mem_alloc(waits->n * sizeof(*s->waits));
-        s->next = mem_calloc(256, sizeof(*s->next));
-        if (!s->waits || !s->next) {
-                mem_free(s->waits);
-                mem_free(s->next);
-                s->waits = NULL;
-                s->next = NULL;
+        if (!s->waits)
                 return -ENOMEM;
-        }
         if (waits->n)
                 memcpy(s->waits, waits->p, waits->n * sizeof(*s->waits));
         s->n_items = (uint32_t)sp->draft.n;
         s->n_waits = (uint32_t)waits->n;
         s->expanded = true;
-        sp->bytes += (s->n_items - s->n_core) * sizeof(*items) + waits->n * sizeof(*s->waits) + 1024;
+        sp->bytes += (s->n_items - s->n_core) * sizeof(*items) + waits->n * sizeof(*s->waits);
         return 0;
 }
 
@@ -412,11 +409,9 @@ int space_expand(struct space *sp, uint32_t set)
         int r = 0;
         if (s->expanded)
                 return 0;
-        /* Another set may be in the making: its draft waits. */
-        struct drafts kept = sp->draft;
-        sp->draft = (struct drafts){ .mask = FEW_SLOTS - 1, .slot = mem_calloc(FEW_SLOTS, sizeof(uint32_t)) };
-        if (!sp->draft.slot)
-                r = -ENOMEM;
+        /* Another set may be in the making: its draft waits. An expansion never needs another one. */
+        struct drafts outer = sp->draft;
+        sp->draft = sp->inside;
         for (uint32_t i = 0; !r && i < s->n_core; i++)
                 r = push(sp, s->items[i], false, false);
         for (size_t i = 0; !r && i < sp->draft.n; i++) {
@@ -429,10 +424,10 @@ int space_expand(struct space *sp, uint32_t set)
                 r = keep_items(sp, s, &waits);
         if (!r)
                 find_live_bytes(sp, s);
-        vec_release(&sp->draft);
-        mem_free(sp->draft.slot);
+        seen_clear(sp);
+        sp->inside = sp->draft;
+        sp->draft = outer;
         vec_release(&waits);
-        sp->draft = kept;
         return r;
 }
 
@@ -453,16 +448,48 @@ int space_start(struct space *sp, uint32_t *ret)
         return space_alone(sp, sp->g->rules[0].start, 0, ret);
 }
 
+static uint32_t known_step(const struct set *s, uint8_t byte)
+{
+        if (s->next)
+                return s->next[byte];
+        for (int i = 0; i < s->few.n; i++)
+                if (s->few.byte[i] == byte)
+                        return s->few.set[i];
+        return SET_NONE;
+}
+
+/* Most sets are passed once on the way of some token; a table is for those that are met often. */
+static int note_step(struct space *sp, struct set *s, uint8_t byte, uint32_t to)
+{
+        if (!s->next && s->few.n < SET_FEW) {
+                s->few.byte[s->few.n] = byte;
+                s->few.set[s->few.n++] = to;
+                return 0;
+        }
+        if (!s->next) {
+                s->next = mem_calloc(256, sizeof(*s->next));
+                if (!s->next)
+                        return -ENOMEM;
+                for (int i = 0; i < s->few.n; i++)
+                        s->next[s->few.byte[i]] = s->few.set[i];
+                for (unsigned b = 0; b < 256; b++)
+                        if (!set_leads(s, (uint8_t)b))
+                                s->next[b] = SET_DEAD;
+                sp->bytes += 256 * sizeof(*s->next);
+        }
+        s->next[byte] = to;
+        return 0;
+}
+
 int space_step(struct space *sp, uint32_t set, uint8_t byte, uint32_t *ret)
 {
         struct set *s = sp->sets.p[set];
         int r = space_expand(sp, set);
         if (r)
                 return r;
-        if (s->next[byte] != SET_NONE || !set_leads(s, byte)) {
-                *ret = s->next[byte] ? s->next[byte] : SET_DEAD;
+        *ret = set_leads(s, byte) ? known_step(s, byte) : SET_DEAD;
+        if (*ret != SET_NONE)
                 return 0;
-        }
         for (uint32_t i = 0; !r && i < s->n_items; i++) {
                 const struct prog_state *st = &sp->g->states[s->items[i].state];
                 if (!leads(sp, &s->items[i]))
@@ -480,9 +507,7 @@ int space_step(struct space *sp, uint32_t set, uint8_t byte, uint32_t *ret)
                 return r;
         }
         r = settle(sp, false, ret);
-        if (!r)
-                s->next[byte] = *ret;
-        return r;
+        return r ? r : note_step(sp, s, byte, *ret);
 }
 
 int space_token(struct space *sp, uint32_t set, int32_t id, uint32_t *ret)
@@ -593,6 +618,7 @@ static void forget(struct space *sp, struct set *s)
         s->waits = NULL;
         s->next = NULL;
         s->n_items = s->n_waits = 0;
+        s->few.n = 0;
         s->expanded = s->marked = false;
         s->asked = 0;
         memset(s->live, 0, sizeof(s->live));

@@ -25,6 +25,8 @@ enum {
         SET_FIRST = 3,
 };
 
+#define SET_FEW 7
+
 /* One way to read the text. */
 struct item {
         uint32_t state;
@@ -56,7 +58,11 @@ struct set {
         struct item *items;
         struct wait *waits;
         uint64_t live[4]; /* bytes that lead on */
-        uint32_t *next;   /* by byte, once expanded */
+        uint32_t *next;   /* by byte, when many are known */
+        struct {
+                uint32_t set[SET_FEW];
+                uint8_t byte[SET_FEW], n;
+        } few; /* those known until then */
         struct VEC(struct after) after;
         struct mask *mask; /* kept result, or NULL */
 };
@@ -87,9 +93,10 @@ struct space {
         size_t n_sets;
         size_t bytes;
         struct grammar_match *matches; /* whose places stay */
-        struct drafts draft;
-        struct cells *cells; /* masks of single items, mask.c */
-        uint32_t *stack;     /* a set for each depth of the trie */
+        struct drafts draft;           /* of the set in the making */
+        struct drafts inside;          /* of the set being expanded meanwhile */
+        struct cells *cells;           /* masks of single items, mask.c */
+        uint32_t *stack;               /* a set for each depth of the trie */
 };
 
 /* The space of a grammar and a vocabulary, made on first use; lives as long as the grammar. */
