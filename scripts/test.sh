@@ -4,7 +4,7 @@
 #   scripts/test.sh all                 what `make test` runs
 #   scripts/test.sh sanitizer asan      the suite on build/asan (or tsan)
 #   scripts/test.sh soak                load tests at full length
-#   scripts/test.sh NAME...             some suites: unit python node6 node7 crash load streams
+#   scripts/test.sh NAME...             some suites: unit grammar python node6 node7 crash load streams
 #
 # Environment: CAIRN_BIN, the server of the client, crash and load suites (default: build/dev/cairn for
 # the clients, whose scenarios need fault injection, and build/release/cairn for the others);
@@ -72,6 +72,13 @@ python_suite() {
                 tests/clients/python "$@"
 }
 
+# Grammars against Python's validator and regular expressions.
+grammar_suite() {
+        venv || return
+        CAIRN_GRAMMAR_SAMPLE=build/$PRESET/grammar_sample build/venv/bin/python -m pytest -q -p no:cacheprovider \
+                tests/grammar
+}
+
 # The suite's own Node 22 from npm where there is one for this machine, else the system's.
 node_suite() {
         local package=$1 node
@@ -92,6 +99,7 @@ load_suite() {
 run_suite() {
         case $1 in
         unit) suite unit unit_suite ;;
+        grammar) suite grammar grammar_suite ;;
         python) suite python python_suite ;;
         node6) suite node6 node_suite openai6 ;;
         node7) suite node7 node_suite openai ;;
@@ -107,14 +115,14 @@ run_suite() {
 
 mode=${1:-all}
 case $mode in
-all) set -- unit python node6 node7 crash load ;;
+all) set -- unit grammar python node6 node7 crash load ;;
 sanitizer)
         PRESET=$2
         SUITES_BIN=$PWD/build/$PRESET/cairn
         export ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1:abort_on_error=0
         export UBSAN_OPTIONS=print_stacktrace=1
         export TSAN_OPTIONS=suppressions=$PWD/tests/tsan.supp:history_size=4:second_deadlock_stack=1
-        set -- unit python crash streams
+        set -- unit grammar python crash streams
         ;;
 soak)
         suite soak load_suite --full
