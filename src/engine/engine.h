@@ -54,7 +54,7 @@ struct engine_info {
         uint64_t file_bytes;
         int n_ctx; /* tokens a sequence may have, prompt included */
         int n_ctx_train;
-        int n_embd;
+        int n_embd; /* values of an embedding */
         int n_layer;
         int n_vocab;
         int32_t bos, eos;     /* -1 when the model has none */
@@ -238,7 +238,8 @@ struct engine_sink {
 
 /* Queues a sequence. 0 and a handle in *ret (to be released with engine_seq_unref); events may arrive before
  * the call returns. Errors deliver no event: -EINVAL (a token or parameter out of range), -E2BIG (the prompt
- * and one token do not fit: n_prompt >= engine_model_info()->n_ctx), -EAGAIN (queue full), -ENOMEM. */
+ * and one token do not fit: n_prompt >= engine_model_info()->n_ctx), -EAGAIN (queue full), -ENOTSUP (an
+ * encoder), -ENOMEM. */
 int engine_submit(struct engine_model *m, const struct engine_req *req, const struct engine_sink *sink,
                   struct engine_seq **ret);
 /* Asks for the end: DONE(cancelled) comes before the next token is computed, unless DONE was under way.
@@ -255,9 +256,10 @@ struct engine_input {
         const int32_t *tokens;
         size_t n; /* 1 .. n_ctx */
 };
-/* ret[i * n_embd ...] gets the L2-normalised mean over tokens of the last hidden state after the final norm.
- * Waits for the engine thread: call it from a worker thread. `cancel` (may be NULL) is polled.
- * -EINVAL, -E2BIG (an input is longer than n_ctx), -EAGAIN (queue full), -ECANCELED, -ENOMEM. */
+/* ret[i * n_embd ...] gets what the model's pooling (mean, first or last token) makes of the hidden states
+ * after the final norm, brought to length 1; of a reranker, the scores of its labels as they are. Waits for
+ * the engine thread: call it from a worker thread. `cancel` (may be NULL) is polled. -EINVAL, -E2BIG (an
+ * input is longer than n_ctx), -EAGAIN (queue full), -ECANCELED, -ENOMEM. */
 int engine_embed(struct engine_model *m, const struct engine_input *in, size_t n, float *ret,
                  bool (*cancel)(void *ctx), void *ctx);
 
