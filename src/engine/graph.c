@@ -242,8 +242,7 @@ void graph_begin(struct eval *e, int tid)
                 embd->type->dequant(row_at(embd, (size_t)e->batch.tokens[t]), x, embd->n);
                 for (size_t i = 0; e->hp->embd_scale != 1 && i < embd->n; i++)
                         x[i] *= e->hp->embd_scale;
-                add_row(e, t, &w[W_TYPE_EMBD],
-                        0); /* an input is one text: all tokens are of the first type */
+                add_row(e, t, &w[W_TYPE_EMBD], 0); /* of one text: all tokens are of the first type */
                 add_row(e, t, &w[W_POS_EMBD], (size_t)e->batch.pos[t]);
                 if (w[W_EMBD_NORM].type)
                         graph_norm_row(e, &w[W_EMBD_NORM], x, x);
