@@ -45,8 +45,6 @@ static int find_ends(struct engine_model *m)
                 m->is_end[tokenizer_eos(m->tok)] = 1;
         if (tokenizer_eot(m->tok) >= 0)
                 m->is_end[tokenizer_eot(m->tok)] = 1;
-        m->chat.start = control_token(m, "<|im_start|>");
-        m->chat.end = control_token(m, "<|im_end|>");
         return 0;
 }
 
@@ -128,7 +126,7 @@ static int fill_info(struct engine_model *m, const char *path)
                 .eos = tokenizer_eos(m->tok),
                 .add_bos = tokenizer_adds_bos(m->tok),
                 .generates = m->hp.causal,
-                .has_chat = m->chat.start >= 0 && m->chat.end >= 0,
+                .has_chat = m->chat != NULL,
                 .template = m->template,
         };
         return m->name ? 0 : -ENOMEM;
@@ -169,6 +167,8 @@ int model_load(struct engine_model *m, const char *path, const struct kern *k, c
         if (!rc)
                 rc = find_ends(m);
         if (!rc)
+                rc = chat_new(m->file, m->tok, &m->chat);
+        if (!rc)
                 rc = fill_info(m, path);
         if (rc == -ENOMEM)
                 snprintf(err, errn, "out of memory");
@@ -177,6 +177,7 @@ int model_load(struct engine_model *m, const char *path, const struct kern *k, c
 
 void model_unload(struct engine_model *m)
 {
+        chat_free(m->chat);
         tokenizer_free(m->tok);
         gguf_close(m->file);
         mem_free(m->layers);

@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 #include "engine/arch.h"
+#include "engine/chat.h"
 #include "engine/engine.h"
 #include "engine/gguf.h"
 #include "engine/tokenizer.h"
@@ -12,11 +13,6 @@
 struct sched;
 struct kern_team;
 
-/* Ids of the ChatML markers, -1 when the vocabulary has none. */
-struct chat_ids {
-        int32_t start, end;
-};
-
 struct engine_model {
         struct gguf *file;
         const struct arch *arch;
@@ -24,7 +20,7 @@ struct engine_model {
         struct layer global, *layers;
         void *packed; /* memory of packed weights */
         struct tokenizer *tok;
-        struct chat_ids chat;
+        struct chat *chat; /* NULL: conversations cannot be rendered */
         uint8_t *is_end; /* per token: ends a turn */
         const struct kern *k;
         struct sched *sched;

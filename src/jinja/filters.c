@@ -734,7 +734,7 @@ static const struct jv_builtin filters[] = {
         { "unique", unique, "case_sensitive,attribute", 0 },
 };
 
-const struct jv_builtin *builtin_find(const struct jv_builtin *table, size_t n, struct str name)
+const struct jv_builtin *jv_builtin_find(const struct jv_builtin *table, size_t n, struct str name)
 {
         for (size_t lo = 0, hi = n; lo < hi;) {
                 size_t mid = (lo + hi) / 2, len = strlen(table[mid].name);
@@ -752,7 +752,7 @@ const struct jv_builtin *builtin_find(const struct jv_builtin *table, size_t n, 
 
 const struct jv_builtin *filter_find(struct str name)
 {
-        const struct jv_builtin *f = builtin_find(filters, sizeof(filters) / sizeof(filters[0]), name);
+        const struct jv_builtin *f = jv_builtin_find(filters, sizeof(filters) / sizeof(filters[0]), name);
         if (!f)
                 f = filter_text_find(name);
         return f ? f : str_eqc(name, jv_tojson.name) ? &jv_tojson : NULL;

@@ -405,5 +405,5 @@ static const struct jv_builtin filters[] = {
 
 const struct jv_builtin *filter_text_find(struct str name)
 {
-        return builtin_find(filters, sizeof(filters) / sizeof(filters[0]), name);
+        return jv_builtin_find(filters, sizeof(filters) / sizeof(filters[0]), name);
 }

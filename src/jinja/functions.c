@@ -134,5 +134,5 @@ static const struct jv_builtin functions[] = {
 
 const struct jv_builtin *function_find(struct str name)
 {
-        return builtin_find(functions, sizeof(functions) / sizeof(functions[0]), name);
+        return jv_builtin_find(functions, sizeof(functions) / sizeof(functions[0]), name);
 }

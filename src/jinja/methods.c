@@ -706,15 +706,15 @@ const struct jv_builtin *method_find(struct jv of, struct str name, bool *ret_un
 {
         const struct jv_builtin *fn = NULL;
         if (of.kind == JV_STR)
-                fn = builtin_find(TABLE(str_methods), name);
+                fn = jv_builtin_find(TABLE(str_methods), name);
         else if (of.kind == JV_DICT)
-                fn = builtin_find(TABLE(dict_methods), name);
+                fn = jv_builtin_find(TABLE(dict_methods), name);
         else if (of.kind == JV_LIST)
-                fn = builtin_find(TABLE(list_methods), name);
+                fn = jv_builtin_find(TABLE(list_methods), name);
         else if (of.kind == JV_TUPLE || of.kind == JV_RANGE)
-                fn = of.kind == JV_TUPLE ? builtin_find(TABLE(tuple_methods), name) : NULL;
+                fn = of.kind == JV_TUPLE ? jv_builtin_find(TABLE(tuple_methods), name) : NULL;
         else if (of.kind == JV_CYCLER)
-                fn = builtin_find(TABLE(cycler_methods), name);
+                fn = jv_builtin_find(TABLE(cycler_methods), name);
         *ret_unsafe = !fn && forbidden(of, name);
         return fn;
 }

@@ -85,7 +85,7 @@ void run_loop_repr(struct run *r, struct jv loop, struct text *t);
 struct jv run_macro_call(struct run *r, struct jv macro, const struct jv_args *a);
 
 /* ---- tables of builtins, NULL when there is none of that name ---- */
-const struct jv_builtin *builtin_find(const struct jv_builtin *table, size_t n, struct str name);
+const struct jv_builtin *jv_builtin_find(const struct jv_builtin *table, size_t n, struct str name);
 const struct jv_builtin *filter_find(struct str name);
 const struct jv_builtin *filter_text_find(struct str name); /* those of filters_text.c */
 const struct jv_builtin *test_find(struct str name);

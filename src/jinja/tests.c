@@ -202,5 +202,5 @@ static const struct jv_builtin tests[] = {
 
 const struct jv_builtin *test_find(struct str name)
 {
-        return builtin_find(tests, sizeof(tests) / sizeof(tests[0]), name);
+        return jv_builtin_find(tests, sizeof(tests) / sizeof(tests[0]), name);
 }

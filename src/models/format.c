@@ -336,7 +336,7 @@ int idiom_detect(const struct engine_model *m, const char *name, struct idiom **
                 d->format = &formats[0];
                 d->tells = false;
         }
-        d->trained = d->tells;
+        d->trained = d->tells && template.n;
         d->system = takes_system(m);
         if (d->tells)
                 try_calls(m, d);
