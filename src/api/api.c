@@ -97,7 +97,7 @@ static int recover(struct api *api, char *err, size_t errn)
 
 static int prepare_model_list(struct api *api)
 {
-        json_t *list = model_list_json(api->models);
+        json_t *list = model_list_json(api->models, true);
         api->model_list.p = json_text(list, &api->model_list.n);
         json_decref(list);
         return api->model_list.p ? 0 : -ENOMEM;

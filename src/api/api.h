@@ -35,7 +35,7 @@ struct api {
         struct metrics metrics;
         const struct route **routes; /* by index of the operation */
         atomic_long live;      /* requests that somebody still refers to: a run may outlast its connection */
-        struct str model_list; /* the reply of listModels, made once */
+        struct str model_list; /* the reply of listModels when all are ready, made once */
         struct upkeep *upkeep;
 };
 

@@ -20,5 +20,5 @@ handler_fn openapi_document;      /* health.c */
 
 struct registry;
 /* The reply of listModels; NULL when memory is out. */
-json_t *model_list_json(const struct registry *models);
+json_t *model_list_json(const struct registry *models, bool ready); /* ready: as if all were */
 #endif

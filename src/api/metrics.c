@@ -92,6 +92,18 @@ static const struct engine_row engine_rows[] = {
           offsetof(struct engine_stats, tokens_prefill) },
         { "engine_cached_tokens_total", "counter", "Prompt tokens taken from the cache.",
           offsetof(struct engine_stats, tokens_cached) },
+        { "engine_drafted_tokens_total", "counter", "Tokens evaluated ahead on a guess.",
+          offsetof(struct engine_stats, tokens_drafted) },
+        { "engine_accepted_tokens_total", "counter", "Guesses that were right.",
+          offsetof(struct engine_stats, tokens_accepted) },
+        { "engine_preempted_total", "counter", "Times that a sequence lost its place to another.",
+          offsetof(struct engine_stats, preempted) },
+        { "engine_wait_milliseconds", "gauge", "How long a new sequence would wait for a place.",
+          offsetof(struct engine_stats, wait_ms) },
+        { "engine_kv_disk_bytes", "gauge", "KV of stored conversations on disk.",
+          offsetof(struct engine_stats, kv_disk_bytes) },
+        { "engine_restored_tokens_total", "counter", "Tokens whose KV was read from disk.",
+          offsetof(struct engine_stats, tokens_restored) },
         { "engine_steps_total", "counter", "Batched evaluations.", offsetof(struct engine_stats, steps) },
 };
 
@@ -104,9 +116,10 @@ static void write_engines(const struct registry *models, struct buf *out)
                 head(out, row->name, row->type, row->help);
                 for (size_t it = 0; registry_next(models, &it, &name, &m);) {
                         struct engine_stats stats;
-                        if (name != m->id) /* an alias: counted under its model */
+                        if (name != m->id || !model_hold_ready(m)) /* an alias is counted under its model */
                                 continue;
                         engine_model_stats(m->engine, &stats);
+                        model_release(m);
                         buf_addf(out, "cairn_%s{model=\"%s\"} %llu\n", row->name, name,
                                  (unsigned long long)*(uint64_t *)((char *)&stats + row->offset));
                 }

@@ -10,6 +10,8 @@
 #define RETRY_MIN_MS 500
 #define RETRY_MAX_MS 60000
 
+#define LOADING_WAIT_MS 10000
+
 /* Parameters of Chat Completions in the words of Responses. */
 static const struct {
         const char *from, *to;
@@ -36,6 +38,24 @@ int params_schema_error(const struct req *r, const struct schema_err *why, struc
         return err_schema(reterr, why);
 }
 
+static void release_model(void *m)
+{
+        model_release(m);
+}
+
+/* Keeps the model in memory as long as the request. One that is not there is loaded meanwhile; that may take
+ * longer than a client should wait without an answer. */
+static int hold_model(struct req *r, const struct model *m, struct api_err *reterr)
+{
+        int rc = model_hold(m, r->route->flags & RT_SLOW ? LOADING_WAIT_MS : 0);
+        if (rc == -EIO)
+                return err_set(reterr, 503, "server_error", "model_failed", NULL,
+                               "The model '%s' could not be loaded.", m->id);
+        if (!rc && arena_defer(r->arena, release_model, (void *)m))
+                rc = -ENOMEM;
+        return rc ? err_internal(reterr, rc, "load the model", m->id) : 0;
+}
+
 int params_model(struct req *r, const struct model **ret, struct api_err *reterr)
 {
         json_t *name = json_get(r->body, "model");
@@ -43,7 +63,7 @@ int params_model(struct req *r, const struct model **ret, struct api_err *reterr
                 return err_invalid(reterr, "missing_required_parameter", "model",
                                    "Missing required parameter: 'model'.");
         *ret = registry_find(r->api->models, json_as_str(name));
-        return *ret ? 0 : err_model_not_found(reterr, json_as_str(name));
+        return *ret ? hold_model(r, *ret, reterr) : err_model_not_found(reterr, json_as_str(name));
 }
 
 bool param_is_empty(const json_t *v)

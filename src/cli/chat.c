@@ -333,7 +333,7 @@ static int run(int argc, char **argv)
                 return cli_fail("%s", err);
         sem_init(&wake, 0, 0);
         mask_interrupts(SIG_BLOCK);
-        int code = lineup_open(&config, &lineup, err, sizeof(err)) ? cli_fail("%s", err) : 0;
+        int code = lineup_open(&config, NULL, &lineup, err, sizeof(err)) ? cli_fail("%s", err) : 0;
         if (code == 0) {
                 const struct model *model = NULL;
                 const char *name;
@@ -341,7 +341,9 @@ static int run(int argc, char **argv)
                 mask_interrupts(SIG_UNBLOCK); /* one that came while the model was opened ends the program */
                 catch_interrupts();
                 registry_next(lineup.registry, &it, &name, &model);
+                model_hold(model, 0); /* the only user: it was loaded when it was added */
                 code = chat_with(model, &args);
+                model_release(model);
                 lineup_release(&lineup);
         }
         config_release(&config);

@@ -9,6 +9,8 @@
 #include "engine/engine.h"
 #include "models/registry.h"
 
+#define LOAD_MS 600000 /* a model is loaded by then, or never */
+
 /* 4200000 as "4.2M". */
 static void add_count(struct table *t, uint64_t n)
 {
@@ -31,8 +33,12 @@ static int print_models(const struct lineup *l, const struct config *c)
         for (size_t i = 0; i < t.columns; i++)
                 table_cell(&t, heads[i]);
         for (size_t it = 0, row = 0; registry_next(l->registry, &it, &name, &m); row++) {
-                const struct engine_info *info = engine_model_info(m->engine);
                 bool alias = strcmp(name, m->id) != 0;
+                if (model_hold(m, LOAD_MS)) { /* with a budget, one is loaded for another */
+                        table_release(&t);
+                        return -EBUSY;
+                }
+                const struct engine_info *info = engine_model_info(m->engine);
                 table_cell(&t, name);
                 table_cell(&t, alias ? m->id : "");
                 table_cell(&t, info->arch);
@@ -40,6 +46,7 @@ static int print_models(const struct lineup *l, const struct config *c)
                 table_cell(&t, info->quantization);
                 table_cellf(&t, "%d", m->n_ctx);
                 table_cell(&t, alias ? "" : lineup_file(l, c, row));
+                model_release(m);
         }
         int rc = table_print(&t, stdout);
         table_release(&t);
@@ -53,9 +60,10 @@ static int run(int argc, char **argv)
         struct lineup lineup;
         if (config_load(&config, argc, argv, err, sizeof(err)))
                 return cli_fail("%s", err);
-        int code = lineup_open(&config, &lineup, err, sizeof(err)) ? cli_fail("%s", err) : 0;
+        int code = lineup_open(&config, NULL, &lineup, err, sizeof(err)) ? cli_fail("%s", err) : 0;
         if (code == 0) {
-                code = print_models(&lineup, &config) ? cli_fail("out of memory") : 0;
+                code = print_models(&lineup, &config) ? cli_fail("a model cannot be loaded, or memory is out")
+                                                      : 0;
                 lineup_release(&lineup);
         }
         config_release(&config);
