@@ -13,6 +13,8 @@
 
 static const char *const log_formats[] = { "json", "text", NULL };
 static const char *const log_levels[] = { "debug", "info", "warn", "error", NULL };
+static const char *const kv_types[] = { "f16", "q8_0", NULL };
+static const char *const switches[] = { "off", "on", NULL };
 static const char *const unknown_modes[] = { "reject", "ignore", NULL };
 
 #define AT(member) .offset = offsetof(struct config, member)
@@ -81,6 +83,18 @@ static const struct option options[] = {
           .type = OPT_INT, AT(engine.batch) },
         { "engine.queue", "queue", "CAIRN_QUEUE", "N", "turns that may wait for the engine", "1024", NULL, 1,
           1000000, .type = OPT_INT, AT(engine.queue) },
+        { "engine.kv_type", "kv-type", "CAIRN_KV_TYPE", "f16|q8_0",
+          "form of the KV cache; q8_0 takes half the memory", "f16", kv_types, .type = OPT_WORD,
+          AT(engine.kv_type) },
+        { "engine.kv_disk", "kv-disk", "CAIRN_KV_DISK", "SIZE",
+          "KV of stored conversations kept on disk for each model, 0: none", "0", NULL, 0, 1024 * TIB,
+          .type = OPT_SIZE, AT(engine.kv_disk) },
+        { "engine.memory", "models-memory", "CAIRN_MODELS_MEMORY", "SIZE",
+          "memory of all models together, 0: no limit", "0", NULL, 0, 1024 * TIB, .type = OPT_SIZE,
+          AT(engine.memory) },
+        { "engine.lookup", "lookup", "CAIRN_LOOKUP", "on|off",
+          "guess repetitions ahead; never changes an answer", "on", switches, .type = OPT_WORD,
+          AT(engine.lookup) },
         { "shutdown_grace", "shutdown-grace", "CAIRN_SHUTDOWN_GRACE", "TIME",
           "for streams to end after SIGTERM", "30s", NULL, 0, DAY, .type = OPT_TIME, AT(shutdown_grace) },
         { "response_retention", "response-retention", "CAIRN_RESPONSE_RETENTION", "TIME",
@@ -257,11 +271,21 @@ static void list_release(struct config_list *list)
         memset(list, 0, sizeof(*list));
 }
 
+static void adapters_release(struct config_adapters *adapters)
+{
+        for (size_t i = 0; i < adapters->n; i++)
+                mem_free(adapters->items[i].path);
+        mem_free(adapters->items);
+        memset(adapters, 0, sizeof(*adapters));
+}
+
 static void models_release(struct config_models *models)
 {
         for (size_t i = 0; i < models->n; i++) {
                 mem_free(models->items[i].path);
                 mem_free(models->items[i].id);
+                mem_free(models->items[i].format);
+                adapters_release(&models->items[i].adapters);
                 list_release(&models->items[i].aliases);
         }
         mem_free(models->items);
@@ -318,6 +342,18 @@ int model_add(struct loader *l, const struct option *o, struct config_model **re
         models->items = items;
         *ret = &items[models->n++];
         memset(*ret, 0, sizeof(**ret));
+        return 0;
+}
+
+int adapter_add(struct config_model *model, struct config_adapter **ret)
+{
+        struct config_adapters *a = &model->adapters;
+        struct config_adapter *items = mem_realloc(a->items, a->n + 1, sizeof(*items));
+        if (!items)
+                return -ENOMEM;
+        a->items = items;
+        *ret = &items[a->n++];
+        **ret = (struct config_adapter){ .scale = 1 };
         return 0;
 }
 

@@ -13,11 +13,25 @@ struct config_list {
         size_t n;
 };
 
-/* A model to serve. id NULL: taken from the file's name or metadata. */
+/* A LoRA adapter of a model. */
+struct config_adapter {
+        char *path;
+        double scale;
+};
+
+struct config_adapters {
+        struct config_adapter *items;
+        size_t n;
+};
+
+/* A model to serve. id NULL: taken from the file's name or metadata; format NULL: found out from its
+ * template. */
 struct config_model {
         char *path;
         char *id;
+        char *format;
         struct config_list aliases;
+        struct config_adapters adapters;
 };
 
 struct config_models {
@@ -36,6 +50,7 @@ struct config_aliases {
 };
 
 enum config_log_format { CONFIG_LOG_JSON, CONFIG_LOG_TEXT };
+enum config_switch { CONFIG_OFF, CONFIG_ON };
 enum config_unknown { CONFIG_UNKNOWN_REJECT, CONFIG_UNKNOWN_IGNORE };
 
 /* Times are in seconds, sizes in bytes. Strings are NULL when unset, unless a default is named. */
@@ -66,6 +81,10 @@ struct config {
                 int64_t kv_memory; /* bytes of the KV cache; 0: chosen from the machine's memory */
                 int64_t batch;     /* sequences decoded in one step */
                 int64_t queue;     /* waiting turns before clients get 503 */
+                int kv_type;       /* enum engine_kv_type */
+                int64_t kv_disk;   /* bytes of KV on disk for each model; 0: none is kept */
+                int64_t memory;    /* bytes of all models in memory; 0: no limit */
+                int lookup;        /* enum config_switch: draft from what was said before */
         } engine;
         int unknown_parameters;     /* enum config_unknown */
         int64_t shutdown_grace;     /* time for streams to end after SIGTERM */

@@ -52,6 +52,7 @@ int loader_fail(struct loader *l, int rc, const char *where, const char *fmt, ..
 int option_set(struct loader *l, const struct option *o, const char *where, const char *text);
 /* Adds an empty model to fill, or an alias. */
 int model_add(struct loader *l, const struct option *o, struct config_model **ret);
+int adapter_add(struct config_model *model, struct config_adapter **ret); /* without a path, of scale 1 */
 int alias_add(struct loader *l, const struct option *o, const char *name, const char *model);
 int list_add(struct config_list *list, const char *text);
 char *path_expand(const char *text); /* a copy, with "~/" expanded */

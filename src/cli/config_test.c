@@ -232,7 +232,7 @@ static void mistakes_in_the_file_name_line_and_key(void **state)
                        ":2: 'models' must hold file names, or mappings of path, id and aliases");
         assert_refused("models:\n - id: x\n", ":2: 'models' needs a path for this model");
         assert_refused("models:\n - path: x\n   name: y\n",
-                       ":3: 'name' is unknown here; a model has path, id and aliases");
+                       ":3: 'name' is unknown here; a model has path, id, aliases, format and adapters");
         assert_refused("models:\n - path: x\n   aliases: y\n",
                        ":3: 'models.aliases' must be a list of names");
         assert_refused("cors_origins: [{a: b}]\n", ":1: 'cors_origins' must be a list of texts");

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <yaml.h>
 #include "base/mem.h"
+#include "base/str.h"
 #include "cli/config_internal.h"
 #include "cli/suggest.h"
 
@@ -140,6 +141,45 @@ static int add_model_aliases(struct yaml_walk *w, struct config_model *model, co
         return rc;
 }
 
+static int adapter_member(struct yaml_walk *w, void *ctx, const yaml_node_t *key, const yaml_node_t *value)
+{
+        struct config_adapter *adapter = ctx;
+        const char *name = scalar(key);
+        if (is_null(value))
+                return 0;
+        if (!is_text(value) || !*scalar(value))
+                return fail_at(w, value, "models.adapters", "must hold single values");
+        if (!strcmp(name, "path"))
+                return set_text(&adapter->path, path_expand(scalar(value)));
+        if (strcmp(name, "scale") != 0)
+                return fail_at(w, key, name, "is unknown here; an adapter has path and scale");
+        return str_to_f64(str_c(scalar(value)), &adapter->scale)
+                       ? 0
+                       : fail_at(w, value, "models.adapters.scale", "must be a number");
+}
+
+/* A list of file names, or of mappings of path and scale. */
+static int add_adapters(struct yaml_walk *w, struct config_model *model, const yaml_node_t *n)
+{
+        if (n->type != YAML_SEQUENCE_NODE)
+                return fail_at(w, n, "models.adapters", "must be a list");
+        int rc = 0;
+        for (yaml_node_item_t *i = n->data.sequence.items.start; i < n->data.sequence.items.top && !rc; i++) {
+                const yaml_node_t *item = yaml_document_get_node(w->doc, *i);
+                struct config_adapter *adapter;
+                rc = adapter_add(model, &adapter);
+                if (rc)
+                        return rc;
+                if (item->type == YAML_MAPPING_NODE)
+                        rc = each_pair(w, item, adapter_member, adapter);
+                else if (is_text(item) && !is_null(item) && *scalar(item))
+                        rc = set_text(&adapter->path, path_expand(scalar(item)));
+                if (!rc && !adapter->path)
+                        rc = fail_at(w, item, "models.adapters", "needs a path for each adapter");
+        }
+        return rc;
+}
+
 static int model_member(struct yaml_walk *w, void *ctx, const yaml_node_t *key, const yaml_node_t *value)
 {
         struct config_model *model = ctx;
@@ -148,14 +188,21 @@ static int model_member(struct yaml_walk *w, void *ctx, const yaml_node_t *key, 
                 return 0;
         if (!strcmp(name, "aliases"))
                 return add_model_aliases(w, model, value);
-        bool path = !strcmp(name, "path");
-        if (!path && strcmp(name, "id") != 0)
-                return fail_at(w, key, name, "is unknown here; a model has path, id and aliases");
+        if (!strcmp(name, "adapters"))
+                return add_adapters(w, model, value);
+        bool path = !strcmp(name, "path"), id = !strcmp(name, "id");
+        if (!path && !id && strcmp(name, "format") != 0)
+                return fail_at(w, key, name,
+                               "is unknown here; a model has path, id, aliases, format and adapters");
         if (!is_text(value) || !*scalar(value))
-                return fail_at(w, value, path ? "models.path" : "models.id", "must be a text");
+                return fail_at(w, value,
+                               path ? "models.path"
+                               : id ? "models.id"
+                                    : "models.format",
+                               "must be a text");
         if (path)
                 return set_text(&model->path, path_expand(scalar(value)));
-        return set_text(&model->id, mem_strdup(scalar(value)));
+        return set_text(id ? &model->id : &model->format, mem_strdup(scalar(value)));
 }
 
 static int add_model(struct yaml_walk *w, const struct option *o, const yaml_node_t *n)

@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include "base/mem.h"
 #include "base/str.h"
 #include "cli/builtin.h"
 #include "cli/config.h"
@@ -27,24 +29,73 @@ static const char *const sample_names[] = {
         "text-embedding-ada-002",
 };
 
-static int add_models(struct lineup *l, const struct config *c, char *err, size_t errn)
+/* Where the KV of a model's stored conversations is kept: DATA/kv/ID, and DATA/kv is made. */
+static int kv_dir(const struct config *c, const char *id, char *ret, size_t n, char *err, size_t errn)
 {
-        const struct engine_opts opts = { .threads = (int)c->threads.engine,
-                                          .ctx_max = (int)c->engine.context,
-                                          .kv_bytes = (size_t)c->engine.kv_memory,
-                                          .max_batch = (int)c->engine.batch,
-                                          .max_queue = (int)c->engine.queue };
-        if (!c->models.n) {
-                int rc = builtin_find(l->builtin, sizeof(l->builtin), err, errn);
-                return rc ? rc : registry_add_file(l->registry, BUILTIN_ID, l->builtin, &opts, err, errn);
+        char parent[PATH_MAX];
+        int k = snprintf(parent, sizeof(parent), "%s/kv", c->data);
+        if (k < 0 || (size_t)k >= sizeof(parent) || snprintf(ret, n, "%s/%s", parent, id) >= (int)n) {
+                snprintf(err, errn, "data: the path is too long");
+                return -ENAMETOOLONG;
         }
-        for (size_t i = 0; i < c->models.n; i++) {
-                const struct config_model *m = &c->models.items[i];
-                int rc = registry_add_file(l->registry, m->id, m->path, &opts, err, errn);
-                if (rc)
-                        return rc;
+        if ((mkdir(c->data, 0700) && errno != EEXIST) || (mkdir(parent, 0700) && errno != EEXIST)) {
+                int rc = -errno;
+                snprintf(err, errn, "%s: %s", parent, strerror(-rc));
+                return rc;
         }
         return 0;
+}
+
+/* A name for a directory: the id, or the file's name without the directories above it. */
+static const char *dir_name(const struct config_model *m)
+{
+        const char *name = m->id ? m->id : m->path, *slash = strrchr(name, '/');
+        return slash ? slash + 1 : name;
+}
+
+static int add_model(struct registry *r, const struct config *c, const struct config_model *m, char *err,
+                     size_t errn)
+{
+        struct engine_adapter *adapters = mem_calloc(m->adapters.n, sizeof(*adapters));
+        char dir[PATH_MAX];
+        struct engine_opts opts = { .threads = (int)c->threads.engine,
+                                    .ctx_max = (int)c->engine.context,
+                                    .kv_bytes = (size_t)c->engine.kv_memory,
+                                    .max_batch = (int)c->engine.batch,
+                                    .max_queue = (int)c->engine.queue,
+                                    .kv_type = (enum engine_kv_type)c->engine.kv_type,
+                                    .kv_disk_bytes = (size_t)c->engine.kv_disk,
+                                    .adapters = adapters,
+                                    .n_adapters = m->adapters.n,
+                                    .no_lookup = c->engine.lookup == CONFIG_OFF };
+        struct model_file file = { .path = m->path, .id = m->id, .format = m->format, .opts = &opts };
+        int rc = adapters ? 0 : -ENOMEM;
+        for (size_t i = 0; !rc && i < m->adapters.n; i++)
+                adapters[i] = (struct engine_adapter){ m->adapters.items[i].path,
+                                                       (float)m->adapters.items[i].scale };
+        if (rc)
+                snprintf(err, errn, "out of memory");
+        if (!rc && c->engine.kv_disk) {
+                rc = kv_dir(c, dir_name(m), dir, sizeof(dir), err, errn);
+                opts.kv_dir = dir;
+        }
+        if (!rc)
+                rc = registry_add(r, &file, err, errn);
+        mem_free(adapters);
+        return rc;
+}
+
+static int add_models(struct lineup *l, const struct config *c, char *err, size_t errn)
+{
+        int rc = 0;
+        if (!c->models.n) {
+                struct config_model builtin = { .path = l->builtin, .id = (char[]){ BUILTIN_ID } };
+                rc = builtin_find(l->builtin, sizeof(l->builtin), err, errn);
+                return rc ? rc : add_model(l->registry, c, &builtin, err, errn);
+        }
+        for (size_t i = 0; !rc && i < c->models.n; i++)
+                rc = add_model(l->registry, c, &c->models.items[i], err, errn);
+        return rc;
 }
 
 /* The id of the i-th model: the registry lists ids first, in the order in which they were added. */
@@ -79,14 +130,19 @@ static int add_aliases(struct registry *r, const struct config *c, char *err, si
         return rc ? rc : add_sample_names(r, err, errn);
 }
 
-int lineup_open(const struct config *config, struct lineup *ret, char *err, size_t errn)
+int lineup_open(const struct config *config, lineup_report_fn *report, struct lineup *ret, char *err,
+                size_t errn)
 {
+        struct registry_opts opts = { .memory = (uint64_t)config->engine.memory,
+                                      .background = report != NULL,
+                                      .on_state = report };
         memset(ret, 0, sizeof(*ret));
         ret->registry = registry_new();
         if (!ret->registry) {
                 snprintf(err, errn, "out of memory");
                 return -ENOMEM;
         }
+        registry_configure(ret->registry, &opts);
         int rc = add_models(ret, config, err, errn);
         if (rc == 0)
                 rc = add_aliases(ret->registry, config, err, errn);

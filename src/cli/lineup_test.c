@@ -29,7 +29,7 @@ static int open_two(struct config_alias *aliases, size_t n, struct lineup *ret)
         };
         struct config config = { .models = { models, 2 }, .aliases = { aliases, n } };
         *err = '\0';
-        return lineup_open(&config, ret, err, sizeof(err));
+        return lineup_open(&config, NULL, ret, err, sizeof(err));
 }
 
 static void sample_names_mean_the_first_model(void **state)
@@ -70,7 +70,7 @@ static void mistakes_are_named(void **state)
         assert_null(l.registry);
         assert_int_equal(open_two(taken, 1, &l), -EEXIST);
         assert_non_null(strstr(err, "first"));
-        assert_int_equal(lineup_open(&config, &l, err, sizeof(err)), -ENOENT);
+        assert_int_equal(lineup_open(&config, NULL, &l, err, sizeof(err)), -ENOENT);
         assert_non_null(strstr(err, "/nonexistent/x.gguf"));
         lineup_release(&l); /* harmless */
 }

@@ -215,6 +215,19 @@ static void show_ready(const struct server *s, const char *url, int64_t start_us
         log_info("ready", "ready at %s in %.1f ms", url, ms);
 }
 
+/* How the loading of models goes, on stderr with the rest of the log. */
+static void report_model(void *ctx, const struct model *m, enum model_state state, int percent,
+                         const char *error)
+{
+        (void)ctx;
+        if (state == MODEL_FAILED)
+                log_error("model", "%s could not be loaded: %s", m->id, error);
+        else if (state == MODEL_LOADING)
+                log_info("model", "%s: loading, %d %%", m->id, percent);
+        else
+                log_info("model", "%s: %s", m->id, model_state_name(state));
+}
+
 /* ---- the command ---- */
 
 static int start(struct server *s, int64_t start_us, char *err, size_t errn)
@@ -227,7 +240,7 @@ static int start(struct server *s, int64_t start_us, char *err, size_t errn)
                 snprintf(err, errn, "listen: the host of '%s' is too long", s->config.listen);
                 return rc;
         }
-        rc = lineup_open(&s->config, &s->lineup, err, errn);
+        rc = lineup_open(&s->config, report_model, &s->lineup, err, errn);
         if (rc == 0)
                 rc = open_state(s, &minted, err, errn);
         if (rc == 0)
