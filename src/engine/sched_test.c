@@ -80,7 +80,7 @@ struct gate {
         pthread_mutex_t lock;
         pthread_cond_t moved;
         bool reached, open;
-        struct engine_seq *seq;
+        int after; /* events that go through before it closes */
         struct run run;
 };
 
@@ -88,24 +88,32 @@ static bool gate_event(void *ctx, const struct engine_event *ev)
 {
         struct gate *g = ctx;
         pthread_mutex_lock(&g->lock);
-        g->reached = true;
+        g->reached = g->after-- <= 0;
         pthread_cond_broadcast(&g->moved);
-        while (!g->open)
+        while (g->reached && !g->open)
                 pthread_cond_wait(&g->moved, &g->lock);
         pthread_mutex_unlock(&g->lock);
         return run_event(&g->run, ev);
+}
+
+/* Submits a request whose events stop the engine thread, after some of them. */
+static void gate_start(struct gate *g, struct engine_model *m, const struct engine_req *req, int after)
+{
+        struct engine_sink sink = { gate_event, g };
+        *g = (struct gate){ .lock = PTHREAD_MUTEX_INITIALIZER,
+                            .moved = PTHREAD_COND_INITIALIZER,
+                            .after = after };
+        run_init(&g->run);
+        assert_int_equal(engine_submit(m, req, &sink, &g->run.seq), 0);
+        RUN_WAIT(g, g->reached);
 }
 
 static void gate_close(struct gate *g, struct engine_model *m)
 {
         int32_t token = 1;
         struct engine_req req = request(&token, 1, 1, 0);
-        struct engine_sink sink = { gate_event, g };
-        *g = (struct gate){ .lock = PTHREAD_MUTEX_INITIALIZER, .moved = PTHREAD_COND_INITIALIZER };
-        run_init(&g->run);
         req.priority = 1000;
-        assert_int_equal(engine_submit(m, &req, &sink, &g->run.seq), 0);
-        RUN_WAIT(g, g->reached);
+        gate_start(g, m, &req, 0);
 }
 
 static void gate_open(struct gate *g)
@@ -114,6 +122,11 @@ static void gate_open(struct gate *g)
         g->open = true;
         pthread_cond_broadcast(&g->moved);
         pthread_mutex_unlock(&g->lock);
+}
+
+static void gate_finish(struct gate *g)
+{
+        gate_open(g);
         run_finish(&g->run);
         run_release(&g->run);
 }
@@ -173,7 +186,7 @@ static void test_priorities(void **state)
                 req.priority = priorities[i];
                 start_ordered(&o[i], i, m, &req);
         }
-        gate_open(&g);
+        gate_finish(&g);
         finish_ordered(o, 5);
         static const int expected[] = { 2, 1, 4, 3, 0 };
         assert_memory_equal(order, expected, sizeof(expected));
@@ -197,7 +210,7 @@ static void test_owners_take_turns(void **state)
                 req.owner = i < 6 ? 1 : 2;
                 start_ordered(&o[i], i, m, &req);
         }
-        gate_open(&g);
+        gate_finish(&g);
         finish_ordered(o, 8);
         static const int expected[] = { 0, 6, 1, 7, 2, 3, 4, 5 };
         assert_memory_equal(order, expected, sizeof(expected));
@@ -268,7 +281,8 @@ static void test_priority_preempts(void **state)
         (void)state;
         struct engine_opts opts = { .threads = 1, .max_batch = 1 };
         struct engine_model *m = open_model(&opts);
-        struct run alone, low, high;
+        struct run alone, high;
+        struct gate low;
         int32_t a[20], b[90];
         make_prompt(a, 20, 1);
         make_prompt(b, 90, 2);
@@ -276,22 +290,21 @@ static void test_priority_preempts(void **state)
         slow.logprobs = 3;
         slow.prompt_logprobs = true;
         assert_int_equal(run_all(&alone, m, &slow), 0);
-        run_init(&low);
-        run_init(&high);
         slow.priority = ENGINE_BATCH;
-        assert_int_equal(run_start(&low, m, &slow), 0);
-        RUN_WAIT(&low, low.events > 5 || low.done);
+        gate_start(&low, m, &slow, 5);
+        run_init(&high);
         assert_int_equal(run_start(&high, m, &fast), 0);
+        gate_open(&low);
+        run_finish(&low.run);
+        assert_int_equal(high.done, 1); /* long before */
         run_finish(&high);
-        assert_int_equal(low.done, 0);
-        run_finish(&low);
-        assert_same_output(&alone, &low);
-        assert_int_equal(low.prompt.n, 20);
-        assert_int_equal(low.tops.n, alone.tops.n);
-        assert_memory_equal(low.tops.p, alone.tops.p, low.tops.n * sizeof(*low.tops.p));
-        assert_true(stats_of(m).preempted > 0);
+        assert_same_output(&alone, &low.run);
+        assert_int_equal(low.run.prompt.n, 20);
+        assert_int_equal(low.run.tops.n, alone.tops.n);
+        assert_memory_equal(low.run.tops.p, alone.tops.p, alone.tops.n * sizeof(*alone.tops.p));
+        assert_int_equal(stats_of(m).preempted, 1);
         run_release(&alone);
-        run_release(&low);
+        run_release(&low.run);
         run_release(&high);
         engine_model_close(m);
 }
