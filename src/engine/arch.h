@@ -12,6 +12,7 @@
 struct eval;
 struct gguf;
 struct kern_type;
+struct lora;
 
 #define ARCH_MAX_EXPERTS 1024
 #define ARCH_MAX_USED 64 /* experts of one token */
@@ -107,6 +108,7 @@ struct weight {
         const float *bias;   /* [mats][rows] of a matrix, [n] of a norm; NULL when there is none */
         const void *packed;  /* what products read instead of data (pack.h), or NULL */
         size_t packed_bytes; /* of each matrix in it */
+        struct lora *lora;   /* what adapters add (lora.h), or NULL */
 };
 
 struct layer {

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include "base/buf.h"
 #include "base/mem.h"
+#include "engine/lora.h"
 #include "engine/model.h"
 #include "engine/sched.h"
 #include "grammar/grammar.h"
@@ -28,6 +29,8 @@ int engine_model_open(const char *path, const struct engine_opts *opts, struct e
         }
         pthread_mutex_init(&m->vocab_lock, NULL);
         int rc = model_load(m, path, k, err, errn);
+        for (size_t i = 0; !rc && opts && i < opts->n_adapters; i++)
+                rc = lora_load(m, &opts->adapters[i], err, errn);
         if (!rc)
                 rc = sched_start(m, opts ? opts : &defaults, &m->sched, err, errn);
         if (rc) {

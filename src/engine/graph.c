@@ -4,6 +4,7 @@
 #include <string.h>
 #include "base/mem.h"
 #include "engine/graph.h"
+#include "engine/lora.h"
 #include "engine/rope.h"
 #include "kernels/team.h"
 
@@ -299,6 +300,8 @@ void graph_product(const struct eval *e, const struct weight *w, size_t mat, con
         w->type->gemm[e->k->isa](product_rows(w, mat, from), w->row_bytes, act, y + from, ld, to - from, nt);
         for (size_t t = 0; w->bias && t < nt; t++)
                 e->k->add(y + t * ld + from, w->bias + mat * w->rows + from, to - from);
+        if (w->lora)
+                lora_add(e, w, mat, act, y, ld, from, to, nt);
 }
 
 void graph_matmul(struct eval *e, int tid, const struct weight *w, float *y, size_t ld)

@@ -4,6 +4,7 @@
 #include <string.h>
 #include "base/mem.h"
 #include "engine/embed.h"
+#include "engine/lora.h"
 #include "engine/model.h"
 #include "engine/pack.h"
 
@@ -175,8 +176,18 @@ int model_load(struct engine_model *m, const char *path, const struct kern *k, c
         return rc;
 }
 
+static void release_adapters(struct engine_model *m)
+{
+        for (int r = 0; r < W_ROLES; r++) {
+                lora_free(m->global.w[r].lora);
+                for (int l = 0; m->layers && l < m->hp.n_layer; l++)
+                        lora_free(m->layers[l].w[r].lora);
+        }
+}
+
 void model_unload(struct engine_model *m)
 {
+        release_adapters(m);
         chat_free(m->chat);
         tokenizer_free(m->tok);
         gguf_close(m->file);
