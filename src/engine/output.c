@@ -263,6 +263,11 @@ bool output_next(struct output *o, struct engine_event *ret)
         return true;
 }
 
+bool output_pending(const struct output *o)
+{
+        return o->text.n || o->records.n || o->marks.n;
+}
+
 void output_taken(struct output *o, const struct engine_event *ev)
 {
         size_t tops = 0;

@@ -174,12 +174,65 @@ static void test_records(void **state)
         output_release(&o);
 }
 
+/* Text, control tokens and records come in the order in which they were generated, and no stop string spans a
+ * control token. */
+static void test_controls(void **state)
+{
+        (void)state;
+        struct output o;
+        struct engine_event ev;
+        struct str stops[] = { STR("ab"), STR("zz") };
+        output_init(&o);
+        assert_int_equal(output_set_stops(&o, stops, 2), 0);
+        assert_int_equal(output_push(&o, (struct engine_token){ .id = 1, .piece = STR("xa") }, true), 0);
+        assert_true(output_next(&o, &ev)); /* the "a" may be the beginning of a stop string */
+        assert_int_equal(ev.text.n, 1);
+        output_taken(&o, &ev);
+        assert_int_equal(output_push_control(&o, (struct engine_token){ .id = 7 }, true), 0);
+        assert_int_equal(output_push_control(&o, (struct engine_token){ .id = 8 }, true), 0);
+        assert_int_equal(output_push(&o, (struct engine_token){ .id = 2, .piece = STR("b!") }, true), 0);
+        assert_true(o.stopped < 0);
+        assert_true(output_next(&o, &ev));
+        assert_int_equal(ev.kind, ENGINE_EV_TEXT);
+        assert_memory_equal(ev.text.p, "a", 1);
+        assert_int_equal(ev.n_tokens, 1);
+        output_taken(&o, &ev);
+        assert_true(output_next(&o, &ev));
+        assert_true(output_next(&o, &ev)); /* until it is taken */
+        assert_int_equal(ev.kind, ENGINE_EV_CONTROL);
+        assert_int_equal(ev.control, 7);
+        assert_int_equal(ev.n_tokens, 1);
+        assert_int_equal(ev.tokens[0].id, 7);
+        output_taken(&o, &ev);
+        assert_true(output_next(&o, &ev));
+        assert_int_equal(ev.kind, ENGINE_EV_CONTROL);
+        assert_int_equal(ev.control, 8);
+        assert_int_equal(ev.n_tokens, 1);
+        output_taken(&o, &ev);
+        assert_true(output_next(&o, &ev));
+        assert_int_equal(ev.kind, ENGINE_EV_TEXT);
+        assert_int_equal(ev.text.n, 2);
+        output_taken(&o, &ev);
+        assert_false(output_next(&o, &ev));
+        assert_int_equal(output_push(&o, (struct engine_token){ .id = 3, .piece = STR("\xc3") }, false), 0);
+        assert_int_equal(output_push_control(&o, (struct engine_token){ .id = 9 }, false), 0);
+        assert_true(output_next(&o, &ev)); /* the control token ends the character */
+        assert_int_equal(ev.text.n, 3);
+        output_taken(&o, &ev);
+        assert_true(output_pending(&o));
+        assert_true(output_next(&o, &ev));
+        output_taken(&o, &ev);
+        assert_false(output_pending(&o));
+        output_release(&o);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_utf8),      cmocka_unit_test(test_hold_back),
                 cmocka_unit_test(test_stops),     cmocka_unit_test(test_stop_found),
                 cmocka_unit_test(test_bad_stops), cmocka_unit_test(test_records),
+                cmocka_unit_test(test_controls),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -91,6 +91,10 @@ bool step_tend(struct sched *s, struct engine_seq *seq)
                 admit_release(s, seq); /* its reader may be slow */
         if (seq->state != SEQ_ENDING || seq->paused)
                 return false;
+        if (output_pending(&seq->out) && seq->finish != ENGINE_ERROR) {
+                seq->finish = ENGINE_ERROR;
+                seq->error = -ENOMEM;
+        }
         step_finish(s, seq, seq->finish);
         return true;
 }
@@ -234,7 +238,8 @@ static void generate_all(struct sched *s, struct engine_seq *seq, const struct j
 static void embed(struct sched *s, struct engine_seq *seq, const struct job *j)
 {
         const struct hparams *hp = &s->m->hp;
-        embed_take(hp, s->m->k, seq->embedding, s->eval.hidden + (size_t)j->out * (size_t)hp->n_embd, j->n_out);
+        embed_take(hp, s->m->k, seq->embedding, s->eval.hidden + (size_t)j->out * (size_t)hp->n_embd,
+                   j->n_out);
         if (seq->n_done + j->n < seq->n_prompt)
                 return;
         embed_finish(hp, seq->embedding);
