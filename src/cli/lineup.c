@@ -46,7 +46,7 @@ static int kv_dir(const struct config *c, const char *id, char *ret, size_t n, c
         return 0;
 }
 
-/* A name for a directory: the id, or the file's name without the directories above it. */
+/* A name for a directory: the end of the id, or of the path. */
 static const char *dir_name(const struct config_model *m)
 {
         const char *name = m->id ? m->id : m->path, *slash = strrchr(name, '/');
