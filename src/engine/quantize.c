@@ -163,9 +163,10 @@ int engine_quantize(const char *in, const char *out, const struct engine_quantiz
         struct job j = { .opts = opts, .err = err, .errn = errn };
         struct gguf *file = NULL;
         int threads = opts->threads > 0 ? opts->threads : kern_team_default_threads();
-        int rc = gguf_open(in, &file, err, errn);
+        char why[256];
+        int rc = gguf_open(in, &file, why, sizeof(why));
         if (rc)
-                return rc;
+                return fail(&j, rc, "%s: %s", in, why);
         j.in = file;
         rc = mix_init(&j.mix, opts->type, file, err, errn);
         if (!rc && !(j.team = kern_team_new(threads)))

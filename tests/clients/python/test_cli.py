@@ -1,4 +1,5 @@
 """The command line and the life of the process: start, errors at start, stop."""
+import json
 import os
 import re
 import signal
@@ -7,6 +8,7 @@ import ssl
 import subprocess
 import threading
 import time
+from pathlib import Path
 
 import httpx
 import pytest
@@ -14,6 +16,9 @@ from openai import OpenAI
 
 from cairn_server import ADMIN_KEY, API_KEY, MODEL, TEST_MODEL, Server, binary, free_port, http_json
 from support import long_body
+
+
+BUILT_IN = str(Path(__file__).resolve().parents[3] / "models" / "cairn-tiny.gguf")
 
 
 def cairn(*args, env=None, stdin=None, timeout=120):
@@ -38,7 +43,7 @@ def check_one_line(done, *words, code=1):
 def test_help_and_version():
     help_ = cairn("--help")
     assert help_.returncode == 0
-    for word in ("serve", "chat", "keys", "models", "coverage"):
+    for word in ("serve", "chat", "keys", "models", "coverage", "quantize", "inspect"):
         assert word in help_.stdout, word
         assert f"cairn {word}" in cairn("help", word).stdout
         assert cairn(word, "--help").stdout == cairn("help", word).stdout
@@ -68,6 +73,23 @@ def test_models_command(tmp_path):
     done = cairn("models", env={"HOME": str(tmp_path)})
     assert done.returncode == 0, done.stderr
     assert MODEL in done.stdout
+
+
+def test_quantize_and_inspect(tmp_path):
+    small = tmp_path / "small.gguf"
+    done = cairn("quantize", BUILT_IN, str(small), "q4_k_m")
+    assert done.returncode == 0, done.stderr
+    assert "100 %" in done.stderr and str(small) in done.stdout
+    told = json.loads(cairn("inspect", "--json", str(small)).stdout)
+    assert told["runnable"] is True and told["reason"] is None and told["metadata"]["general.file_type"] == 15
+    assert told["file_bytes"] == small.stat().st_size
+    assert {"Q4_K", "Q6_K", "F32"} <= set(told["types"])
+    text = cairn("inspect", "--tensors", str(small)).stdout
+    assert "runs here     yes" in text and "token_embd.weight" in text
+    check_one_line(cairn("quantize", BUILT_IN, str(small), "q8_0"), small, "--force")
+    check_one_line(cairn("quantize", "--force", BUILT_IN, str(small), "q9"), "q9", "Q4_K_M")
+    check_one_line(cairn("quantize", str(small)), "IN, OUT and TYPE")
+    check_one_line(cairn("inspect", __file__), "not a GGUF file")
 
 
 def test_keys_create_list_revoke(tmp_path):
