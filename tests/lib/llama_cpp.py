@@ -114,7 +114,8 @@ _keep = []  # callbacks that the library holds
 def _check_layout(lib):
     m, c = lib.llama_model_default_params(), lib.llama_context_default_params()
     known = [
-        ("model", (m.n_gpu_layers, m.split_mode, m.load_mode, m.use_extra_bufts, m.vocab_only), (-1, 1, -1, True, False)),
+        ("model", (m.n_gpu_layers, m.split_mode, m.load_mode, m.use_extra_bufts, m.vocab_only),
+         (-1, 1, -1, True, False)),
         ("context", (c.n_ctx, c.n_batch, c.n_ubatch, c.n_seq_max, c.n_threads), (512, 2048, 512, 1, 4)),
         ("context", (c.flash_attn_type, c.yarn_ext_factor, c.defrag_thold, c.type_k, c.type_v), (-1, -1.0, -1.0, 1, 1)),
         ("context", (c.embeddings, c.offload_kqv, c.no_perf, c.swa_full), (False, True, True, True)),
