@@ -1,5 +1,6 @@
 /* cairn inspect: what a model file holds, and whether this program can run it. */
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include "base/json.h"
@@ -62,9 +63,12 @@ static void print_metadata(const json_t *doc)
         {
                 size_t n;
                 char *text = json_text(v, &n);
-                bool cut = text && n > VALUE_SHOWN;
-                printf("%s = %.*s%s\n", key, cut ? VALUE_SHOWN : (int)(text ? n : 0), text ? text : "",
-                       cut ? "..." : "");
+                size_t shown = text ? n : 0;
+                if (shown > VALUE_SHOWN)
+                        for (shown = VALUE_SHOWN;
+                             ((uint8_t)text[shown] & 0xc0) == 0x80;) /* whole characters */
+                                shown--;
+                printf("%s = %.*s%s\n", key, (int)shown, text ? text : "", text && shown < n ? "..." : "");
                 mem_free(text);
         }
 }
