@@ -258,6 +258,20 @@ static uint8_t passed(enum rx_assert what, uint8_t last, uint8_t next)
         return 0;
 }
 
+/* The first range that does not end before a point. */
+static size_t first_from(const struct charset *set, uint32_t point)
+{
+        size_t lo = 0, hi = set->r.n;
+        while (lo < hi) {
+                size_t mid = lo + (hi - lo) / 2;
+                if (set->r.p[mid].hi < point)
+                        lo = mid + 1;
+                else
+                        hi = mid;
+        }
+        return lo;
+}
+
 static void resolve_edge(struct resolver *v, struct known k, uint32_t from, const struct nfa_edge *e)
 {
         struct fa_range newline_range = { '\n', '\n' };
@@ -268,11 +282,12 @@ static void resolve_edge(struct resolver *v, struct known k, uint32_t from, cons
         } kinds[] = { { IS_NEWLINE, &newline }, { IS_WORD, &v->word }, { IS_OTHER, &v->other } };
         for (int i = 0; i < 3; i++) {
                 const struct charset *set = kinds[i].set;
-                for (size_t r = 0; (k.next & kinds[i].kind) && r < set->r.n && !v->out->err; r++) {
+                if (!(k.next & kinds[i].kind))
+                        continue;
+                for (size_t r = first_from(set, e->lo); r < set->r.n && set->r.p[r].lo <= e->hi; r++) {
                         uint32_t lo = e->lo > set->r.p[r].lo ? e->lo : set->r.p[r].lo;
                         uint32_t hi = e->hi < set->r.p[r].hi ? e->hi : set->r.p[r].hi;
-                        if (lo <= hi)
-                                nfa_edge(v->out, from, lo, hi, number_of(v, e->to, kinds[i].kind, IS_ANY));
+                        nfa_edge(v->out, from, lo, hi, number_of(v, e->to, kinds[i].kind, IS_ANY));
                 }
         }
 }
