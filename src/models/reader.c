@@ -405,16 +405,21 @@ int reader_text(struct reader *r, struct str text, const struct engine_token *to
         return run(r);
 }
 
-/* Whether a control token means anything here. */
+/* Whether a control token means anything here: it stands in a marker, or, where names and headers have others
+ * within them, the idiom has control tokens at all. */
 static bool is_marker(const struct reader *r, struct str spelling)
 {
         const struct idiom *d = r->d;
-        const struct str marks[] = { d->section, d->section_end, d->open, d->close, d->think, d->think_end };
-        if (d->format && (d->format->shape == FORMAT_NAMED || d->format->shape == FORMAT_CHANNELS))
-                return true; /* names and headers have others within them */
-        for (size_t i = 0; i < sizeof(marks) / sizeof(marks[0]); i++)
-                if (marks[i].n && memmem(marks[i].p, marks[i].n, spelling.p, spelling.n))
+        const struct str marks[] = { d->section, d->section_end, d->open,     d->close,
+                                     d->sep,     d->think,       d->think_end };
+        bool any = d->format && (d->format->shape == FORMAT_NAMED || d->format->shape == FORMAT_CHANNELS);
+        if (any && d->sep.n && memchr(d->open.p, FORMAT_CONTROL, d->open.n))
+                return true;
+        for (size_t i = 0; i < sizeof(marks) / sizeof(marks[0]); i++) {
+                const char *hit = marks[i].n ? memmem(marks[i].p, marks[i].n, spelling.p, spelling.n) : NULL;
+                if (hit && hit > marks[i].p && hit[-1] == FORMAT_CONTROL)
                         return true;
+        }
         return false;
 }
 

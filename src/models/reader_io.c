@@ -60,10 +60,10 @@ bool reader_next(struct reader *r, struct turn_event *ret)
         for (size_t i = 0; i < ev->n_tokens; i++) {
                 const struct reader_record *rec = &r->said.p[ev->token + i];
                 r->view.p[i] = rec->tok;
-                r->view.p[i].top = r->tops.p + rec->top;
+                r->view.p[i].top = rec->tok.n_top ? r->tops.p + rec->top : NULL;
         }
         *ret = (struct turn_event){ .kind = ev->kind,
-                                    .text = { r->out.p + ev->start, ev->n },
+                                    .text = ev->n ? (struct str){ r->out.p + ev->start, ev->n } : STR(""),
                                     .tokens = r->view.p,
                                     .n_tokens = ev->n_tokens,
                                     .call = ev->call,
@@ -118,7 +118,7 @@ void reader_credit(struct reader *r, enum reader_use use)
 
 struct str reader_rest(const struct reader *r)
 {
-        return (struct str){ r->in.p + r->at, r->limit - r->at };
+        return r->in.p ? (struct str){ r->in.p + r->at, r->limit - r->at } : STR("");
 }
 
 bool reader_is_space(char c)
@@ -128,7 +128,7 @@ bool reader_is_space(char c)
 
 void reader_pass(struct reader *r, size_t n, enum reader_use use)
 {
-        struct str text = { r->in.p + r->at, n };
+        struct str text = { reader_rest(r).p, n };
         r->at += n;
         if (n && use == USE_TEXT)
                 say_plain(r, TURN_TEXT, text);
