@@ -149,7 +149,7 @@ struct jv run_slice(struct run *r, struct jv of, struct jv start, struct jv stop
         if (of.kind == JV_UNDEF)
                 run_fail_undefined(r, of);
         if (of.kind != JV_STR && of.kind != JV_LIST && of.kind != JV_TUPLE && of.kind != JV_RANGE)
-                return jv_undef_item(r, of, jv_cstr(r, "slice"), false);
+                run_fail(r, "'%s' object cannot be sliced", jv_type(of));
         if (!step)
                 run_fail(r, "slice step cannot be zero");
         int64_t n = (int64_t)jv_length(r, of), low = step < 0 ? -1 : 0, high = step < 0 ? n - 1 : n;

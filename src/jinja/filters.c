@@ -346,8 +346,6 @@ static struct jv first(struct run *r, struct jv v, const struct jv_args *a)
 static struct jv last(struct run *r, struct jv v, const struct jv_args *a)
 {
         (void)a;
-        if (v.kind == JV_UNDEF)
-                run_fail_undefined(r, v);
         if (v.kind == JV_GEN || !jv_iterable(v))
                 run_fail(r, "'%s' object is not reversible", jv_type(v));
         if (v.kind == JV_STR && v.s->n)
@@ -636,13 +634,15 @@ static struct jv filesizeformat(struct run *r, struct jv v, const struct jv_args
 {
         static const char units[] = "kMGTPEZY";
         bool binary = flag(r, a->v[0]);
-        struct jv number = to_float(r, v, &(struct jv_args){ .v = (struct jv[1]){ { 0 } }, .n = 1 });
+        struct jv number = to_float(r, v, &(struct jv_args){ .v = (struct jv[1]){ JV_NONE_VALUE }, .n = 1 });
+        if (number.kind == JV_NONE)
+                run_fail(r, "could not convert %s to float", jv_type(v));
         double bytes = number.f, base = binary ? 1024 : 1000, unit = base;
         char out[64];
         if (bytes == 1)
                 snprintf(out, sizeof(out), "1 Byte");
         else if (bytes < base)
-                snprintf(out, sizeof(out), "%.0f Bytes", trunc(bytes));
+                snprintf(out, sizeof(out), "%.0f Bytes", trunc(bytes) + 0.0);
         else {
                 size_t i = 0;
                 for (; i + 1 < sizeof(units) - 1 && bytes >= unit * base; i++)
@@ -657,6 +657,16 @@ static struct jv filesizeformat(struct run *r, struct jv v, const struct jv_args
 
 #define PPRINT_WIDTH 80
 
+/* Keys of one kind are ordered as such, others by their type first. */
+static struct jv pprint_key(struct run *r, const struct jv_dict *d, size_t i)
+{
+        bool mixed = false;
+        for (size_t k = 1; k < d->n; k++)
+                mixed |= d->keys[k].kind != d->keys[0].kind;
+        run_step(r, d->n);
+        return mixed ? jv_pair(r, jv_cstr(r, jv_type(d->keys[i])), d->keys[i]) : d->keys[i];
+}
+
 /* The same value with the keys of dicts in order. */
 static struct jv with_sorted_keys(struct run *r, struct jv v)
 {
@@ -669,11 +679,12 @@ static struct jv with_sorted_keys(struct run *r, struct jv v)
         } else if (v.kind == JV_DICT) {
                 struct sorted *rows = run_array(r, v.d->n, sizeof(*rows));
                 for (size_t i = 0; i < v.d->n; i++)
-                        rows[i] = (struct sorted){ v.d->keys[i], v.d->vals[i] };
+                        rows[i] = (struct sorted){ pprint_key(r, v.d, i),
+                                                   jv_pair(r, v.d->keys[i], v.d->vals[i]) };
                 merge_sort(r, rows, run_array(r, v.d->n, sizeof(*rows)), v.d->n, false);
                 out = jv_dict(r, v.d->n);
                 for (size_t i = 0; i < v.d->n; i++)
-                        jv_put(r, &out, rows[i].key, with_sorted_keys(r, rows[i].v));
+                        jv_put(r, &out, rows[i].v.l->v[0], with_sorted_keys(r, rows[i].v.l->v[1]));
         }
         out.data = v.data;
         run_leave(r);

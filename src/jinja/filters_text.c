@@ -139,16 +139,17 @@ static struct jv indent(struct run *r, struct jv v, const struct jv_args *a)
 
 static struct jv truncate(struct run *r, struct jv v, const struct jv_args *a)
 {
-        struct jv s = need_str(r, v), end = given(a->v[2]) ? need_str(r, a->v[2]) : jv_cstr(r, "...");
+        struct jv end = given(a->v[2]) ? need_str(r, a->v[2]) : jv_cstr(r, "...");
         int64_t length = a->v[0].kind == JV_MISSING ? 255 : jv_as_int(r, a->v[0], "length");
         int64_t leeway = given(a->v[3]) ? jv_as_int(r, a->v[3], "leeway") : 5;
-        int64_t n = (int64_t)jv_length(r, s), n_end = (int64_t)jv_length(r, end);
+        int64_t n = (int64_t)jv_length(r, v), n_end = (int64_t)jv_length(r, end);
         if (length < n_end)
                 run_fail(r, "expected length >= %lld, got %lld", (long long)n_end, (long long)length);
         if (leeway < 0)
                 run_fail(r, "expected leeway >= 0, got %lld", (long long)leeway);
         if (n - leeway <= length)
-                return s;
+                return v; /* whatever it is */
+        struct jv s = need_str(r, v);
         size_t cut = uni_offset(jv_text(s), (size_t)(length - n_end));
         if (!given(a->v[1]) || !jv_truth(r, a->v[1])) {
                 const char *space = cut ? memrchr(s.s->p, ' ', cut) : NULL;
@@ -187,11 +188,11 @@ static struct jv wordwrap(struct run *r, struct jv v, const struct jv_args *a)
                 .break_hyphens = a->v[3].kind == JV_MISSING || jv_truth(r, a->v[3]),
         };
         struct text t = text_new(r);
-        if (opts.width <= 0)
-                run_fail(r, "invalid width %lld (must be > 0)", (long long)opts.width);
         size_t at = 0, start, end;
         for (size_t lines = 0; text_line(jv_text(s), &at, &start, &end); lines++) {
                 struct jv parts = jv_list(r, JV_LIST, 0);
+                if (opts.width <= 0)
+                        run_fail(r, "invalid width %lld (must be > 0)", (long long)opts.width);
                 if (lines)
                         text_addv(&t, sep);
                 text_wrap(r, jv_part(r, s, start, end), &opts, &parts);
@@ -341,14 +342,15 @@ static struct jv urlencode(struct run *r, struct jv v, const struct jv_args *a)
         }
         const struct jv_list *l = jv_iterate(r, v);
         for (size_t i = 0; i < l->n; i++) {
-                bool dict = v.kind == JV_DICT;
-                if (!dict && (!jv_is_list(l->v[i]) || l->v[i].l->n != 2))
+                const struct jv_list *pair =
+                        v.kind == JV_DICT ? jv_pair(r, l->v[i], v.d->vals[i]).l : jv_iterate(r, l->v[i]);
+                if (pair->n != 2)
                         run_fail(r, "urlencode needs pairs of a key and a value");
                 if (i)
                         text_adds(&t, "&", false);
-                quote(&t, jv_to_str(r, dict ? l->v[i] : l->v[i].l->v[0]), true);
+                quote(&t, jv_to_str(r, pair->v[0]), true);
                 text_adds(&t, "=", false);
-                quote(&t, jv_to_str(r, dict ? v.d->vals[i] : l->v[i].l->v[1]), true);
+                quote(&t, jv_to_str(r, pair->v[1]), true);
         }
         return text_value(&t, false);
 }

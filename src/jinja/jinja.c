@@ -231,6 +231,7 @@ int jinja_compile(struct str source, struct jinja **ret, struct jinja_err *err)
 {
         struct jinja_err unwanted;
         struct tokens tokens = { 0 };
+        mem_take_failure();
         struct jinja *t = mem_calloc(1, sizeof(*t));
         err = err ? err : &unwanted;
         *err = (struct jinja_err){ 0 };

@@ -22,6 +22,12 @@ struct lexer {
         struct tok lost; /* written instead of a token, after a failure */
 };
 
+/* What a failed allocation in the arena means. */
+static int no_room(void)
+{
+        return mem_take_failure() ? -ENOMEM : -E2BIG;
+}
+
 /* The first failure stays. */
 static void fail(struct lexer *x, int rc, const char *msg)
 {
@@ -361,7 +367,7 @@ static void lex_string(struct lexer *x)
         char *text = arena_alloc(x->mem, raw.n + 8);
         struct tok *t = push(x, T_STRING);
         if (!text) {
-                fail(x, -E2BIG, "the template is too large");
+                fail(x, no_room(), "the template is too large");
                 return;
         }
         size_t n = 0;
@@ -509,7 +515,7 @@ int jinja_lex(struct arena *mem, struct str source, struct tokens *out, struct j
         if (!str_is_utf8(source))
                 fail(&x, -EINVAL, "the template is not UTF-8");
         else if (!normalise(&x, source))
-                fail(&x, -E2BIG, "the template is too large");
+                fail(&x, no_room(), "the template is too large");
         while (!x.rc && x.at < x.src.n)
                 lex_root(&x);
         push(&x, T_EOF);

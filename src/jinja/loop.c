@@ -178,6 +178,7 @@ static enum flow run_rounds(struct run *r, struct jv loop)
         struct scope *scope = NULL;
         struct jv v;
         enum flow f = FLOW_NEXT;
+        bool whole = false; /* a round went to its end: only then the else branch does not run */
         for (size_t round = 0; f != FLOW_BREAK && next(r, l, &v); round++) {
                 l->index0 = round;
                 l->before = l->current;
@@ -190,8 +191,9 @@ static enum flow run_rounds(struct run *r, struct jv loop)
                 run_assign(r, n->a, v);
                 f = run_body(r, n->c);
                 r->scope = l->outer;
+                whole |= f == FLOW_NEXT;
         }
-        return scope ? FLOW_NEXT : run_else(r, n, l->outer);
+        return whole ? FLOW_NEXT : run_else(r, n, l->outer);
 }
 
 static enum flow iterate(struct run *r, const struct node *n, struct scope *outer, struct jv over, int depth0)

@@ -574,7 +574,8 @@ static struct jv copy(struct run *r, struct jv v, const struct jv_args *a)
 
 static struct jv list_index(struct run *r, struct jv v, const struct jv_args *a)
 {
-        int64_t n = (int64_t)v.l->n, from = 0, to = n;
+        const struct jv_list *l = jv_iterate(r, v);
+        int64_t n = (int64_t)l->n, from = 0, to = n;
         if (a->v[1].kind != JV_MISSING)
                 from = jv_as_int(r, a->v[1], "a start");
         if (a->v[2].kind != JV_MISSING)
@@ -583,7 +584,7 @@ static struct jv list_index(struct run *r, struct jv v, const struct jv_args *a)
         to += to < 0 ? n : 0;
         for (int64_t i = from < 0 ? 0 : from; i < to && i < n; i++) {
                 run_step(r, 1);
-                if (jv_equal(r, v.l->v[i], a->v[0]))
+                if (jv_equal(r, l->v[i], a->v[0]))
                         return jv_int(i);
         }
         run_fail(r, "the value is not in the %s", jv_type(v));
@@ -591,10 +592,11 @@ static struct jv list_index(struct run *r, struct jv v, const struct jv_args *a)
 
 static struct jv list_count(struct run *r, struct jv v, const struct jv_args *a)
 {
+        const struct jv_list *l = jv_iterate(r, v);
         int64_t count = 0;
-        run_step(r, v.l->n);
-        for (size_t i = 0; i < v.l->n; i++)
-                count += jv_equal(r, v.l->v[i], a->v[0]);
+        run_step(r, l->n);
+        for (size_t i = 0; i < l->n; i++)
+                count += jv_equal(r, l->v[i], a->v[0]);
         return jv_int(count);
 }
 
@@ -712,7 +714,7 @@ const struct jv_builtin *method_find(struct jv of, struct str name, bool *ret_un
         else if (of.kind == JV_LIST)
                 fn = jv_builtin_find(TABLE(list_methods), name);
         else if (of.kind == JV_TUPLE || of.kind == JV_RANGE)
-                fn = of.kind == JV_TUPLE ? jv_builtin_find(TABLE(tuple_methods), name) : NULL;
+                fn = jv_builtin_find(TABLE(tuple_methods), name);
         else if (of.kind == JV_CYCLER)
                 fn = jv_builtin_find(TABLE(cycler_methods), name);
         *ret_unsafe = !fn && forbidden(of, name);

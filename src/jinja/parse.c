@@ -22,7 +22,7 @@ _Noreturn void parse_fail(struct parser *p, int line, const char *fmt, ...)
 
 static _Noreturn void no_memory(struct parser *p)
 {
-        p->rc = -E2BIG;
+        p->rc = mem_take_failure() ? -ENOMEM : -E2BIG;
         snprintf(p->err->msg, sizeof(p->err->msg), "the template is too large");
         longjmp(p->failed, 1);
 }

@@ -25,17 +25,24 @@ static struct jv divisibleby(struct run *r, struct jv v, const struct jv_args *a
         return remainder_is(r, v, a->v[0], 0);
 }
 
+/* A name is looked up as the key of a dict. */
+static void need_hashable(struct run *r, struct jv v)
+{
+        if (!jv_hashable(v))
+                run_fail(r, "unhashable type: '%s'", jv_type(v));
+}
+
 static struct jv is_filter(struct run *r, struct jv v, const struct jv_args *a)
 {
-        (void)r;
         (void)a;
+        need_hashable(r, v);
         return jv_bool(v.kind == JV_STR && filter_find(jv_text(v)));
 }
 
 static struct jv is_test(struct run *r, struct jv v, const struct jv_args *a)
 {
-        (void)r;
         (void)a;
+        need_hashable(r, v);
         return jv_bool(v.kind == JV_STR && test_find(jv_text(v)));
 }
 

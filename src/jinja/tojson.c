@@ -58,13 +58,23 @@ static void write_string(struct writer *w, struct jv s)
         text_adds(&w->out, "\"", s.data);
 }
 
+/* What stands between the parts of a container: of its origin. */
+static void write_between(struct writer *w, struct jv text, bool data)
+{
+        if (data)
+                text_add(&w->out, text.s->p, text.s->n, true);
+        else
+                text_addv(&w->out, text);
+}
+
 /* A new line inside of a container, when there is an indent. */
-static void write_line(struct writer *w)
+static void write_line(struct writer *w, bool data)
 {
         if (w->indent.kind == JV_MISSING)
                 return;
-        text_adds(&w->out, "\n", false);
-        text_fill(&w->out, w->indent, (size_t)w->level);
+        text_adds(&w->out, "\n", data);
+        for (int i = 0; i < w->level; i++)
+                write_between(w, w->indent, data);
 }
 
 static void write_list(struct writer *w, struct jv v)
@@ -73,13 +83,13 @@ static void write_list(struct writer *w, struct jv v)
         w->level++;
         for (size_t i = 0; i < v.l->n; i++) {
                 if (i)
-                        text_addv(&w->out, w->item_sep);
-                write_line(w);
+                        write_between(w, w->item_sep, v.data);
+                write_line(w, v.data);
                 write_value(w, v.l->v[i]);
         }
         w->level--;
         if (v.l->n)
-                write_line(w);
+                write_line(w, v.data);
         text_adds(&w->out, "]", v.data);
 }
 
@@ -132,15 +142,15 @@ static void write_dict(struct writer *w, struct jv v)
         w->level++;
         for (size_t i = 0; i < v.d->n; i++) {
                 if (i)
-                        text_addv(&w->out, w->item_sep);
-                write_line(w);
+                        write_between(w, w->item_sep, v.data);
+                write_line(w, v.data);
                 write_string(w, key_text(w, v.d->keys[order[i]]));
-                text_addv(&w->out, w->key_sep);
+                write_between(w, w->key_sep, v.data);
                 write_value(w, v.d->vals[order[i]]);
         }
         w->level--;
         if (v.d->n)
-                write_line(w);
+                write_line(w, v.data);
         text_adds(&w->out, "}", v.data);
 }
 

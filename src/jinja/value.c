@@ -42,9 +42,32 @@ struct jv jv_undef_name(struct run *r, struct str name)
         return undef(r, (struct jv_undef){ .name = jv_str(r, name, false) });
 }
 
+/* A type's name with its module, where it is not one of Python's own. */
+static const char *qualified(struct jv v)
+{
+        switch ((enum jv_kind)v.kind) {
+        case JV_STR:
+                return v.s->markup ? "markupsafe.Markup" : "str";
+        case JV_TUPLE:
+                return v.l->group ? "jinja2.filters._GroupTuple" : "tuple";
+        case JV_NAMESPACE:
+                return "jinja2.utils.Namespace";
+        case JV_CYCLER:
+                return "jinja2.utils.Cycler";
+        case JV_JOINER:
+                return "jinja2.utils.Joiner";
+        case JV_LOOP:
+                return "jinja2.runtime.LoopContext";
+        case JV_MACRO:
+                return "jinja2.runtime.Macro";
+        default:
+                return jv_type(v);
+        }
+}
+
 struct jv jv_undef_item(struct run *r, struct jv of, struct jv name, bool unsafe)
 {
-        return undef(r, (struct jv_undef){ .name = name, .of = jv_type(of), .unsafe = unsafe });
+        return undef(r, (struct jv_undef){ .name = name, .of = qualified(of), .unsafe = unsafe });
 }
 
 struct jv jv_str(struct run *r, struct str s, bool data)
@@ -108,7 +131,7 @@ bool jv_hashable(struct jv v)
                                 return false;
                 return true;
         }
-        return v.kind != JV_LIST && v.kind != JV_DICT;
+        return v.kind != JV_LIST && v.kind != JV_DICT && v.kind != JV_KEYS && v.kind != JV_ITEMS;
 }
 
 /* Equal values have equal hashes: 1, 1.0 and True are one key. */
@@ -263,7 +286,7 @@ const char *jv_type(struct jv v)
                 [JV_LOOP] = "LoopContext", [JV_CYCLER] = "Cycler",
                 [JV_JOINER] = "Joiner",
         };
-        return names[v.kind];
+        return v.kind == JV_METHOD && v.fn->self.kind ? "builtin_function_or_method" : names[v.kind];
 }
 
 double jv_as_float(struct jv v)
@@ -484,8 +507,13 @@ bool jv_iterable(struct jv v)
                v.kind == JV_UNDEF || v.kind == JV_LOOP;
 }
 
+/* The characters of Markup are plain strings. */
 static const struct jv_list *characters(struct run *r, struct jv s)
 {
+        struct jv_str plain = *s.s;
+        plain.markup = false;
+        s.s = &plain;
+
         struct jv l = jv_list(r, JV_LIST, uni_count(jv_text(s)));
         uint32_t c;
         for (size_t i = 0, n; i < s.s->n; i += n) {

@@ -91,7 +91,7 @@ static struct chars decode(struct run *r, struct jv s)
 /* The end of the part of a piece too long for a line that goes into `room`: behind a hyphen, where one is. */
 static size_t break_piece(const struct chars *s, size_t from, size_t to, size_t room, bool hyphens)
 {
-        size_t end = from + (room ? room : 1);
+        size_t end = from + room;
         if (hyphens && to - from > room)
                 for (size_t i = from + room; i > from + 1; i--)
                         if (s->c[i - 1] == '-') {
@@ -118,9 +118,10 @@ void text_wrap(struct run *r, struct jv line, const struct wrap_opts *o, struct 
                         run_step(r, next - end);
                         if (next - start > width) {
                                 bool too_long = next - end > width;
+                                size_t room = width - (end - start);
                                 if (too_long && o->break_long)
-                                        end = last = break_piece(&s, end, next, width - (end - start),
-                                                                 o->break_hyphens);
+                                        end = last = room ? break_piece(&s, end, next, room, o->break_hyphens)
+                                                          : end;
                                 else if (end == start)
                                         end = last = next;
                                 break;
