@@ -5,8 +5,8 @@ DATA = {
     "n": None, "l": [3, 1, 2], "w": ["b", "A", "c", "B"], "m": [1, "two", 3.5, None, True], "d": {"a": 1, "b": "two", "c": [1, 2]},
     "o": [{"k": "x", "v": 1}, {"k": "Y", "v": 2}, {"k": "x", "v": 3}], "q": [[1, 2], [3]], "h": "<a href='x'>&amp;</a>", "p": "one two  three\nfour\n\nfive-six",
 }
-NAMES = list(DATA) + ["missing"]
-BINARY = ["+", "-", "*", "/", "//", "%", "**", "~", "==", "!=", "<", "<=", ">", ">=", "in", "not in", "and", "or"]
+NAMES = list(DATA) + ["missing", "a1", "a2"]
+BINARY = ["+", "-", "*", "/", "//", "%", "~", "==", "!=", "<", "<=", ">", ">=", "in", "not in", "and", "or"]
 FILTERS = [
     "abs", "capitalize", "center(%i)", "count", "default(%e)", "default(%e, true)", "dictsort", "e", "first", "float", "float(1.5)", "forceescape",
     "indent(%i)", "indent(2, true, true)", "int", "int(7)", "items|list", "join", "join(%s)", "last", "length", "list", "lower", "max", "min", "pprint",
@@ -51,7 +51,7 @@ class Maker:
             return self.pick(STRINGS)
         if kind < 0.85:
             return self.integer()
-        return self.pick(["2.5", "1e3", "true", "none", "[]", "{}", "(1, 'a')", "[1, [2, none]]", "{'a': 1, 2: 'b'}", "range(4)", "d.c", "o[0].k", "o[-1]", "0.1", "1e-7", "123456789012"])
+        return self.pick(["2.5", "1e3", "true", "none", "[]", "{}", "(1, 'a')", "[1, [2, none]]", "{'a': 1, 2: 'b'}", "range(4)", "d.c", "o[0].k", "o[-1]", "0.1", "1e-7", "123456789012", "2 ** 10", "i ** 2", "f ** -1"])
 
     def expr(self, depth=3):
         if depth <= 0:
@@ -69,7 +69,8 @@ class Maker:
         if kind < 0.8:
             return f"({one()}).{self.fill(self.pick(METHODS), depth)}"
         if kind < 0.88:
-            return f"({one()})[{self.pick(['0', '-1', '1:', ':-1', '::-1', '::2', '1:3', '-2:', 's', repr('a'), '5', '3:0:-2', 'i'])}]"
+            # of a name: what slicing a number gives depends on whether jinja2 can compute it beforehand
+            return f"{self.pick(NAMES)}[{self.pick(['0', '-1', '1:', ':-1', '::-1', '::2', '1:3', '-2:', 's', repr('a'), '5', '3:0:-2', 'i'])}]"
         if kind < 0.93:
             return f"({one()} if {one()} else {one()})"
         if kind < 0.96:
@@ -99,9 +100,9 @@ class Maker:
             more = self.pick(["{{ loop.index }}", "{{ loop.last }}", "{{ loop.revindex }}", "{{ loop.nextitem }}", f"{{{{ {var} }}}}", "{% break %}", "{% continue %}", "{{ loop.changed(i) }}", "{{ loop.cycle(1, 2) }}"])
             return self.tag(f"for {var} in {over}{extra}") + more + self.body(depth - 1) + self.pick(["", self.tag("else") + "none"]) + self.tag("endfor")
         if kind < 0.86:
-            return self.tag(f"set {self.pick(['i', 's', 'a1', 'l'])} = {self.expr(2)}")
+            return self.tag(f"set {self.pick(['a1', 'a2', 'b1'])} = {self.expr(2)}")
         if kind < 0.9:
-            return self.tag(f"set {self.pick(['b1', 's'])}") + self.body(depth - 1) + self.tag("endset") + "{{ b1 }}"
+            return self.tag(f"set {self.pick(['b1', 'a2'])}") + self.body(depth - 1) + self.tag("endset") + "{{ b1 }}"
         if kind < 0.94:
             return self.tag("macro mm(a, i=5)") + "{{ a }}" + self.body(depth - 1) + self.tag("endmacro") + "{{ mm(" + self.expr(1) + ") }}"
         if kind < 0.97:

@@ -1,20 +1,24 @@
 #!/usr/bin/env python3
 """Writes jinja.json: what Python's jinja2, set up as the Transformers library sets it up, makes of templates.
 
-    make_jinja_vectors.py                        writes jinja.json
+    make_jinja_vectors.py                        writes jinja.json, and from it the seeds of fuzz_template
     make_jinja_vectors.py --random N [--seed S] PROGRAM
                                                  N random templates, compared with PROGRAM (jinja.jinja_test)
 
 Needs jinja2 3.1. The templates of whole conversations are templates/*.jinja; they are ours, written in the style
 of model families so that they use the constructs that published templates use."""
 import argparse
+import copy
 import datetime
 import json
 import os
 import random
+import resource
+import signal
 import subprocess
 import sys
 import tempfile
+import warnings
 
 import jinja2
 import jinja2.ext
@@ -113,18 +117,46 @@ def write_vectors():
             f"{json.dumps(key)}: " + ("[\n" + ",\n".join(json.dumps(r, ensure_ascii=False) for r in value) + "\n]"
                                       if isinstance(value, list) else json.dumps(value, ensure_ascii=False))
             for key, value in out.items()) + "\n}\n")
+    write_seeds(rows)
     errors = sum("error" in r for r in rows + families)
     print(f"{len(rows)} small cases, {len(families)} conversations, {errors} of them errors")
 
 
+def write_seeds(small):
+    """Seeds for tests/fuzz/fuzz_template.c: the templates of families, and small ones, many to a file."""
+    folder = os.path.join(HERE, "..", "fuzz", "corpus", "template")
+    os.makedirs(folder, exist_ok=True)
+    seeds = {}
+    for file in sorted(os.listdir(os.path.join(HERE, "templates"))):
+        with open(os.path.join(HERE, "templates", file), "rb") as f:
+            seeds[file[:-len(".jinja")]] = f.read() + b"\0<|im_end|> caf\xc3\xa9"
+    for first in range(0, len(small), 40):
+        good = [row["template"] for row in small[first:first + 40] if "output" in row]
+        seeds[f"small{first // 40:02d}"] = "\n".join(good).encode() + b"\0text"
+    for name, seed in seeds.items():
+        with open(os.path.join(folder, name), "wb") as f:
+            f.write(seed)
+
+
+def too_slow(*_):
+    raise TimeoutError
+
+
 def compare_random(count, seed, program):
     import jinja_random
+    warnings.simplefilter("ignore")
+    resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
+    signal.signal(signal.SIGALRM, too_slow)
     maker = jinja_random.Maker(random.Random(seed))
     rows = []
     while len(rows) < count:
         template = maker.template()
-        row = case(f"seed {seed} number {len(rows)}", template, jinja_random.DATA)
-        if " at 0x" in row.get("output", ""):
+        signal.setitimer(signal.ITIMER_REAL, 0.5)
+        row = case(f"seed {seed} number {len(rows)}", template, copy.deepcopy(jinja_random.DATA))
+        late = signal.setitimer(signal.ITIMER_REAL, 0)[0] == 0
+        if late:
+            continue
+        if " at 0x" in row.get("output", "").lower():
             continue  # Python printed an address
         del row["data"]
         row["data"] = {"conversation": "random"}
