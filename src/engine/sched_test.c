@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <stdatomic.h>
 #include <unistd.h>
 #include "base/mem.h"
 #include "base/rand.h"
@@ -139,11 +140,16 @@ static int order[32], n_order;
 struct ordered {
         struct run run;
         int id;
+        atomic_int hold; /* 1: the first event waits; 2: it does wait; 0: it may go on */
 };
 
 static bool ordered_event(void *ctx, const struct engine_event *ev)
 {
         struct ordered *o = ctx;
+        if (atomic_load(&o->hold))
+                atomic_store(&o->hold, 2);
+        while (atomic_load(&o->hold))
+                usleep(100);
         if (ev->kind == ENGINE_EV_DONE) {
                 pthread_mutex_lock(&order_lock);
                 order[n_order++] = o->id;
@@ -175,7 +181,7 @@ static void test_priorities(void **state)
                                           ENGINE_DEFAULT };
         struct engine_opts opts = { .threads = 1, .max_batch = 1 };
         struct engine_model *m = open_model(&opts);
-        struct ordered o[5];
+        struct ordered o[5] = { 0 };
         struct gate g;
         int32_t prompt[4];
         make_prompt(prompt, 4, 1);
@@ -199,7 +205,7 @@ static void test_owners_take_turns(void **state)
         (void)state;
         struct engine_opts opts = { .threads = 1, .max_batch = 1 };
         struct engine_model *m = open_model(&opts);
-        struct ordered o[8];
+        struct ordered o[8] = { 0 };
         struct gate g;
         int32_t prompt[20];
         n_order = 0;
@@ -223,7 +229,7 @@ static void test_owners_share_places(void **state)
         (void)state;
         struct engine_opts opts = { .threads = 1, .max_batch = 2 };
         struct engine_model *m = open_model(&opts);
-        struct ordered o[4];
+        struct ordered o[4] = { 0 };
         struct run alone[4];
         int32_t prompts[4][10];
         n_order = 0;
@@ -235,10 +241,12 @@ static void test_owners_share_places(void **state)
         for (int i = 0; i < 4; i++) {
                 struct engine_req req = request(prompts[i], 10, i < 3 ? 100 : 3, 7);
                 req.owner = i < 3 ? 1 : 2;
-                if (i == 3)
-                        RUN_WAIT(&o[1].run, o[1].run.events > 0 || o[1].run.done);
+                atomic_init(&o[i].hold, i == 1);
+                while (i == 3 && atomic_load(&o[1].hold) == 1)
+                        usleep(100);
                 start_ordered(&o[i], i, m, &req);
         }
+        atomic_store(&o[1].hold, 0);
         for (int i = 0; i < 4; i++) {
                 run_finish(&o[i].run);
                 assert_same_output(&o[i].run, &alone[i]);
