@@ -39,6 +39,8 @@ bool reader_header(struct reader *r)
         if (!hit && rest.n <= HEADER_MAX)
                 return false;
         if (!hit || n > HEADER_MAX) { /* no header: the model just talks */
+                if (reader_follows(r, r->d->open) == 1)
+                        reader_pass(r, r->d->open.n, USE_TEXT);
                 r->message = USE_TEXT;
                 r->state = READ_MESSAGE;
                 return true;
