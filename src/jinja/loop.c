@@ -6,10 +6,11 @@
  * set in a namespace. Asking for the length, or for what comes next, takes them ahead. */
 struct jv_loop {
         const struct node *def;
-        struct scope *outer; /* around the loop */
-        const struct jv_list *source;
-        size_t at;            /* of the source: the next one to be looked at */
-        struct jv_list ahead; /* taken early, in order; `at` of them are used */
+        struct scope *outer;          /* around the loop */
+        struct jv over;               /* a range is counted, not listed */
+        const struct jv_list *source; /* the elements of anything else */
+        size_t n, at;                 /* how many; the next one to be looked at */
+        struct jv_list ahead;         /* taken early, in order; `at` of them are used */
         size_t index0;
         int64_t length; /* -1: not counted yet */
         struct jv before, current;
@@ -32,8 +33,10 @@ static bool passes(struct run *r, struct jv_loop *l, struct jv v)
 
 static bool fetch(struct run *r, struct jv_loop *l, struct jv *ret)
 {
-        while (l->at < l->source->n) {
-                struct jv v = l->source->v[l->at++];
+        while (l->at < l->n) {
+                size_t i = l->at++;
+                struct jv v =
+                        l->source ? l->source->v[i] : jv_int(l->over.r->start + (int64_t)i * l->over.r->step);
                 run_step(r, 1);
                 if (passes(r, l, v)) {
                         *ret = v;
@@ -74,7 +77,7 @@ static int64_t length(struct run *r, struct jv_loop *l)
 {
         if (l->length < 0) {
                 if (!l->def->items[0]) {
-                        l->length = (int64_t)l->source->n;
+                        l->length = (int64_t)l->n;
                         return l->length;
                 }
                 while (take_ahead(r, l))
@@ -200,7 +203,9 @@ static enum flow iterate(struct run *r, const struct node *n, struct scope *oute
 {
         struct jv_loop *l = run_alloc(r, sizeof(*l));
         *l = (struct jv_loop){ .def = n, .outer = outer, .length = -1, .depth0 = depth0 };
-        l->source = jv_iterate(r, over);
+        l->over = over;
+        l->source = over.kind == JV_RANGE ? NULL : jv_iterate(r, over);
+        l->n = l->source ? l->source->n : over.r->n;
         return run_rounds(r, (struct jv){ .kind = JV_LOOP, .loop = l });
 }
 
