@@ -78,6 +78,7 @@ static void index_release(struct index *x)
         mem_free(x->edge_first);
         mem_free(x->moves);
         mem_free(x->move_first);
+        *x = (struct index){ 0 };
 }
 
 static int index_init(struct index *x, const struct nfa *n)

@@ -49,6 +49,8 @@ gnode sc_fail(struct sc *c, const char *fmt, ...)
         va_list ap;
         if (c->b->err)
                 return c->b->err;
+        if (mem_take_failure())
+                return gr_fail(c->b, -ENOMEM); /* what failed is not the schema */
         buf_init(&where, 4096);
         buf_init(&path, 4096);
         buf_init(&msg, 4096);
@@ -322,6 +324,10 @@ static gnode value_of_types(struct sc *c, const struct sc_list *l)
         gnode parts[8];
         size_t n = 0;
         json_t *candidates = sc_candidates(c, l);
+        if (c->b->err) {
+                json_decref(candidates);
+                return c->b->err;
+        }
         if (candidates) {
                 gnode out = value_of_candidates(c, candidates);
                 json_decref(candidates);
@@ -402,9 +408,9 @@ static gnode make_value(struct sc *c, struct sc_list *l, struct sc_made *made)
 gnode sc_value(struct sc *c, const struct sc_list *l)
 {
         struct sc_list all;
-        gnode out = copy_list(c, l, &all);
-        if (c->b->err || out)
-                return c->b->err;
+        gnode out = c->b->err ? c->b->err : copy_list(c, l, &all);
+        if (out)
+                return out;
         if (!sc_open(c, &all)) {
                 vec_release(&all);
                 return gr_nothing(c->b);
@@ -436,11 +442,15 @@ gnode grammar_schema(struct grammar_builder *b, const json_t *schema, unsigned f
         if (b->err)
                 return b->err;
         map_init(&c.made);
+        mem_take_failure();
         gnode out = sc_check(&c);
         if (!out)
                 out = sc_add(&c, &l, schema);
         if (!out)
                 out = sc_value(&c, &l);
+        /* Some answers on the way are only yes or no. */
+        if (mem_take_failure())
+                out = gr_fail(b, -ENOMEM);
         if (out == -E2BIG && err && !err->msg[0])
                 gr_error(err, "", "The schema is too large or too complex.");
         vec_release(&l);

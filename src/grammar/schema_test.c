@@ -297,6 +297,62 @@ static void test_bounds(void **state)
         json_decref(schema);
 }
 
+#ifdef CAIRN_FAULTS
+/* Compiles and writes a little; true when no allocation failed on the way. */
+static bool use_memory(const json_t *schema)
+{
+        static const char text[] = "{\"a\":\"xy\",\"l\":[1,1],\"e\":2,\"z\":{}}";
+        struct grammar_err err = { 0 };
+        struct grammar *g = NULL;
+        struct grammar_match *m = NULL;
+        uint32_t bits[16];
+        struct grammar_builder *b = grammar_builder_new(NULL);
+        int r = b ? grammar_finish(b, grammar_schema(b, schema, 0, &err), &g, &err) : -ENOMEM;
+        if (!r)
+                r = grammar_match_new(g, vocab, &m);
+        for (size_t i = 0; !r && text[i]; i++) {
+                r = grammar_match_mask(m, bits);
+                if (!r)
+                        r = grammar_match_token(m, T_BYTE + (unsigned char)text[i]);
+        }
+        if (!r)
+                assert_true(grammar_match_must_end(m));
+        else
+                assert_int_equal(r, -ENOMEM);
+        grammar_match_free(m);
+        grammar_unref(g);
+        return r == 0;
+}
+
+/* Each allocation fails once: every time an error and no leak, and the same grammar in the end. */
+static void test_memory(void **state)
+{
+        (void)state;
+        struct json_fault fault;
+        json_t *schema = json_parse(
+                STR("{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"string\",\"pattern\":\"^[a-z]+$"
+                    "\","
+                    "\"maxLength\":3},\"l\":{\"type\":\"array\",\"items\":{\"type\":\"integer\",\"minimum\":"
+                    "1},"
+                    "\"maxItems\":2},\"e\":{\"oneOf\":[{\"enum\":[1,2]},{\"const\":\"q\"}]}},\"required\":["
+                    "\"a\"],"
+                    "\"patternProperties\":{\"^z\":{\"type\":\"object\",\"additionalProperties\":false}},"
+                    "\"additionalProperties\":false}"),
+                20, &fault);
+        assert_non_null(schema);
+        for (long nth = 1; nth < 200000; nth += nth < 2000 ? 1 : 97) {
+                mem_fail_nth(nth);
+                use_memory(schema);
+                bool over = mem_alloc_count() < nth;
+                mem_fail_nth(0);
+                if (over)
+                        break;
+        }
+        assert_true(use_memory(schema));
+        json_decref(schema);
+}
+#endif
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -306,6 +362,9 @@ int main(void)
                 cmocka_unit_test(test_combinations), cmocka_unit_test(test_strict),
                 cmocka_unit_test(test_refused),      cmocka_unit_test(test_masks),
                 cmocka_unit_test(test_bounds),
+#ifdef CAIRN_FAULTS
+                cmocka_unit_test(test_memory),
+#endif
         };
         return cmocka_run_group_tests(tests, setup, teardown);
 }

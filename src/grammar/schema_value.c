@@ -267,6 +267,8 @@ json_t *sc_candidates(struct sc *c, const struct sc_list *l)
                 if (!constant && !set)
                         continue;
                 out = json_array();
+                if (!out)
+                        gr_fail(c->b, -ENOMEM);
                 if (constant && sc_allows(c, l, constant))
                         json_array_append(out, (json_t *)(uintptr_t)constant);
                 if (!constant)
