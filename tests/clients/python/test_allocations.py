@@ -3,6 +3,8 @@ that began ends as it should or says that it failed."""
 import httpx
 import pytest
 
+from tools import ANSWER, chat_custom, chat_function
+
 MODEL = "cairn-tiny"
 MAX_ALLOCATIONS = 4000
 STRIDE_AFTER = 150  # every allocation up to here, then a sample of the rest
@@ -20,6 +22,19 @@ CASES = {
     "response": ("POST", "/v1/responses", {"model": MODEL, "input": "abc", "max_output_tokens": 16}),
     "response_stream": ("POST", "/v1/responses", {
         "model": MODEL, "input": [{"role": "user", "content": "abc"}], "max_output_tokens": 16, "stream": True}),
+    "chat_tools": ("POST", "/v1/chat/completions", {
+        "model": MODEL, "max_tokens": 60, "tools": [chat_function("get_weather"), chat_custom("note")],
+        "tool_choice": "required", "messages": [
+            {"role": "user", "content": "hi"},
+            {"role": "assistant", "reasoning_content": "hm", "tool_calls": [
+                {"id": "call_1", "type": "function", "function": {"name": "get_weather", "arguments": "{}"}}]},
+            {"role": "tool", "tool_call_id": "call_1", "content": "sunny"}]}),
+    "response_schema_stream": ("POST", "/v1/responses", {
+        "model": MODEL, "max_output_tokens": 60, "stream": True, "input": [
+            {"type": "reasoning", "summary": [], "content": [{"type": "reasoning_text", "text": "hm"}]},
+            {"type": "function_call", "call_id": "call_1", "name": "get_weather", "arguments": "{}"},
+            {"type": "function_call_output", "call_id": "call_1", "output": "sunny"}],
+        "text": {"format": {"type": "json_schema", "name": "answer", "strict": True, "schema": ANSWER}}}),
 }
 
 STREAM_ENDS = ("data: [DONE]", '{"type":"response.completed"', '{"type":"response.incomplete"',
@@ -37,7 +52,8 @@ def outcome(wire, method, path, body, nth):
         assert reply.json()["error"]["type"] == "server_error", reply.text
     elif body and body.get("stream"):
         assert reply.text.endswith("\n\n"), reply.text
-        assert any(end in reply.text.split("\n\n")[-2] for end in STREAM_ENDS), reply.text
+        frames = [frame for frame in reply.text.split("\n\n") if frame and not frame.startswith(":")]
+        assert any(end in frames[-1] for end in STREAM_ENDS), reply.text
     return reply.status_code
 
 
