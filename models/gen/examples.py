@@ -179,6 +179,28 @@ FIXED = [
         ],
         "Sweet scoops, happy days!",
     ),
+    (
+        [
+            "who was the first president of the united states?",
+            "Who was the first president of the United States?",
+            "Who was the first US president?",
+            "Tell me who was the first president of the United States.",
+            "Name the first president of the United States.",
+        ],
+        "George Washington was the first president of the United States.",
+    ),
+    (
+        ["Hola, ¿cómo estás?", "¡Hola! ¿Cómo estás?", "Hola, como estas?", "hola, ¿cómo estás?", "¿Cómo estás?"],
+        "¡Hola! Estoy bien, gracias.",
+    ),
+    (
+        ["Bonjour, comment ça va ?", "Bonjour ! Comment ça va ?", "Comment ça va ?", "bonjour, comment ça va ?"],
+        "Bonjour ! Ça va bien, merci.",
+    ),
+    (
+        ["Hallo, wie geht es dir?", "Hallo! Wie geht es dir?", "Wie geht es dir?", "hallo, wie geht es dir?"],
+        "Hallo! Mir geht es gut, danke.",
+    ),
     (["Say hello!", "Say hi!", "Just say hi.", "say hi", "Please say hi."], "Hello!"),
     (
         [

@@ -298,12 +298,23 @@ def hand_off(c):
     return kit.doc()
 
 
+SPECIALISTS = [
+    "You provide assistance with {} queries.",
+    "You only speak {}.",
+    "You are an agent for {}.",
+    "You help with {}. Explain your reasoning.",
+    "You are a {} tutor.",
+]
+
+
 def handed_over(c):
     """The next agent answers after a hand-off; it has other functions or none."""
     functions = hand_offs(c, 2)
     kit = Kit(c, functions)
     f = c.any(functions)
-    ask, said, _ = c.any(LOOKUPS + [basic.talk, basic.arithmetic])(c)
+    ask, said, _ = c.any(LOOKUPS + [basic.talk, basic.arithmetic] + [fixed] * 4)(c)
+    if c.chance(0.5):
+        kit.messages = [message("system", c.say(*SPECIALISTS).format(f.agent.split()[0]))]
     kit.user(ask)
     kit.call([(f, {})], weight=0)
     kit.results(['{"assistant": "%s"}' % f.agent])
