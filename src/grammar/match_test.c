@@ -1,4 +1,6 @@
 /* Random grammars over a small alphabet, against the sets of texts that they stand for. */
+#include <pthread.h>
+#include "grammar/cache.h"
 #include "grammar/match.h"
 #include "grammar/testing.h"
 
@@ -276,10 +278,164 @@ static void random_grammars(void **state)
         grammar_vocab_free(v);
 }
 
+static struct grammar *shared_grammar(void)
+{
+        struct grammar_builder *b = grammar_builder_new(NULL);
+        struct grammar *g;
+        assert_int_equal(grammar_finish(b, grammar_json_object(b, 0), &g, NULL), 0);
+        return g;
+}
+
+static int shared_grammar_again(void *ctx, struct grammar **ret)
+{
+        ++*(int *)ctx;
+        *ret = shared_grammar();
+        return 0;
+}
+
+struct job {
+        struct grammar *g;
+        const struct grammar_vocab *v;
+        uint64_t seed;
+        size_t taken;
+};
+
+/* Random texts; failures are counted, since assertions belong to the main thread. */
+static void *walk_alone(void *ctx)
+{
+        struct job *job = ctx;
+        struct rng rng;
+        rng_seed(&rng, job->seed);
+        for (int text = 0; text < 20; text++) {
+                struct grammar_match *m;
+                uint32_t bits[16];
+                if (grammar_match_new(job->g, job->v, &m))
+                        return NULL;
+                for (int step = 0; step < 40; step++) {
+                        int32_t id;
+                        if (grammar_match_mask(m, bits))
+                                break;
+                        do
+                                id = (int32_t)rng_below(&rng, T_PIECES);
+                        while (!(bits[id / 32] >> (id % 32) & 1));
+                        job->taken += grammar_match_token(m, id) == 0;
+                }
+                grammar_match_free(m);
+        }
+        return NULL;
+}
+
+/* One grammar, many threads. */
+static void threads(void **state)
+{
+        (void)state;
+        struct grammar_vocab *v = test_vocab(NULL, 0);
+        struct grammar *g = shared_grammar();
+        struct job jobs[4];
+        pthread_t ids[4];
+        for (int i = 0; i < 4; i++) {
+                jobs[i] = (struct job){ g, v, (uint64_t)i, 0 };
+                assert_int_equal(pthread_create(&ids[i], NULL, walk_alone, &jobs[i]), 0);
+        }
+        for (int i = 0; i < 4; i++) {
+                pthread_join(ids[i], NULL);
+                assert_int_equal(jobs[i].taken, 20 * 40);
+        }
+        grammar_unref(g);
+        grammar_vocab_free(v);
+}
+
+static void cache(void **state)
+{
+        (void)state;
+        struct grammar *a, *b, *c;
+        int made = 0;
+        assert_int_equal(grammar_cached(STR("one"), shared_grammar_again, &made, &a), 0);
+        assert_int_equal(grammar_cached(STR("one"), shared_grammar_again, &made, &b), 0);
+        assert_int_equal(grammar_cached(STR("two"), shared_grammar_again, &made, &c), 0);
+        assert_ptr_equal(a, b);
+        assert_ptr_not_equal(a, c);
+        assert_int_equal(made, 2);
+        grammar_unref(a);
+        grammar_unref(b);
+        grammar_unref(c);
+        /* The least recently used go first. */
+        for (int i = 0; i < 200; i++) {
+                char key[16];
+                snprintf(key, sizeof(key), "key %d", i);
+                assert_int_equal(grammar_cached(str_c(key), shared_grammar_again, &made, &a), 0);
+                grammar_unref(a);
+                assert_int_equal(grammar_cached(STR("one"), shared_grammar_again, &made, &a), 0);
+                grammar_unref(a);
+        }
+        assert_int_equal(made, 202);
+        assert_int_equal(grammar_cached(STR("two"), shared_grammar_again, &made, &c), 0);
+        assert_int_equal(made, 203);
+        grammar_unref(c);
+        grammar_cache_clear();
+}
+
+/* Nothing is left of a long text but what can still matter, and control tokens stand beside text. */
+static void control_tokens(void **state)
+{
+        (void)state;
+        struct grammar_vocab *v = test_vocab(NULL, 0);
+        struct grammar_builder *b = grammar_builder_new(NULL);
+        struct grammar *g;
+        struct grammar_match *m;
+        gnode call[] = { grammar_token(b, T_CONTROL), grammar_json_object(b, GRAMMAR_COMPACT),
+                         grammar_token(b, T_CONTROL2) };
+        gnode all[] = { grammar_text_without(b, (struct str[]){ STR("<x>") }, 1),
+                        grammar_repeat(b, grammar_seq(b, call, 3), 0, 2) };
+        assert_int_equal(grammar_finish(b, grammar_seq(b, all, 2), &g, NULL), 0);
+        assert_int_equal(grammar_match_new(g, v, &m), 0);
+        for (int i = 0; i < 5000; i++)
+                assert_true(feed(m, STR("a\xc3\xa9 <x")));
+        assert_false(feed(m, STR(">")));
+        assert_true(grammar_match_may_end(m));
+        check_mask(m, T_PIECES);
+        assert_int_equal(grammar_match_token(m, T_CONTROL2), -EINVAL);
+        for (int i = 0; i < 2; i++) {
+                assert_int_equal(grammar_match_token(m, T_CONTROL), 0);
+                assert_false(grammar_match_may_end(m));
+                check_mask(m, T_PIECES);
+                assert_true(feed(m, STR("{\"k\":[1,{}]}")));
+                check_mask(m, T_PIECES);
+                assert_int_equal(grammar_match_token(m, T_CONTROL2), 0);
+        }
+        assert_true(grammar_match_must_end(m));
+        assert_int_equal(grammar_match_token(m, T_END), 0);
+        assert_true(grammar_match_must_end(m));
+        assert_int_equal(grammar_match_token(m, T_CONTROL), -EINVAL);
+        grammar_match_free(m);
+        grammar_unref(g);
+        grammar_vocab_free(v);
+}
+
+/* Deep nesting and long ambiguous texts: memory is given back while the text goes on. */
+static void long_texts(void **state)
+{
+        (void)state;
+        struct grammar_vocab *v = test_vocab(NULL, 0);
+        struct grammar *g = shared_grammar();
+        struct grammar_match *m;
+        assert_int_equal(grammar_match_new(g, v, &m), 0);
+        for (int i = 0; i < 20000; i++)
+                assert_true(feed(m, STR("{\"k\":[")));
+        check_mask(m, T_PIECES);
+        for (int i = 0; i < 20000; i++)
+                assert_true(feed(m, STR("]}")));
+        assert_true(grammar_match_must_end(m));
+        grammar_match_free(m);
+        grammar_unref(g);
+        grammar_vocab_free(v);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(random_grammars),
+                cmocka_unit_test(random_grammars), cmocka_unit_test(threads),    cmocka_unit_test(cache),
+                cmocka_unit_test(control_tokens),  cmocka_unit_test(long_texts),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
