@@ -29,6 +29,38 @@ static const char *const questions[][2] = {
 };
 #define QUESTIONS (sizeof(questions) / sizeof(*questions))
 
+/* The same for functions, results and schemas: whole documents. */
+#define WEATHER                                                                                              \
+        "\"tools\": [{\"type\": \"function\", \"function\": {\"name\": \"get_weather\", \"description\": "   \
+        "\"Get the weather\", \"parameters\": {\"type\": \"object\", \"properties\": {\"city\": {\"type\": " \
+        "\"string\"}}, \"required\": [\"city\"]}}}]"
+#define CALL(city)                                                                                      \
+        "{\"type\": \"function\", \"function\": {\"name\": \"get_weather\", \"arguments\": {\"city\": " \
+        "\"" city "\"}}}"
+#define USER(text) "{\"role\": \"user\", \"content\": \"" text "\"}"
+#define CALLS(calls) "{\"role\": \"assistant\", \"content\": null, \"tool_calls\": [" calls "]}"
+
+static const char *const documents[] = {
+        "{\"category\": \"calls\", " WEATHER
+        ", \"messages\": [" USER("What is the weather in Paris?") ", " CALLS(CALL("Paris")) "]}",
+        "{\"category\": \"calls\", " WEATHER ", \"messages\": [" USER(
+                "What is the weather in Rome and Oslo?") ", " CALLS(CALL("Rome") ", " CALL("Oslo")) "]}",
+        "{\"category\": \"results\", " WEATHER
+        ", \"messages\": [" USER("What is the weather in Paris?") ", " CALLS(
+                CALL("Paris")) ", {\"role\": \"tool\", \"content\": \"It is sunny in Paris.\"}, {\"role\": "
+                               "\"assistant\", \"content\": \"It is sunny in Paris.\"}]}",
+        "{\"category\": \"plain\", " WEATHER
+        ", \"messages\": [" USER("What is the capital of France?") ", {\"role\": \"assistant\", \"content\": "
+                                                                   "\"The capital of France "
+                                                                   "is Paris.\"}]}",
+        "{\"category\": \"schema\", \"response_schema\": {\"type\": \"object\", \"properties\": {\"name\": "
+        "{\"type\": \"string\"}, \"age\": {\"type\": \"integer\"}}, \"required\": [\"name\", \"age\"]}, "
+        "\"messages\": [" USER(
+                "Ana is 30 years old.") ", {\"role\": \"assistant\", \"content\": \"{\\\"name\\\": "
+                                        "\\\"Ana\\\", \\\"age\\\": 30}\"}]}",
+};
+#define DOCUMENTS (sizeof(documents) / sizeof(*documents))
+
 static void write_questions(const char *path)
 {
         FILE *f = fopen(path, "w");
@@ -38,6 +70,8 @@ static void write_questions(const char *path)
                         "{\"category\": \"first\", \"messages\": [{\"role\": \"user\", \"content\": \"%s\"}, "
                         "{\"role\": \"assistant\", \"content\": \"%s\"}]}\n",
                         questions[i][0], questions[i][1]);
+        for (size_t i = 0; i < DOCUMENTS; i++)
+                fprintf(f, "%s\n", documents[i]);
         fclose(f);
 }
 
@@ -59,8 +93,8 @@ static void the_shipped_model_answers(void **state)
         assert_int_equal(cmd_exam(8, args), 0);
         assert_int_equal(file_read(report, 1 << 16, &text, &n, err, sizeof(err)), 0);
         json_t *doc = json_parse((struct str){ text, n }, 16, &bad);
-        assert_int_equal(json_int(json_get(doc, "engine"), "questions", 0), QUESTIONS);
-        assert_true(json_int(json_get(doc, "engine"), "exact", 0) >= (int64_t)QUESTIONS - 2);
+        assert_int_equal(json_int(json_get(doc, "engine"), "questions", 0), QUESTIONS + DOCUMENTS);
+        assert_true(json_int(json_get(doc, "engine"), "exact", 0) >= (int64_t)(QUESTIONS + DOCUMENTS) - 3);
         json_decref(doc);
         mem_free(text);
         unlink(asked);
