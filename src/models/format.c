@@ -187,7 +187,7 @@ struct idiom *idiom_new(const struct format *f, const struct format_vocab *vocab
         struct idiom *d = mem_calloc(1, sizeof(*d));
         if (!d)
                 return NULL;
-        *d = (struct idiom){ .format = f, .tells = true, .remembers = true, .system = true };
+        *d = (struct idiom){ .format = f, .tells = true, .remembers = true, .system = true, .late = true };
         if (make_markers(d, vocab, f->think, f->think_end)) {
                 idiom_free(d);
                 return NULL;
@@ -251,6 +251,16 @@ static bool takes_system(const struct engine_model *m)
                        NULL, "qxsystem");
 }
 
+/* Some templates pass over system messages that are not the first. */
+static bool shows_late_system(const struct engine_model *m)
+{
+        return renders(m,
+                       json_pack("[{s:s, s:s}, {s:s, s:s}, {s:s, s:s}, {s:s, s:s}]", "role", "user",
+                                 "content", "hello", "role", "assistant", "content", "hi", "role", "system",
+                                 "content", "qxlate", "role", "user", "content", "thanks"),
+                       NULL, "qxlate");
+}
+
 static bool tells_of_tools(const struct engine_model *m)
 {
         json_t *tools = json_pack("[{s:s, s:{s:s, s:s, s:{s:s, s:{s:{s:s}}}}}]", "type", "function",
@@ -271,18 +281,38 @@ static json_t *call_and_result(json_t *arguments)
                          "thanks");
 }
 
-/* Whether the template shows calls and results, and how it wants the arguments. */
+/* A message with two calls, and their results. */
+static json_t *two_calls(bool text_args)
+{
+        static const char *const values[] = { "qxfirst", "qxsecond" }, *const ids[] = { "qxcall123",
+                                                                                        "qxcall456" };
+        json_t *calls = json_array(), *results[2];
+        for (int i = 0; i < 2; i++) {
+                json_t *arguments = text_args ? json_sprintf("{\"qxarg\": \"%s\"}", values[i])
+                                              : json_pack("{s:s}", "qxarg", values[i]);
+                json_array_append_new(calls,
+                                      json_pack("{s:s, s:s, s:{s:s, s:o}}", "id", ids[i], "type", "function",
+                                                "function", "name", "qxtool", "arguments", arguments));
+                results[i] = json_pack("{s:s, s:s, s:s, s:s}", "role", "tool", "tool_call_id", ids[i], "name",
+                                       "qxtool", "content", "qxresult");
+        }
+        return json_pack("[{s:s, s:s}, {s:s, s:n, s:o}, o, o]", "role", "user", "content", "hello", "role",
+                         "assistant", "content", "tool_calls", calls, results[0], results[1]);
+}
+
+/* Whether the template shows calls and results, and how it wants them. */
 static void try_calls(const struct engine_model *m, struct idiom *d)
 {
         d->remembers =
                 renders(m, call_and_result(json_pack("{s:s}", "qxarg", "qxvalue")), NULL, "\"qxarg\"") &&
                 renders(m, call_and_result(json_pack("{s:s}", "qxarg", "qxvalue")), NULL, "qxresult");
-        if (d->remembers)
-                return;
-        static const char text[] = "{\"qxarg\": \"qxvalue\"}";
-        d->text_args = renders(m, call_and_result(json_string(text)), NULL, text) &&
-                       renders(m, call_and_result(json_string(text)), NULL, "qxresult");
-        d->remembers = d->text_args;
+        if (!d->remembers) {
+                static const char text[] = "{\"qxarg\": \"qxvalue\"}";
+                d->text_args = renders(m, call_and_result(json_string(text)), NULL, text) &&
+                               renders(m, call_and_result(json_string(text)), NULL, "qxresult");
+                d->remembers = d->text_args;
+        }
+        d->one_call = d->remembers && !renders(m, two_calls(d->text_args), NULL, "qxsecond");
 }
 
 static int32_t control_id(void *ctx, struct str spelling)
@@ -338,6 +368,7 @@ int idiom_detect(const struct engine_model *m, const char *name, struct idiom **
         }
         d->trained = d->tells && template.n;
         d->system = takes_system(m);
+        d->late = shows_late_system(m);
         if (d->tells)
                 try_calls(m, d);
         d->short_ids = d->format->open && strcmp(d->format->open, "[TOOL_CALLS]") == 0;

@@ -59,7 +59,9 @@ struct idiom {
         bool tells;          /* the template tells the model of tools; else a system message of ours does */
         bool remembers;      /* the template renders calls and their results; else they are told as text */
         bool text_args;      /* ... and wants the arguments of calls as JSON text, not as objects */
+        bool one_call;       /* ... one to a message: several are told as one message after another */
         bool system;         /* the template takes a system message */
+        bool late;           /* ... and shows those that come later; else they are the user's */
         bool short_ids;      /* ... and ids of calls of nine letters and digits */
         bool trained;        /* the model was made for calling tools: its template says so */
         unsigned vars;       /* FORMAT_VAR_... */

@@ -271,6 +271,60 @@ static int add_assistant(struct rendering *r, const json_t *m)
         return rc;
 }
 
+/* ---- several calls, where the template takes one to a message ---- */
+
+static bool is_result(const json_t *m)
+{
+        return str_eqc(json_str(m, "role"), "tool");
+}
+
+static bool goes_apart(const struct idiom *d, const json_t *m)
+{
+        return d->one_call && json_array_size(json_get(m, "tool_calls")) > 1;
+}
+
+/* A message for each call, and behind it its result: such templates take a result for the last call's. */
+static int add_calls_apart(struct rendering *r, const json_t *m, size_t index)
+{
+        const json_t *all = r->req->messages;
+        size_t i;
+        json_t *call;
+        int rc = 0;
+        json_array_foreach(json_object_get(m, "tool_calls"), i, call)
+        {
+                json_t *one =
+                        json_pack("{s:s, s:O?, s:O*, s:[O]}", "role", "assistant", "content",
+                                  i ? NULL : json_object_get(m, "content"), "reasoning_content",
+                                  i ? NULL : json_object_get(m, "reasoning_content"), "tool_calls", call);
+                if (!rc)
+                        rc = one ? add_assistant(r, one) : -ENOMEM;
+                json_decref(one);
+                for (size_t k = index + 1; !rc && is_result(json_array_get(all, k)); k++)
+                        if (str_eq(json_str(json_array_get(all, k), "tool_call_id"), json_str(call, "id")))
+                                rc = add_result(r, json_array_get(all, k), k);
+        }
+        return rc;
+}
+
+/* Whether add_calls_apart() has told the result at `index`. */
+static bool told_with_call(const struct rendering *r, size_t index)
+{
+        const json_t *all = r->req->messages;
+        struct str id = json_str(json_array_get(all, index), "tool_call_id");
+        size_t at = index, i;
+        json_t *call;
+        while (at && is_result(json_array_get(all, at)))
+                at--;
+        if (!goes_apart(r->d, json_array_get(all, at)))
+                return false;
+        json_array_foreach(json_object_get(json_array_get(all, at), "tool_calls"), i, call)
+        {
+                if (str_eq(json_str(call, "id"), id))
+                        return true;
+        }
+        return false;
+}
+
 /* ---- system messages ---------------------------------------------------------------------------- */
 
 static bool is_system(const json_t *message)
@@ -326,11 +380,14 @@ static int fold_into_user(struct rendering *r, struct str text, size_t from)
 
 static int add_one(struct rendering *r, const json_t *m, size_t index)
 {
-        struct str role = json_str(m, "role");
-        if (str_eqc(role, "tool"))
-                return add_result(r, m, index);
-        if (str_eqc(role, "assistant"))
+        if (is_result(m))
+                return told_with_call(r, index) ? 0 : add_result(r, m, index);
+        if (goes_apart(r->d, m))
+                return add_calls_apart(r, m, index);
+        if (str_eqc(json_str(m, "role"), "assistant"))
                 return add_assistant(r, m);
+        if (is_system(m) && !r->d->late)
+                return add_message(r, text_message("user", json_str(m, "content")));
         return json_array_append(r->messages, (json_t *)m) ? -ENOMEM : 0;
 }
 

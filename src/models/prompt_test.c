@@ -113,6 +113,34 @@ static void test_short_ids_agree(void **state)
         idiom_free(d);
 }
 
+#define CALL_X                                                                                              \
+        "{\"id\": \"x\", \"type\": \"function\", \"function\": {\"name\": \"add\", \"arguments\": {\"a\": " \
+        "1}}}"
+#define CALL_Y                                                                                              \
+        "{\"id\": \"y\", \"type\": \"function\", \"function\": {\"name\": \"mul\", \"arguments\": {\"b\": " \
+        "2}}}"
+#define SAID_BEFORE "\"role\": \"assistant\", \"content\": \"So.\", \"reasoning_content\": \"Hm.\", "
+#define RESULT_X "{\"role\": \"tool\", \"tool_call_id\": \"x\", \"name\": \"add\", \"content\": \"10\"}"
+#define RESULT_Y "{\"role\": \"tool\", \"tool_call_id\": \"y\", \"name\": \"mul\", \"content\": \"20\"}"
+#define USER "{\"role\": \"user\", \"content\": \"and?\"}"
+
+static void test_one_call_to_a_message(void **state)
+{
+        static const char together[] = "[{" SAID_BEFORE "\"tool_calls\": [" CALL_X ", " CALL_Y "]}, " RESULT_Y
+                                       ", " RESULT_X ", " USER "]";
+        static const char apart[] = "[{" SAID_BEFORE "\"tool_calls\": [" CALL_X "]}, " RESULT_X
+                                    ", {\"role\": \"assistant\", \"content\": null, \"tool_calls\": [" CALL_Y
+                                    "]}, " RESULT_Y ", " USER "]";
+        (void)state;
+        struct idiom *d = idiom_new(format_find(STR("llama3")), &vocab);
+        struct turn_req req = { 0 };
+        expect(&req, d, false, together, together);
+        d->one_call = true;
+        expect(&req, d, false, together, apart);
+        expect(&req, d, false, apart, apart);
+        idiom_free(d);
+}
+
 static void test_system_messages(void **state)
 {
         (void)state;
@@ -136,6 +164,13 @@ static void test_system_messages(void **state)
         expect(&req, d, false, "[{\"role\": \"system\", \"content\": \"A\"}]",
                "[{\"role\": \"user\", \"content\": \"A\"}]");
         d->system = true;
+        d->late = false;
+        expect(&req, d, false,
+               "[{\"role\": \"system\", \"content\": \"A\"}, {\"role\": \"user\", \"content\": \"B\"}, "
+               "{\"role\": \"developer\", \"content\": \"C\"}]",
+               "[{\"role\": \"system\", \"content\": \"A\"}, {\"role\": \"user\", \"content\": \"B\"}, "
+               "{\"role\": \"user\", \"content\": \"C\"}]");
+        d->late = true;
         expect(&req, d, true, /* roles alternate */
                "[{\"role\": \"system\", \"content\": \"A\"}, {\"role\": \"user\", \"content\": \"B\"}, "
                "{\"role\": \"user\", "
@@ -270,9 +305,9 @@ static void test_memory_runs_out(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_calls_and_results), cmocka_unit_test(test_short_ids_agree),
-                cmocka_unit_test(test_system_messages),   cmocka_unit_test(test_tools_are_told),
-                cmocka_unit_test(test_variables),
+                cmocka_unit_test(test_calls_and_results),     cmocka_unit_test(test_short_ids_agree),
+                cmocka_unit_test(test_one_call_to_a_message), cmocka_unit_test(test_system_messages),
+                cmocka_unit_test(test_tools_are_told),        cmocka_unit_test(test_variables),
 #ifdef CAIRN_FAULTS
                 cmocka_unit_test(test_memory_runs_out),
 #endif
