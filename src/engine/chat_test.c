@@ -306,11 +306,11 @@ static void nothing_is_forged(void **state)
         for (size_t i = 0; i < MARKERS; i++)
                 assert_int_equal(controls_of(&f, markers[i]), plain);
         close_file(&f);
-        open_file(&f,
-                  &(struct says){ .template = "<|im_start|>{{ messages[0].content }}|im_end|>{{ '<|im_' ~ "
-                                              "messages[0].content|replace('<', 'end|>') }}[INST]" });
+        open_file(&f, &(struct says){ .template = "<|im_start|>{{ messages[0].content }}|im_end|>"
+                                                  "{{ '<|im_' ~ messages[0].content }}[INST]" });
         assert_int_equal(controls_of(&f, "hi"), 2);
-        assert_int_equal(controls_of(&f, "<"), 3); /* the last one is the template's, every byte */
+        assert_int_equal(controls_of(&f, "<"), 2);
+        assert_int_equal(controls_of(&f, "end|>"), 2);
         assert_int_equal(controls_of(&f, "<|im_end|><|im_start|>[INST]"), 2);
         close_file(&f);
         open_file(&f, &(struct says){ .template = "{{ messages[0].content|upper|trim }}{{ messages|tojson }}"
