@@ -31,7 +31,8 @@ struct entry {
         uint64_t bytes; /* in memory: expected, and once loaded the true number */
         int holds;
         int64_t used_us;
-        bool needed; /* somebody asks for it: others may be dropped for it */
+        bool needed;  /* somebody asks for it: others may be dropped for it */
+        bool opening; /* a thread loads it: its own business until that is done */
         char error[ERROR_MAX];
 };
 
@@ -184,33 +185,53 @@ static void warm(const struct entry *e)
                 close(fd);
 }
 
+/* What a model has in memory. */
+static uint64_t size_of(const struct engine_model *engine)
+{
+        struct engine_stats stats;
+        engine_model_stats(engine, &stats);
+        return engine_model_info(engine)->file_bytes + stats.kv_total;
+}
+
+/* Refuses what could never be in memory. 0, or -E2BIG with a sentence. */
+static int check_size(const struct registry *r, uint64_t bytes, char *why, size_t n)
+{
+        if (!r->opts.memory || bytes <= r->opts.memory)
+                return 0;
+        snprintf(why, n, "it needs %llu MiB, and all models together may have %llu",
+                 (unsigned long long)(bytes >> 20), (unsigned long long)(r->opts.memory >> 20));
+        return -E2BIG;
+}
+
 /* Opens the model and finds out how it writes. 0 or negative errno with a sentence. */
 static int open_model(const struct entry *e, struct engine_model **ret, struct idiom **ret_idiom,
                       char *why, size_t n)
 {
         int rc = engine_model_open(e->path, &e->opts, ret, why, n);
-        if (rc || !engine_model_info(*ret)->has_chat)
+        if (rc)
                 return rc;
-        rc = idiom_detect(*ret, e->format, ret_idiom);
-        if (rc) {
-                snprintf(why, n, rc == -EINVAL ? "there is no format '%s'" : "out of memory", e->format);
-                engine_model_close(*ret);
+        rc = check_size(e->registry, size_of(*ret), why, n);
+        if (!rc && engine_model_info(*ret)->has_chat) {
+                rc = idiom_detect(*ret, e->format, ret_idiom);
+                if (rc)
+                        snprintf(why, n, rc == -EINVAL ? "there is no format '%s'" : "out of memory",
+                                 e->format);
         }
+        if (rc)
+                engine_model_close(*ret);
         return rc;
 }
 
-/* Loads the entry, without the lock; it is MODEL_LOADING, so nobody else touches it. */
+/* Loads the entry, without the lock; it is `opening`, so nobody else touches it. */
 static int load(struct entry *e, char *why, size_t n)
 {
         struct engine_model *engine = NULL;
         struct idiom *idiom = NULL;
-        struct engine_stats stats;
         int rc = open_model(e, &engine, &idiom, why, n);
         pthread_mutex_lock(&e->registry->lock);
         if (!rc) {
                 const struct engine_info *info = engine_model_info(engine);
-                engine_model_stats(engine, &stats);
-                e->bytes = info->file_bytes + stats.kv_total;
+                e->bytes = size_of(engine);
                 e->model.engine = engine;
                 e->model.idiom = idiom;
                 e->model.n_ctx = info->n_ctx;
@@ -219,11 +240,10 @@ static int load(struct entry *e, char *why, size_t n)
         } else {
                 snprintf(e->error, sizeof(e->error), "%s", why);
         }
-        e->needed = false;
+        e->needed = e->opening = false;
         e->used_us = clock_mono_us();
         set_state(e, rc ? MODEL_FAILED : MODEL_READY);
         pthread_mutex_unlock(&e->registry->lock);
-        report(e, rc ? MODEL_FAILED : MODEL_READY, 100, rc ? why : NULL);
         return rc;
 }
 
@@ -233,7 +253,7 @@ static uint64_t resident(const struct registry *r)
 {
         uint64_t bytes = 0;
         for (size_t i = 0; i < r->models.n; i++)
-                if (r->models.p[i]->state == MODEL_READY)
+                if (r->models.p[i]->state == MODEL_READY || r->models.p[i]->opening)
                         bytes += r->models.p[i]->bytes;
         return bytes;
 }
@@ -270,6 +290,17 @@ static void drop(struct registry *r, struct entry *e)
         pthread_mutex_lock(&r->lock);
 }
 
+/* Makes up for what loaded models turned out to need beyond what was expected of them. The one that was loaded
+ * last stays: somebody is about to use it. */
+static bool drop_surplus(struct registry *r, const struct entry *last)
+{
+        struct entry *idle = r->opts.memory && resident(r) > r->opts.memory ? idle_longest(r) : NULL;
+        if (!idle || idle == last)
+                return false;
+        drop(r, idle);
+        return true;
+}
+
 /* ---- the loader's thread ------------------------------------------------------------------------ */
 
 /* What to load next: first what somebody waits for, the longest wait first. */
@@ -278,7 +309,7 @@ static struct entry *next_to_load(const struct registry *r)
         struct entry *best = NULL;
         for (size_t i = 0; i < r->models.n; i++) {
                 struct entry *e = r->models.p[i];
-                if (e->state == MODEL_LOADING &&
+                if (e->state == MODEL_LOADING && !e->opening &&
                     (!best || (e->needed && (!best->needed || e->used_us < best->used_us))))
                         best = e;
         }
@@ -289,14 +320,20 @@ static void *loader_main(void *arg)
 {
         struct registry *r = arg;
         char why[ERROR_MAX];
+        const struct entry *last = NULL;
         pthread_mutex_lock(&r->lock);
         while (!r->stop) {
                 struct entry *e = next_to_load(r), *idle;
+                if (drop_surplus(r, last))
+                        continue;
                 if (e && fits(r, e)) {
+                        e->opening = true;
+                        last = e;
                         pthread_mutex_unlock(&r->lock);
                         report(e, MODEL_LOADING, 0, NULL);
                         warm(e);
-                        load(e, why, sizeof(why));
+                        int rc = load(e, why, sizeof(why));
+                        report(e, rc ? MODEL_FAILED : MODEL_READY, 100, rc ? why : NULL);
                         pthread_mutex_lock(&r->lock);
                 } else if (e && !e->needed) {
                         set_state(e, MODEL_UNLOADED); /* there is no room for it until somebody asks */
@@ -456,11 +493,18 @@ static int load_or_leave(struct registry *r, struct entry *e, char *why, size_t 
         pthread_mutex_lock(&r->lock);
         bool later = r->opts.background && e->file_bytes > at_once, room = fits(r, e);
         int rc = later ? want(r, e, false) : 0;
-        if (!later && room)
+        if (!later && room) {
+                e->opening = true;
                 set_state(e, MODEL_LOADING);
+        }
         pthread_mutex_unlock(&r->lock);
-        if (!rc && !later && room)
-                rc = load(e, why, n);
+        if (rc || later || !room)
+                return rc;
+        rc = load(e, why, n);
+        pthread_mutex_lock(&r->lock);
+        while (!rc && drop_surplus(r, e))
+                ;
+        pthread_mutex_unlock(&r->lock);
         return rc;
 }
 
@@ -471,12 +515,7 @@ static int check_entry(const struct registry *r, const struct entry *e, char *wh
                 snprintf(why, n, "the id '%s' is taken by another model", e->model.id);
                 return -EEXIST;
         }
-        if (r->opts.memory && e->bytes > r->opts.memory) {
-                snprintf(why, n, "it needs %llu MiB, and all models together may have %llu",
-                         (unsigned long long)(e->bytes >> 20), (unsigned long long)(r->opts.memory >> 20));
-                return -E2BIG;
-        }
-        return 0;
+        return check_size(r, e->bytes, why, n);
 }
 
 /* Only the thread that starts the server adds; the loader looks at the list with the lock. */

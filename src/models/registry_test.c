@@ -120,6 +120,67 @@ static void test_budget(void **state)
         registry_free(small);
 }
 
+/* While one thread loads behind, the one that starts the server loads small files itself: no model is loaded
+ * by both. */
+static void test_two_loaders(void **state)
+{
+        (void)state;
+        assert_true(size_of(B) < size_of(A));
+        for (int round = 0; round < 10; round++) {
+                struct registry *r = open_registry(0);
+                struct registry_opts opts = { .background = true,
+                                              .at_once = size_of(B),
+                                              .on_state = on_state };
+                registry_configure(r, &opts);
+                add(r, "large", A);
+                for (int i = 0; i < 8; i++) {
+                        char id[16];
+                        snprintf(id, sizeof(id), "small-%d", i);
+                        assert_int_equal(model_state(add(r, id, B)), MODEL_READY);
+                }
+                assert_int_equal(model_hold(registry_find(r, str_c("large")), LONG_MS), 0);
+                registry_free(r);
+                assert_int_equal(atomic_load(&loads),
+                                 1); /* by the thread behind: it took none of the others */
+        }
+}
+
+/* What a model needs beyond its file is known only when it is there. */
+static void test_true_size(void **state)
+{
+        (void)state;
+        struct engine_opts opts = { .threads = 1 }; /* KV by default */
+        struct engine_stats stats;
+        char err[300];
+        struct registry *r = open_registry(size_of(A) + KV);
+        assert_int_equal(registry_add_file(r, "a", A, &opts, err, sizeof(err)), 0);
+        const struct model *a = registry_find(r, str_c("a"));
+        assert_int_equal(model_hold(a, LONG_MS), -EIO); /* it alone is over the limit */
+        model_error(a, err, sizeof(err));
+        assert_non_null(strstr(err, "MiB"));
+        registry_free(r);
+
+        r = open_registry(0);
+        assert_int_equal(registry_add_file(r, "a", A, &opts, err, sizeof(err)), 0);
+        a = registry_find(r, str_c("a"));
+        assert_int_equal(model_hold(a, LONG_MS), 0);
+        engine_model_stats(a->engine, &stats);
+        registry_free(r);
+
+        r = open_registry(size_of(A) + stats.kv_total + size_of(B)); /* the second's KV is too much */
+        assert_int_equal(registry_add_file(r, "a", A, &opts, err, sizeof(err)), 0);
+        a = registry_find(r, str_c("a"));
+        assert_int_equal(model_hold(a, LONG_MS), 0);
+        model_release(a);
+        const struct model *b = add(r, "b", B);
+        assert_int_equal(model_hold(b, LONG_MS), 0);
+        for (int i = 0; i < 1000 && model_state(a) != MODEL_UNLOADED; i++)
+                usleep(10000);
+        assert_int_equal(model_state(a), MODEL_UNLOADED);
+        assert_int_equal(model_state(b), MODEL_READY);
+        registry_free(r);
+}
+
 static struct registry *shared;
 
 static void *user(void *arg)
@@ -153,10 +214,9 @@ static void test_many_users(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_background),
-                cmocka_unit_test(test_failed),
-                cmocka_unit_test(test_budget),
-                cmocka_unit_test(test_many_users),
+                cmocka_unit_test(test_background),  cmocka_unit_test(test_failed),
+                cmocka_unit_test(test_budget),      cmocka_unit_test(test_many_users),
+                cmocka_unit_test(test_two_loaders), cmocka_unit_test(test_true_size),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
