@@ -97,23 +97,19 @@ static void write_list(struct writer *w, struct jv v)
 static struct jv key_text(struct writer *w, struct jv key)
 {
         struct run *r = w->out.r;
-        char number[JV_FLOAT_TEXT];
         switch ((enum jv_kind)key.kind) {
         case JV_STR:
                 return key;
+        case JV_FLOAT:
+                if (!isfinite(key.f))
+                        return jv_cstr(r, isnan(key.f) ? "NaN" : key.f > 0 ? "Infinity" : "-Infinity");
+                return jv_to_str(r, key);
         case JV_INT:
                 return jv_to_str(r, key);
         case JV_BOOL:
                 return jv_cstr(r, key.b ? "true" : "false");
         case JV_NONE:
                 return jv_cstr(r, "null");
-        case JV_FLOAT:
-                if (!isfinite(key.f))
-                        return jv_cstr(r, isnan(key.f) ? "NaN" : key.f > 0 ? "Infinity" : "-Infinity");
-                return jv_str(r,
-                              (struct str){ arena_strndup(r->mem, number, jv_float_text(key.f, number)),
-                                            strlen(number) },
-                              key.data);
         default:
                 run_fail(r, "keys must be str, int, float, bool or None, not %s", jv_type(key));
         }
