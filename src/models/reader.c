@@ -116,8 +116,11 @@ static bool go(struct reader *r, enum reader_state state)
 /* What was held is no call: it is text, and so is what follows. */
 static bool no_call(struct reader *r)
 {
-        if (r->call.tool) /* too late to take it back */
+        if (r->call.tool) { /* too late to take it back; the rest of a character goes with it */
                 reader_call_end(r);
+                while (r->at < r->limit && (r->in.p[r->at] & 0xc0) == 0x80)
+                        reader_pass(r, 1, USE_DROP);
+        }
         if (r->holds) {
                 r->holds = false;
                 r->at = r->hold;
