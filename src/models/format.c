@@ -300,6 +300,19 @@ static json_t *two_calls(bool text_args)
                          "assistant", "content", "tool_calls", calls, results[0], results[1]);
 }
 
+/* A call with its result, which the model speaks of. */
+static json_t *words_and_call(const char *beside, const char *before)
+{
+        json_t *said = before ? json_pack("{s:s, s:s}", "role", "assistant", "content", before) : NULL;
+        return json_pack("[{s:s, s:s}, o*, {s:s, s:s?, s:[{s:s, s:s, s:{s:s, s:s}}]}, {s:s, s:s, s:s, s:s},"
+                         " {s:s, s:s}, {s:s, s:s}]",
+                         "role", "user", "content", "hello", said, "role", "assistant", "content", beside,
+                         "tool_calls", "id", "qxcall123", "type", "function", "function", "name", "qxtool",
+                         "arguments", "{}", "role", "tool", "tool_call_id", "qxcall123", "name", "qxtool",
+                         "content", "qxresult", "role", "assistant", "content", "good", "role", "user",
+                         "content", "thanks");
+}
+
 /* Whether the template shows calls and results, and how it wants them. */
 static void try_calls(const struct engine_model *m, struct idiom *d)
 {
@@ -313,6 +326,8 @@ static void try_calls(const struct engine_model *m, struct idiom *d)
                 d->remembers = d->text_args;
         }
         d->one_call = d->remembers && !renders(m, two_calls(d->text_args), NULL, "qxsecond");
+        d->text_apart = d->remembers && !renders(m, words_and_call("qxsaid", NULL), NULL, "qxsaid") &&
+                        renders(m, words_and_call(NULL, "qxsaid"), NULL, "qxsaid");
 }
 
 static int32_t control_id(void *ctx, struct str spelling)

@@ -60,6 +60,7 @@ struct idiom {
         bool remembers;      /* the template renders calls and their results; else they are told as text */
         bool text_args;      /* ... and wants the arguments of calls as JSON text, not as objects */
         bool one_call;       /* ... one to a message: several are told as one message after another */
+        bool text_apart;     /* ... and shows what was said before a call as a message of its own only */
         bool system;         /* the template takes a system message */
         bool late;           /* ... and shows those that come later; else they are the user's */
         bool short_ids;      /* ... and ids of calls of nine letters and digits */

@@ -249,8 +249,12 @@ static int add_assistant(struct rendering *r, const json_t *m)
         struct str reasoning = json_str(m, "reasoning_content"), content = json_str(m, "content");
         if (calls && !r->d->remembers)
                 return add_calls_as_text(r, m);
-        json_t *out = json_pack("{s:s, s:O*}", "role", "assistant", "content", json_object_get(m, "content"));
+        bool apart = calls && content.n && r->d->text_apart;
+        json_t *out = json_pack("{s:s, s:O*}", "role", "assistant", "content",
+                                apart ? NULL : json_object_get(m, "content"));
         int rc = out ? 0 : -ENOMEM;
+        if (!rc && apart)
+                rc = add_message(r, text_message("assistant", content));
         if (!rc && !json_object_get(out, "content"))
                 rc = json_put(out, "content", json_null());
         if (!rc && reasoning.n)

@@ -138,6 +138,12 @@ static void test_one_call_to_a_message(void **state)
         d->one_call = true;
         expect(&req, d, false, together, apart);
         expect(&req, d, false, apart, apart);
+        d->text_apart = true;
+        expect(&req, d, false,
+               "[{\"role\": \"assistant\", \"content\": \"So.\", \"tool_calls\": [" CALL_X "]}]",
+               "[{\"role\": \"assistant\", \"content\": \"So.\"}, {\"role\": \"assistant\", \"content\": "
+               "null, "
+               "\"tool_calls\": [" CALL_X "]}]");
         idiom_free(d);
 }
 

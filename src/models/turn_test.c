@@ -241,18 +241,18 @@ static void test_formats_are_found_out(void **state)
 {
         static const struct {
                 const char *family, *format;
-                bool tells, remembers, system, reasons, text_args, one_call, late;
+                bool tells, remembers, system, reasons, text_args, one_call, text_apart, late;
         } want[] = {
-                { "hermes", "hermes", true, true, true, false, false, false, true },
-                { "thinks", "hermes", true, true, true, true, false, false, true },
-                { "reasons", "hermes", true, true, true, true, false, false, true },
-                { "llama3", "llama3", true, true, true, false, false, true, true },
-                { "mistral", "mistral", true, true, true, false, false, false, false },
-                { "mistral-args", "mistral-args", true, true, true, false, false, false, true },
-                { "harmony", "harmony", true, true, true, true, false, true, false },
-                { "deepseek", "deepseek", true, true, true, false, true, false, true },
-                { "phi4", "phi4", true, true, true, false, false, false, true },
-                { "plain", "hermes", false, false, false, false, false, false, false },
+                { "hermes", "hermes", true, true, true, false, false, false, false, true },
+                { "thinks", "hermes", true, true, true, true, false, false, false, true },
+                { "reasons", "hermes", true, true, true, true, false, false, false, true },
+                { "llama3", "llama3", true, true, true, false, false, true, true, true },
+                { "mistral", "mistral", true, true, true, false, false, false, false, false },
+                { "mistral-args", "mistral-args", true, true, true, false, false, false, false, true },
+                { "harmony", "harmony", true, true, true, true, false, true, false, false },
+                { "deepseek", "deepseek", true, true, true, false, true, false, false, true },
+                { "phi4", "phi4", true, true, true, false, false, false, true, true },
+                { "plain", "hermes", false, false, false, false, false, false, false, false },
         };
         (void)state;
         for (size_t i = 0; i < COUNT(want); i++) {
@@ -261,11 +261,12 @@ static void test_formats_are_found_out(void **state)
                 if (strcmp(d->format->name, want[i].format) || d->tells != want[i].tells ||
                     d->remembers != want[i].remembers || d->system != want[i].system ||
                     d->reasons != want[i].reasons || d->text_args != want[i].text_args ||
-                    d->one_call != want[i].one_call || d->late != want[i].late)
+                    d->one_call != want[i].one_call || d->text_apart != want[i].text_apart ||
+                    d->late != want[i].late)
                         fail_msg("%s: %s tells %d remembers %d system %d reasons %d text_args %d "
-                                 "one_call %d late %d",
+                                 "one_call %d text_apart %d late %d",
                                  want[i].family, d->format->name, d->tells, d->remembers, d->system,
-                                 d->reasons, d->text_args, d->one_call, d->late);
+                                 d->reasons, d->text_args, d->one_call, d->text_apart, d->late);
         }
 }
 
