@@ -1,5 +1,4 @@
 /* Expressions: a walk over their nodes. */
-#include <errno.h>
 #include <string.h>
 #include "jinja/run.h"
 #include "jinja/unicode.h"
@@ -303,9 +302,11 @@ struct jv run_filter_node(struct run *r, const struct node *e, struct jv input)
 {
         if (!e->fn)
                 run_fail(r, "No filter named '%.*s'.", e->name.n < 60 ? (int)e->name.n : 60, e->name.p);
+        run_nest(r);
         if (e->a) /* the filters of a block: the innermost one gets the block's text */
                 input = e->a->kind == N_FILTER ? run_filter_node(r, e->a, input) : run_eval(r, e->a);
         struct jv_args args = run_args(r, e->call);
+        r->level--;
         return run_builtin(r, e->fn, input, &args);
 }
 
@@ -475,8 +476,7 @@ static struct jv eval(struct run *r, const struct node *e)
 struct jv run_eval(struct run *r, const struct node *e)
 {
         run_step(r, 1);
-        if (++r->level > r->max_level)
-                run_stop(r, -E2BIG, "the template is nested too deeply");
+        run_nest(r);
         r->line = e->line;
         struct jv v = eval(r, e);
         r->level--;

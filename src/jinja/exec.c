@@ -1,5 +1,4 @@
 /* Statements, and the variables they set. */
-#include <errno.h>
 #include <string.h>
 #include "jinja/run.h"
 
@@ -213,8 +212,7 @@ static enum flow run_statement(struct run *r, const struct node *n)
 enum flow run_body(struct run *r, const struct node *body)
 {
         enum flow f = FLOW_NEXT;
-        if (++r->level > r->max_level)
-                run_stop(r, -E2BIG, "the template is nested too deeply");
+        run_nest(r);
         for (size_t i = 0; i < body->n && f == FLOW_NEXT; i++) {
                 run_step(r, 1);
                 r->line = body->items[i]->line;

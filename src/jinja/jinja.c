@@ -12,7 +12,8 @@
 #define STEPS_DEFAULT 20000000
 #define BYTES_DEFAULT (64u << 20)
 #define DEPTH_DEFAULT 100
-#define LEVELS_PER_DEPTH 16 /* nodes may nest that many times as deep as calls */
+#define LEVELS_PER_DEPTH 16    /* nodes may nest that many times as deep as calls */
+#define STACK_BYTES (1u << 20) /* of the C stack, whatever the compiler makes of the functions */
 #define POLL_STEPS 4096
 
 /* ---- a rendering's tools ------------------------------------------------------------------------------ */
@@ -74,6 +75,13 @@ void run_enter(struct run *r)
 {
         if (++r->depth > r->max_depth)
                 run_stop(r, -E2BIG, "the template's calls or values are nested too deeply");
+}
+
+void run_nest(struct run *r)
+{
+        size_t used = (size_t)(r->stack - (const char *)__builtin_frame_address(0));
+        if (++r->level > r->max_level || used > STACK_BYTES)
+                run_stop(r, -E2BIG, "the template is nested too deeply");
 }
 
 void run_leave(struct run *r)
@@ -205,6 +213,7 @@ int jinja_render(const struct jinja *t, const json_t *data, const json_t *truste
         struct text text = { .r = &r };
         *r.err = (struct jinja_err){ 0 };
         r.next_poll = r.steps;
+        r.stack = __builtin_frame_address(0);
         r.max_level = r.max_depth * LEVELS_PER_DEPTH;
         jinja_output_release(out);
         buf_init(&out->text, bytes);

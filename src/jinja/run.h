@@ -33,6 +33,7 @@ struct run {
         size_t steps, next_poll; /* steps left; where to ask `cancel` */
         int depth, level;        /* calls and values nested, nodes nested: see run_enter, run_nest */
         int max_depth, max_level;
+        const char *stack; /* where the C stack was when rendering began */
         bool (*cancel)(void *ctx);
         void *ctx;
         int line;           /* of the node being evaluated */
@@ -51,6 +52,8 @@ _Noreturn void run_fail(struct run *r, const char *fmt, ...) __attribute__((form
 _Noreturn void run_stop(struct run *r, int rc, const char *msg); /* over a limit, cancelled, no memory */
 void *run_alloc(struct run *r, size_t size);                     /* zeroed */
 void *run_array(struct run *r, size_t n, size_t size);
+/* A node inside another: r->level-- when it is done. */
+void run_nest(struct run *r);
 /* Counts n steps (nodes, or characters handled). */
 void run_step(struct run *r, size_t n);
 /* A call or a value inside another; run_leave when it is done. */

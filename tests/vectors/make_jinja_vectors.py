@@ -160,8 +160,8 @@ def compare_random(count, seed, program):
             late = True
         if late:
             continue
-        if " at 0x" in row.get("output", "").lower():
-            continue  # Python printed an address
+        if any(mark in row.get("output", "").lower() for mark in (" at 0x", "<bound method")):
+            continue  # Python printed a function or an address
         del row["data"]
         row["data"] = {"conversation": "random"}
         rows.append(row)
