@@ -277,11 +277,11 @@ static bool read_name(struct reader *r)
 {
         struct str rest = reader_rest(r), sep = r->d->sep;
         const char *hit = memmem(rest.p, rest.n, sep.p, sep.n);
-        if (!hit && rest.n <= READER_NAME_MAX && !r->ended)
+        size_t n = hit ? (size_t)(hit - rest.p) : 0;
+        if (!hit && rest.n < READER_NAME_MAX + sep.n && !r->ended)
                 return false;
-        if (!hit)
+        if (!hit || n > READER_NAME_MAX)
                 return no_call(r);
-        size_t n = (size_t)(hit - rest.p);
         const char *control = memchr(rest.p, FORMAT_CONTROL, n);
         struct str name = str_trim((struct str){ rest.p, control ? (size_t)(control - rest.p) : n });
         const struct reader_tool *tool = reader_find_tool(r, name);

@@ -36,7 +36,7 @@ bool reader_header(struct reader *r)
         struct str rest = reader_rest(r), sep = r->d->sep;
         const char *hit = rest.n ? memmem(rest.p, rest.n, sep.p, sep.n) : NULL;
         size_t n = hit ? (size_t)(hit - rest.p) : 0;
-        if (!hit && rest.n <= HEADER_MAX)
+        if (!hit && rest.n < HEADER_MAX + sep.n)
                 return false;
         if (!hit || n > HEADER_MAX) { /* no header: the model just talks */
                 if (reader_follows(r, r->d->open) == 1)

@@ -15,7 +15,7 @@ static struct reader_event *event_of(struct reader *r, enum turn_kind kind)
         struct reader_event ev = { .kind = kind,
                                    .start = r->out.n,
                                    .token = r->said.n,
-                                   .call = r->n_calls - 1,
+                                   .call = kind == TURN_TEXT || kind == TURN_REASONING ? 0 : r->n_calls - 1,
                                    .tool = r->call.tool };
         if (vec_push(&r->queue, ev)) {
                 r->error = -ENOMEM;
