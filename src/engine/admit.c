@@ -253,13 +253,12 @@ static int copy_part(struct sched *s, struct engine_seq *seq, int32_t from, int 
 
 /* Takes what the tree has of the sequence's tokens, the last block in part, and blocks for the rest, of which
  * there is at least one. With too little memory everything is given back. */
-static bool take_memory(struct sched *s, struct engine_seq *seq, bool alone)
+static bool take_memory(struct sched *s, struct engine_seq *seq)
 {
         struct kv *kv = &s->kv;
         size_t reuse = reusable(seq);
         int want = (seq->n_tokens + KERN_KV_BLOCK - 1) / KERN_KV_BLOCK, part = 0;
-        /* Everybody who decodes needs another block now and then. */
-        int spare = alone ? 0 : (int)s->active.n;
+        int spare = places_taken(s); /* everybody who decodes needs another block now and then */
         int32_t from = -1;
         seq->n_blocks = seq->n_published = kv_match(kv, seq->tokens, reuse, seq->blocks, want);
         seq->n_done = seq->n_blocks * KERN_KV_BLOCK;
@@ -281,7 +280,7 @@ static bool take_memory(struct sched *s, struct engine_seq *seq, bool alone)
 
 static bool make_room(struct sched *s, struct engine_seq *seq)
 {
-        while (!take_memory(s, seq, !s->active.n)) {
+        while (!take_memory(s, seq)) {
                 struct engine_seq *victim = memory_victim(s, seq);
                 /* Between equals the one that runs goes on, whatever its owner has had. */
                 if (!victim || (!victim->paused && victim->level >= seq->priority))

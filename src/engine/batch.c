@@ -36,7 +36,8 @@ static int prefill_room(const struct sched *s, int decoding)
         double target = decoding ? STEP_BESIDE_US : STEP_US;
         double rows = s->speed.row_us > 0 ? target / s->speed.row_us : 2 * ROWS_MIN;
         int most = s->max_rows - decoding;
-        return rows > most ? most : rows < ROWS_MIN ? ROWS_MIN : (int)rows;
+        rows = rows < ROWS_MIN ? ROWS_MIN : rows;
+        return rows > most ? most : (int)rows;
 }
 
 /* ---- rows --------------------------------------------------------------------------------------- */
@@ -59,9 +60,9 @@ static void add_rows(struct sched *s, struct engine_seq *seq, int n)
         memcpy(b->tokens + b->n, seq->tokens + seq->n_done, (size_t)n * sizeof(*b->tokens));
         memcpy(b->tokens + b->n + n, seq->draft.tokens, (size_t)guesses * sizeof(*b->tokens));
         for (int i = 0; i < n + guesses; i++)
-                if (seq->embedding ? embed_wants(&s->m->hp, seq->n_done + i, seq->n_prompt)
-                                   : (seq->prompt_logprobs && seq->n_scored < seq->n_prompt) ||
-                                             (last && i >= n - 1))
+                if (seq->embedding
+                            ? embed_wants(&s->m->hp, seq->n_done + i, seq->n_prompt)
+                            : (seq->prompt_logprobs && seq->n_scored < seq->n_prompt) || (last && i >= n - 1))
                         want_row(b, &j, b->n + i);
         b->n += n + guesses;
         s->jobs.p[s->jobs.n++] = j;

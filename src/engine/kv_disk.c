@@ -13,6 +13,7 @@
 #include "base/pool.h"
 #include "base/rand.h"
 #include "engine/kv_file.h"
+#include "engine/lora.h"
 #include "engine/model.h"
 #include "engine/sched.h"
 
@@ -75,25 +76,52 @@ uint64_t kv_disk_bytes(const struct kv_disk *d)
 
 /* ---- the fingerprint ---------------------------------------------------------------------------- */
 
-/* A number that tells this model from others: its shape, adapters and kernels, and both ends of every tensor.
- */
-static uint64_t fingerprint(const struct engine_model *m, const struct engine_opts *o)
+static uint64_t add_ends(uint64_t sum, const void *p, size_t bytes)
 {
-        uint64_t facts[] = { (uint64_t)m->hp.n_layer,   (uint64_t)m->hp.n_embd,  (uint64_t)m->hp.n_head,
-                             (uint64_t)m->hp.n_head_kv, (uint64_t)m->hp.n_vocab, m->info.n_params,
-                             m->info.file_bytes,        (uint64_t)o->kv_type,    (uint64_t)m->k->isa };
+        size_t n = bytes < SAMPLE ? bytes : SAMPLE;
+        sum = kv_file_sum(sum, p, n);
+        return kv_file_sum(sum, (const char *)p + bytes - n, n);
+}
+
+/* What adapters add to the weights of a layer. */
+static uint64_t add_adapters(uint64_t sum, const struct layer *layer)
+{
+        for (int role = 0; role < W_ROLES; role++) {
+                const struct weight *w = &layer->w[role];
+                for (const struct lora *l = w->lora; l; l = l->next) {
+                        sum = kv_file_sum(sum, &role, sizeof(role));
+                        sum = add_ends(sum, l->a, w->mats * l->rank * w->n * sizeof(*l->a));
+                        sum = add_ends(sum, l->b, w->mats * w->rows * l->rank * sizeof(*l->b));
+                }
+        }
+        return sum;
+}
+
+/* A number that tells this model from others: its shape and kernels, what the file says of it, and both ends
+ * of every tensor, those of adapters included. */
+static uint64_t fingerprint(const struct engine_model *m, const struct engine_opts *o, int n_ctx)
+{
+        /* frequencies that the length of the context chooses */
+        bool long_rope = m->global.w[W_ROPE_LONG].type && n_ctx > m->hp.rope.n_ctx_orig;
+        uint64_t facts[] = { (uint64_t)m->hp.n_layer, (uint64_t)m->hp.n_embd,
+                             (uint64_t)m->hp.n_head,  (uint64_t)m->hp.n_head_kv,
+                             (uint64_t)m->hp.n_vocab, m->info.n_params,
+                             m->info.file_bytes,      (uint64_t)o->kv_type,
+                             (uint64_t)m->k->isa,     long_rope };
         uint64_t sum = kv_file_sum(KERN_KV_BLOCK, facts, sizeof(facts));
         for (size_t i = 0; i < gguf_tensor_count(m->file); i++) {
                 const struct gguf_tensor *t = gguf_tensor_at(m->file, i);
-                size_t n = t->bytes < SAMPLE ? (size_t)t->bytes : SAMPLE;
                 sum = kv_file_sum(sum, t->name.p, t->name.n);
-                sum = kv_file_sum(sum, t->data, n);
-                sum = kv_file_sum(sum, (const char *)t->data + t->bytes - n, n);
+                sum = add_ends(sum, t->data, (size_t)t->bytes);
         }
-        for (size_t i = 0; i < o->n_adapters; i++) {
-                sum = kv_file_sum(sum, o->adapters[i].path, strlen(o->adapters[i].path));
-                sum = kv_file_sum(sum, &o->adapters[i].scale, sizeof(o->adapters[i].scale));
+        struct gguf_entry e;
+        for (size_t i = 0; gguf_entry_at(m->file, i, &e); i++) {
+                sum = kv_file_sum(sum, e.key.p, e.key.n);
+                sum = add_ends(sum, e.data, e.bytes);
         }
+        sum = add_adapters(sum, &m->global);
+        for (int l = 0; l < m->hp.n_layer; l++)
+                sum = add_adapters(sum, &m->layers[l]);
         return sum;
 }
 
@@ -480,7 +508,7 @@ static int scan(struct kv_disk *d)
         return rc;
 }
 
-int kv_disk_open(const struct engine_opts *o, const struct engine_model *m, struct kv *kv,
+int kv_disk_open(const struct engine_opts *o, const struct engine_model *m, struct kv *kv, int n_ctx,
                  struct mailbox *box, atomic_uint_fast64_t *restored, struct kv_disk **ret, char *err,
                  size_t errn)
 {
@@ -490,7 +518,7 @@ int kv_disk_open(const struct engine_opts *o, const struct engine_model *m, stru
         *d = (struct kv_disk){ .kv = kv,
                                .box = box,
                                .restored = restored,
-                               .model = fingerprint(m, o),
+                               .model = fingerprint(m, o, n_ctx),
                                .limit = o->kv_disk_bytes ? o->kv_disk_bytes : DEFAULT_BYTES,
                                .max_blocks = (uint32_t)kv->n_blocks };
         pthread_mutex_init(&d->lock, NULL);

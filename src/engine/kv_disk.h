@@ -21,7 +21,7 @@ struct mailbox;
 
 /* Makes the directory when there is none (its parent exists), and reads what is in it. `restored` counts
  * tokens that were read. 0, -ENOMEM, or the system's error with a message. */
-int kv_disk_open(const struct engine_opts *o, const struct engine_model *m, struct kv *kv,
+int kv_disk_open(const struct engine_opts *o, const struct engine_model *m, struct kv *kv, int n_ctx,
                  struct mailbox *box, atomic_uint_fast64_t *restored, struct kv_disk **ret, char *err,
                  size_t errn);
 /* Ends what is under way, and gives its blocks back. Accepts NULL. */

@@ -97,6 +97,7 @@ struct faults {
         const char *kind, *arch, *rename; /* NULL: as it should be */
         int extra_rows;
         bool lose_b;
+        size_t seed; /* other numbers */
 };
 
 static void write_adapter(const struct gguf *g, const struct faults *f)
@@ -114,7 +115,7 @@ static void write_adapter(const struct gguf *g, const struct faults *f)
                         size_t n = t->ne[0], rows = t->ne[1] + (size_t)f->extra_rows;
                         uint64_t dims_a[] = { n, RANK }, dims_b[] = { RANK, rows };
                         char name[128];
-                        make_pair(i, n, t->ne[1], a, b);
+                        make_pair(i + 100 * f->seed, n, t->ne[1], a, b);
                         snprintf(name, sizeof(name), "%s.lora_a",
                                  i == 0 && f->rename ? f->rename : targets[i]);
                         if (pass)
@@ -164,14 +165,17 @@ static int open_with(const char *path, const char *with, float scale, struct eng
 
 #define PROMPT_MAX 64
 
-/* Logprobs of the prompt's tokens and the text that follows greedily. */
-static size_t score(struct engine_model *m, float *ret, char *text, size_t textn)
+/* Logprobs of the prompt's tokens and the text that follows greedily; its KV may be kept on disk. */
+static size_t score_with(struct engine_model *m, bool kept, float *ret, char *text, size_t textn)
 {
         struct engine_tokens prompt = { 0 };
         struct run r;
         assert_int_equal(
-                engine_tokenize(m, STR("The quick brown fox asks: what is the capital of France, and why?"),
-                                0, &prompt),
+                engine_tokenize(
+                        m,
+                        STR("The quick brown fox asks: what is the capital of France, and why? It says "
+                            "that nobody had told it before, and that somebody should have."),
+                        0, &prompt),
                 0);
         assert_true(prompt.n <= PROMPT_MAX);
         struct engine_req req = { .prompt = prompt.p,
@@ -179,7 +183,8 @@ static size_t score(struct engine_model *m, float *ret, char *text, size_t textn
                                   .max_tokens = 24,
                                   .sampling = ENGINE_SAMPLING_DEFAULT,
                                   .logprobs = 0,
-                                  .prompt_logprobs = true };
+                                  .prompt_logprobs = !kept,
+                                  .keep = kept };
         req.sampling.temperature = 0;
         assert_int_equal(run_all(&r, m, &req), 0);
         size_t n = r.prompt.n;
@@ -189,6 +194,16 @@ static size_t score(struct engine_model *m, float *ret, char *text, size_t textn
         run_release(&r);
         engine_tokens_release(&prompt);
         return n;
+}
+
+static size_t score(struct engine_model *m, float *ret, char *text, size_t textn)
+{
+        return score_with(m, false, ret, text, textn);
+}
+
+static size_t score_kept(struct engine_model *m, float *ret, char *text, size_t textn)
+{
+        return score_with(m, true, ret, text, textn);
 }
 
 static double difference(const float *a, const float *b, size_t n)
@@ -239,6 +254,34 @@ static void refused(const struct gguf *g, struct faults f, const char *because)
                 fail_msg("'%s' does not say '%s'", err, because);
 }
 
+/* KV on disk is of the adapter that made it: one of the same name with other weights finds nothing. */
+static void test_stored_kv(void **state)
+{
+        (void)state;
+        struct gguf *g = opened(base);
+        struct engine_model *m;
+        struct engine_stats stats;
+        char kv[100], text[512];
+        float scores[PROMPT_MAX];
+        snprintf(kv, sizeof(kv), "%s/kv", dir);
+        struct engine_adapter one = { adapter, SCALE };
+        struct engine_opts opts = { .adapters = &one, .n_adapters = 1, .kv_dir = kv };
+        for (int round = 0; round < 3; round++) {
+                write_adapter(g, &(struct faults){ .seed = round == 2 });
+                assert_int_equal(engine_model_open(base, &opts, &m, err, sizeof(err)), 0);
+                score_kept(m, scores, text, sizeof(text));
+                engine_model_stats(m, &stats);
+                assert_int_equal(stats.tokens_restored > 0, round == 1);
+                engine_model_close(m);
+        }
+        gguf_close(g);
+        opts.n_adapters = 0;
+        assert_int_equal(engine_model_open(base, &opts, &m, err, sizeof(err)),
+                         0); /* removes what is not its own */
+        engine_model_close(m);
+        assert_int_equal(rmdir(kv), 0);
+}
+
 static void test_refusals(void **state)
 {
         (void)state;
@@ -260,6 +303,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_equals_merged),
+                cmocka_unit_test(test_stored_kv),
                 cmocka_unit_test(test_refusals),
         };
         return cmocka_run_group_tests(tests, setup, teardown);

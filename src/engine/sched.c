@@ -242,7 +242,7 @@ static int sched_init(struct sched *s, const struct engine_opts *o, char *err, s
                            s->n_ctx);
         if (rc || !o->kv_dir)
                 return rc;
-        return kv_disk_open(o, m, &s->kv, s->box, &s->count.restored, &s->disk, err, errn);
+        return kv_disk_open(o, m, &s->kv, s->n_ctx, s->box, &s->count.restored, &s->disk, err, errn);
 }
 
 static void sched_free(struct sched *s)

@@ -375,6 +375,30 @@ static void test_pause_gives_place(void **state)
 
 /* ---- guesses ------------------------------------------------------------------------------------ */
 
+/* A reader that does not take the end of its text keeps none from the whole memory: it has none itself. */
+static void test_slow_reader(void **state)
+{
+        (void)state;
+        struct engine_opts opts = { .threads = 1, .kv_bytes = 8 * BLOCK_BYTES };
+        struct engine_model *m = open_model(&opts);
+        struct run paused, other;
+        int32_t a[20], b[126];
+        make_prompt(a, 20, 1);
+        make_prompt(b, 126, 2);
+        struct engine_req slow = request(a, 20, 1, 0), whole = request(b, 126, 1, 0);
+        run_init(&paused);
+        paused.refuse_next = 1;
+        assert_int_equal(run_start(&paused, m, &slow), 0);
+        RUN_WAIT(&paused, paused.refused);
+        assert_int_equal(run_all(&other, m, &whole), 0);
+        assert_int_equal(paused.done, 0);
+        engine_seq_resume(paused.seq);
+        run_finish(&paused);
+        run_release(&paused);
+        run_release(&other);
+        engine_model_close(m);
+}
+
 static void run_predicted(struct run *r, struct engine_model *m, struct engine_req req,
                           const int32_t *prediction, size_t n)
 {
@@ -547,17 +571,12 @@ static void test_q8_is_near(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_priorities),
-                cmocka_unit_test(test_owners_take_turns),
-                cmocka_unit_test(test_owners_share_places),
-                cmocka_unit_test(test_accounts),
-                cmocka_unit_test(test_priority_preempts),
-                cmocka_unit_test(test_memory_preempts),
-                cmocka_unit_test(test_pause_gives_place),
-                cmocka_unit_test(test_prediction),
-                cmocka_unit_test(test_lookup),
-                cmocka_unit_test(test_alone_and_together),
-                cmocka_unit_test(test_q8_is_near),
+                cmocka_unit_test(test_priorities),          cmocka_unit_test(test_owners_take_turns),
+                cmocka_unit_test(test_owners_share_places), cmocka_unit_test(test_accounts),
+                cmocka_unit_test(test_priority_preempts),   cmocka_unit_test(test_memory_preempts),
+                cmocka_unit_test(test_pause_gives_place),   cmocka_unit_test(test_slow_reader),
+                cmocka_unit_test(test_prediction),          cmocka_unit_test(test_lookup),
+                cmocka_unit_test(test_alone_and_together),  cmocka_unit_test(test_q8_is_near),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
