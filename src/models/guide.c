@@ -133,13 +133,13 @@ static gnode arguments(struct guide *g, size_t index)
         return failed(g, node, &why, TURN_ERR_TOOL, index);
 }
 
-/* What a custom tool takes; any text without the markers, if nothing else is said. */
-static gnode input(struct guide *g, size_t index, const struct str *without, size_t n)
+/* What a custom tool takes; any text, if nothing else is said. */
+static gnode input(struct guide *g, size_t index)
 {
         const struct turn_tool *t = &g->req->tools[index];
         struct grammar_err why = { 0 };
         if (!t->syntax.n)
-                return text_without(g, without, n);
+                return text_without(g, NULL, 0);
         gnode node = str_eqc(t->syntax, "regex") ? grammar_regex(g->b, t->definition, &why)
                                                  : grammar_lark(g->b, t->definition, &why);
         return failed(g, node, &why, TURN_ERR_TOOL, index);
@@ -157,16 +157,20 @@ static bool may_call(const struct turn_req *req, size_t index)
         return !req->allowed;
 }
 
+/* What a call gives: arguments, or the input of a custom tool in an object, as the model is told of it. */
+static gnode given(struct guide *g, size_t index)
+{
+        if (!g->req->tools[index].custom)
+                return arguments(g, index);
+        return SEQ(g, word(g, "{\"input\":"), optional(g, word(g, " ")),
+                   grammar_json_string(g->b, input(g, index)), word(g, "}"));
+}
+
 /* {"name": "f", "arguments": ...} */
 static gnode object_call(struct guide *g, size_t index)
 {
         const struct turn_tool *t = &g->req->tools[index];
-        gnode space = optional(g, word(g, " ")), value = 0, id = grammar_empty(g->b);
-        if (t->custom)
-                value = SEQ(g, word(g, "{\"input\":"), space,
-                            grammar_json_string(g->b, input(g, index, NULL, 0)), word(g, "}"));
-        else
-                value = arguments(g, index);
+        gnode space = optional(g, word(g, " ")), value = given(g, index), id = grammar_empty(g->b);
         if (g->d->short_ids) {
                 struct grammar_err unread;
                 id = optional(g, SEQ(g, word(g, ", \"id\": \""),
@@ -177,14 +181,12 @@ static gnode object_call(struct guide *g, size_t index)
                    value, id, word(g, "}"));
 }
 
-/* A name, a separator, and arguments or raw input up to the next marker. */
+/* A name, a separator, and arguments. */
 static gnode named_call(struct guide *g, size_t index)
 {
         const struct idiom *d = g->d;
         const struct turn_tool *t = &g->req->tools[index];
-        const struct str ends[] = { d->close, d->section_end, d->close.n ? STR("") : d->open };
-        gnode value = t->custom ? input(g, index, ends, COUNT(ends)) : arguments(g, index);
-        return SEQ(g, marker(g, d->open), grammar_literal(g->b, t->name), marker(g, d->sep), value,
+        return SEQ(g, marker(g, d->open), grammar_literal(g->b, t->name), marker(g, d->sep), given(g, index),
                    marker(g, d->close));
 }
 
@@ -193,16 +195,10 @@ static gnode channel_call(struct guide *g, size_t index)
 {
         const struct idiom *d = g->d;
         const struct turn_tool *t = &g->req->tools[index];
-        const struct str ends[] = { d->close, d->section, d->section_end, d->open };
         int32_t constrain = g->vocab->control(g->vocab->ctx, STR("<|constrain|>"));
-        gnode kind = grammar_empty(g->b), value = 0;
-        if (!t->custom)
-                kind = SEQ(g, word(g, " "),
-                           constrain >= 0 ? grammar_token(g->b, constrain) : grammar_empty(g->b),
-                           word(g, "json"));
-        value = t->custom ? input(g, index, ends, COUNT(ends)) : arguments(g, index);
         return SEQ(g, marker(g, d->open), word(g, "commentary to=functions."), grammar_literal(g->b, t->name),
-                   kind, marker(g, d->sep), value);
+                   word(g, " "), constrain >= 0 ? grammar_token(g->b, constrain) : grammar_empty(g->b),
+                   word(g, "json"), marker(g, d->sep), given(g, index));
 }
 
 /* One call of any of the tools; -ENOENT when none may be called. */

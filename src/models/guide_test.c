@@ -296,11 +296,13 @@ static void test_other_formats(void **state)
                            "So" C("[TOOL_CALLS]") " [{\"name\": \"get_weather\", \"arguments\": {" WEATHER
                                                   "}, {\"name\": "
                                                   "\"now\", \"arguments\": {}}]"));
-        assert_true(allows(
-                &req, "mistral-args", READER_ANSWERS,
-                C("[TOOL_CALLS]") "now" C("[ARGS]") "{}" C("[TOOL_CALLS]") "note" C("[ARGS]") "[x] {\n"));
-        assert_true(
-                allows(&req, "mistral-args", READER_ANSWERS, C("[TOOL_CALLS]") "code" C("[ARGS]") "a\"\n"));
+        assert_true(allows(&req, "mistral-args", READER_ANSWERS,
+                           C("[TOOL_CALLS]") "now" C("[ARGS]") "{}" C("[TOOL_CALLS]") "note" C(
+                                   "[ARGS]") "{\"input\": \"[x] {\\n\"}"));
+        assert_false(
+                allows(&req, "mistral-args", READER_ANSWERS, C("[TOOL_CALLS]") "note" C("[ARGS]") "[x] {\n"));
+        assert_true(allows(&req, "mistral-args", READER_ANSWERS,
+                           C("[TOOL_CALLS]") "code" C("[ARGS]") "{\"input\":\"a\\\"\\n\"}"));
         assert_true(allows(&req, "deepseek", READER_ANSWERS,
                            C("<｜tool▁calls▁begin｜>") C("<｜tool▁call▁begin｜>") "function" C(
                                    "<｜tool▁sep｜>") "now\n```json\n{}\n```" C("<｜tool▁call▁end｜>")
@@ -317,7 +319,8 @@ static void test_other_formats(void **state)
         assert_false(
                 allows(&req, "harmony", READER_ANSWERS, C("<|channel|>") "final" C("<|message|>") "Hello"));
         assert_true(allows(&req, "harmony", READER_ANSWERS,
-                           C("<|channel|>") "commentary to=functions.note" C("<|message|>") "Buy milk"));
+                           C("<|channel|>") "commentary to=functions.note " C("<|constrain|>") "json" C(
+                                   "<|message|>") "{\"input\": \"Buy milk\"}"));
 }
 
 static void test_what_cannot_be_enforced(void **state)

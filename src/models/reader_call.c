@@ -87,7 +87,7 @@ static size_t unescape_byte(struct unescape *u, char c, char *out)
 /* ---- arguments ---------------------------------------------------------------------------------- */
 
 /* A function's arguments go out as they are written; written as a string, they are the JSON text in it. A
- * custom tool's are an object whose first string is the input. */
+ * custom tool's are an object whose first string is the input; what is no object is the input itself. */
 static void input_byte(struct reader *r, char c)
 {
         struct reader_call *call = &r->call;
@@ -95,7 +95,11 @@ static void input_byte(struct reader *r, char c)
         size_t n = 0;
         switch (call->input.state) {
         case INPUT_START:
-                call->input.state = c == '"' ? INPUT_STRING : call->tool->custom ? INPUT_KEY : INPUT_RAW;
+                if (call->tool->custom && reader_is_space(c))
+                        break;
+                call->input.state = c == '"'                         ? INPUT_STRING
+                                    : c == '{' && call->tool->custom ? INPUT_KEY
+                                                                     : INPUT_RAW;
                 if (call->input.state == INPUT_RAW)
                         out[n++] = c;
                 break;
@@ -129,7 +133,7 @@ static void input_byte(struct reader *r, char c)
         }
 }
 
-static void take_input(struct reader *r, struct str text)
+void reader_call_input(struct reader *r, struct str text)
 {
         if (!r->call.tool) {
                 buf_add(&r->call.early, text.p, text.n);
@@ -166,7 +170,7 @@ void reader_call_begin(struct reader *r, const struct reader_tool *tool)
         r->holds = false;
         reader_credit(r, USE_DROP);
         reader_say(r, TURN_CALL_BEGIN, STR(""));
-        take_input(r, buf_str(&r->call.early));
+        reader_call_input(r, buf_str(&r->call.early));
         buf_cut(&r->call.early, 0);
 }
 
@@ -295,7 +299,7 @@ static size_t take_value(struct reader *r, struct str text)
                 n += end >= 0;
         }
         if (call->state == CALL_ARGS)
-                take_input(r, (struct str){ text.p, n });
+                reader_call_input(r, (struct str){ text.p, n });
         if (end)
                 call->state = CALL_MEMBER;
         return n;

@@ -155,6 +155,8 @@ const struct reader_tool *reader_find_tool(const struct reader *r, struct str na
 void reader_call_open(struct reader *r);
 void reader_call_begin(struct reader *r, const struct reader_tool *tool);
 void reader_call_end(struct reader *r);
+/* Takes text of its arguments, of which events are made; kept until the name is known. */
+void reader_call_input(struct reader *r, struct str text);
 /* A JSON object with name and arguments. 1: it is whole; 0: more input is needed; -1: it is no call. */
 int reader_call_object(struct reader *r);
 

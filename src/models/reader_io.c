@@ -40,7 +40,9 @@ static void say_plain(struct reader *r, enum turn_kind kind, struct str text)
         while (text.n) {
                 const char *control = memchr(text.p, FORMAT_CONTROL, text.n);
                 size_t n = control ? (size_t)(control - text.p) : text.n;
-                if (n)
+                if (n && kind == TURN_CALL_INPUT)
+                        reader_call_input(r, (struct str){ text.p, n });
+                else if (n)
                         reader_say(r, kind, (struct str){ text.p, n });
                 const char *end = control ? memchr(control, FORMAT_CONTROL_END, text.n - n) : NULL;
                 n = end ? (size_t)(end + 1 - text.p) : text.n;

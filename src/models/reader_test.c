@@ -307,6 +307,10 @@ static const struct sample samples[] = {
         { ON("mistral-args"),
           C("[TOOL_CALLS]") "add" C("[ARGS]") "{\"a\": 1}" C("[TOOL_CALLS]") "run" C("[ARGS]") "ls\n",
           "B0:addI({\"a\": 1})E0B1:run*I(ls\n)E1" },
+        { ON("mistral-args"), /* a custom tool's input is in an object, as the model is told */
+          C("[TOOL_CALLS]") "run" C("[ARGS]") "{\"input\": \"l\\ns\"}" C("[TOOL_CALLS]") "add" C(
+                  "[ARGS]") "{}",
+          "B0:run*I(l\ns)E0B1:addI({})E1" },
         { ON("mistral-args"), "Hm." C("[TOOL_CALLS]") "add" C("[CALL_ID]") "abc123DEF" C("[ARGS]") "{}",
           "T(Hm.)B0:addI({})E0", CONTROLS },
         { ON("mistral-args"), "[TOOL_CALLS]rm[ARGS]{}", "T([TOOL_CALLS]rm[ARGS]{})", SPELLED },
@@ -347,6 +351,10 @@ static const struct sample samples[] = {
                   C("<|start|>") "assistant to=functions.run" C("<|channel|>") "commentary" C(
                           "<|message|>") "ls -l\n" C("<|call|>"),
           "T(Looking.)B0:run*I(ls -l\n)E0" },
+        { ON("harmony"),
+          C("<|channel|>") "commentary to=functions.run " C("<|constrain|>") "json" C(
+                  "<|message|>") "{\"input\":\"ls \\\"-l\\\"\"}" C("<|call|>"),
+          "B0:run*I(ls \"-l\")E0" },
         { ON("harmony", .cut = true), C("<|channel|>") "analysis" C("<|message|>") "Thi", "R(Thi)" },
         { ON("harmony", .cut = true), C("<|channel|>") "ana", "" },
         { ON("harmony"), "Just talk", "T(Just talk)" },
