@@ -327,9 +327,12 @@ static int object_byte(struct reader *r, char c)
 
 int reader_call_object(struct reader *r)
 {
-        while (r->at < r->limit) {
+        struct str all = reader_rest(r);
+        const char *control = all.n ? memchr(all.p, FORMAT_CONTROL, all.n) : NULL;
+        size_t limit = control ? r->at + (size_t)(control - all.p) : r->limit;
+        while (r->at < limit) {
                 struct reader_call *call = &r->call;
-                struct str rest = reader_rest(r);
+                struct str rest = { r->in.p + r->at, limit - r->at };
                 size_t n = 1;
                 int rc = 0;
                 if (call->state == CALL_SKIP || call->state == CALL_ARGS)
@@ -344,5 +347,5 @@ int reader_call_object(struct reader *r)
                 if (rc)
                         return rc;
         }
-        return 0;
+        return control ? -1 : 0; /* JSON has no control tokens */
 }
