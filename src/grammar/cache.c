@@ -114,6 +114,14 @@ int grammar_cached(struct str key, int (*make)(void *ctx, struct grammar **ret),
         return 0;
 }
 
+void grammar_cache_forget(const struct grammar_vocab *v)
+{
+        pthread_mutex_lock(&lock);
+        for (size_t i = 0; i < n_entries; i++)
+                space_drop(entries[i].g, v);
+        pthread_mutex_unlock(&lock);
+}
+
 void grammar_cache_clear(void)
 {
         pthread_mutex_lock(&lock);

@@ -11,6 +11,8 @@
  */
 int grammar_cached(struct str key, int (*make)(void *ctx, struct grammar **ret), void *ctx,
                    struct grammar **ret);
+/* Drops what the grammars know of a vocabulary that is about to go: models come and go, grammars stay. */
+void grammar_cache_forget(const struct grammar_vocab *v);
 /* Drops all of it. */
 void grammar_cache_clear(void);
 #endif

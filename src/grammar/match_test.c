@@ -2,6 +2,7 @@
 #include <pthread.h>
 #include "grammar/cache.h"
 #include "grammar/match.h"
+#include "grammar/program.h"
 #include "grammar/testing.h"
 
 #define LEN 6 /* texts up to this length are enumerated */
@@ -375,6 +376,33 @@ static void cache(void **state)
         grammar_cache_clear();
 }
 
+/* A grammar outlives the models that it is used with, and keeps nothing of theirs. */
+static void vocabularies_go(void **state)
+{
+        (void)state;
+        struct grammar *g;
+        int made = 0;
+        for (int i = 0; i < 3; i++) {
+                struct grammar_vocab *v = test_vocab(NULL, 0);
+                struct grammar_match *m, *late;
+                assert_int_equal(grammar_cached(STR("kept"), shared_grammar_again, &made, &g), 0);
+                assert_int_equal(grammar_match_new(g, v, &m), 0);
+                check_mask(m, T_PIECES);
+                grammar_match_free(m);
+                assert_non_null(g->spaces);
+                grammar_vocab_free(v);
+                assert_null(g->spaces);
+                v = test_vocab(NULL, 0);
+                assert_int_equal(grammar_match_new(g, v, &late), 0);
+                grammar_vocab_free(v);
+                check_mask(late, T_PIECES); /* what is used stays */
+                grammar_match_free(late);
+                grammar_unref(g);
+                grammar_cache_clear();
+        }
+        assert_int_equal(made, 3);
+}
+
 /* Nothing is left of a long text but what can still matter, and control tokens stand beside text. */
 static void control_tokens(void **state)
 {
@@ -434,7 +462,8 @@ static void long_texts(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(random_grammars), cmocka_unit_test(threads),    cmocka_unit_test(cache),
+                cmocka_unit_test(random_grammars), cmocka_unit_test(threads),
+                cmocka_unit_test(cache),           cmocka_unit_test(vocabularies_go),
                 cmocka_unit_test(control_tokens),  cmocka_unit_test(long_texts),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

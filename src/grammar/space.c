@@ -43,7 +43,7 @@ static void space_free(struct space *sp)
         mem_free(sp->inside.slot);
         mem_free(sp->buckets);
         mem_free(sp->stack);
-        grammar_vocab_free(sp->v);
+        vocab_unref(sp->v);
         pthread_mutex_destroy(&sp->lock);
         mem_free(sp);
 }
@@ -100,6 +100,25 @@ int space_get(struct grammar *g, const struct grammar_vocab *v, struct space **r
         pthread_mutex_unlock(&g->lock);
         *ret = sp;
         return sp ? 0 : -ENOMEM;
+}
+
+void space_drop(struct grammar *g, const struct grammar_vocab *v)
+{
+        struct space **at = &g->spaces, *sp;
+        bool used = true;
+        pthread_mutex_lock(&g->lock);
+        while ((sp = *at) && sp->v != v)
+                at = &sp->next;
+        if (sp) {
+                pthread_mutex_lock(&sp->lock);
+                used = sp->matches;
+                pthread_mutex_unlock(&sp->lock);
+        }
+        if (!used)
+                *at = sp->next;
+        pthread_mutex_unlock(&g->lock);
+        if (!used)
+                space_free(sp);
 }
 
 /* ---- drafts: the items of a set being made ----------------------------------------------------------- */

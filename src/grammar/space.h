@@ -102,6 +102,8 @@ struct space {
 /* The space of a grammar and a vocabulary, made on first use; lives as long as the grammar. */
 int space_get(struct grammar *g, const struct grammar_vocab *v, struct space **ret);
 void space_free_all(struct grammar *g);
+/* The vocabulary is about to go: its space, if there is one without matchers, goes with it. */
+void space_drop(struct grammar *g, const struct grammar_vocab *v);
 
 /* All give the number of a set, SET_DEAD included, or an error: -ENOMEM, -E2BIG when the places in use
  * outgrow their bound. */

@@ -5,6 +5,7 @@
 #include <string.h>
 #include "base/mem.h"
 #include "base/vec.h"
+#include "grammar/cache.h"
 
 /* Deeper tokens than this are left out of the trie: no model has them, and the walks keep a set a level. */
 #define MAX_PIECE 4096
@@ -121,7 +122,7 @@ int grammar_vocab_new(int32_t n_vocab, struct str (*piece)(void *ctx, int32_t id
         }
         mem_free(sorted);
         if (r)
-                grammar_vocab_free(v);
+                vocab_unref(v);
         else
                 *ret = v;
         return r;
@@ -135,7 +136,7 @@ struct grammar_vocab *vocab_ref(const struct grammar_vocab *v)
         return mine;
 }
 
-void grammar_vocab_free(struct grammar_vocab *v)
+void vocab_unref(struct grammar_vocab *v)
 {
         if (!v || atomic_fetch_sub(&v->refs, 1) > 1)
                 return;
@@ -146,4 +147,11 @@ void grammar_vocab_free(struct grammar_vocab *v)
         mem_free(v->nodes);
         mem_free(v->ids);
         mem_free(v);
+}
+
+void grammar_vocab_free(struct grammar_vocab *v)
+{
+        if (v)
+                grammar_cache_forget(v);
+        vocab_unref(v);
 }

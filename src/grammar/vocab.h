@@ -35,4 +35,5 @@ static inline struct str vocab_piece(const struct grammar_vocab *v, int32_t id)
 }
 
 struct grammar_vocab *vocab_ref(const struct grammar_vocab *v);
+void vocab_unref(struct grammar_vocab *v); /* accepts NULL */
 #endif
