@@ -1,6 +1,8 @@
 #include "cli/lineup.h"
 
+#include <ctype.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -29,10 +31,32 @@ static const char *const sample_names[] = {
         "text-embedding-ada-002",
 };
 
-/* Where the KV of a model's stored conversations is kept: DATA/kv/ID, and DATA/kv is made. */
-static int kv_dir(const struct config *c, const char *id, char *ret, size_t n, char *err, size_t errn)
+/* A name for a directory: the id, or else the end of the path, with what is special in names of files written
+ * as %XX; no two ids have the same. -ENAMETOOLONG. */
+static int dir_name(const struct config_model *m, char *ret, size_t n)
 {
-        char parent[PATH_MAX];
+        const char *slash = strrchr(m->path, '/');
+        const char *name = m->id ? m->id : slash ? slash + 1 : m->path;
+        size_t used = 0;
+        for (const char *c = name; *c; c++) {
+                bool plain = isalnum((unsigned char)*c) || strchr("-_", *c) || (*c == '.' && c != name);
+                if (used + 4 > n)
+                        return -ENAMETOOLONG;
+                used += (size_t)snprintf(ret + used, n - used, plain ? "%c" : "%%%02X", (unsigned char)*c);
+        }
+        ret[used] = '\0';
+        return used ? 0 : -EINVAL;
+}
+
+/* Where the KV of a model's stored conversations is kept: DATA/kv/ID, and DATA/kv is made. */
+static int kv_dir(const struct config *c, const struct config_model *m, char *ret, size_t n, char *err,
+                  size_t errn)
+{
+        char parent[PATH_MAX], id[NAME_MAX];
+        if (dir_name(m, id, sizeof(id))) {
+                snprintf(err, errn, "model %s: the id is no name for a directory", m->path);
+                return -ENAMETOOLONG;
+        }
         int k = snprintf(parent, sizeof(parent), "%s/kv", c->data);
         if (k < 0 || (size_t)k >= sizeof(parent) || snprintf(ret, n, "%s/%s", parent, id) >= (int)n) {
                 snprintf(err, errn, "data: the path is too long");
@@ -44,13 +68,6 @@ static int kv_dir(const struct config *c, const char *id, char *ret, size_t n, c
                 return rc;
         }
         return 0;
-}
-
-/* A name for a directory: the end of the id, or of the path. */
-static const char *dir_name(const struct config_model *m)
-{
-        const char *name = m->id ? m->id : m->path, *slash = strrchr(name, '/');
-        return slash ? slash + 1 : name;
 }
 
 static int add_model(struct registry *r, const struct config *c, const struct config_model *m, char *err,
@@ -76,7 +93,7 @@ static int add_model(struct registry *r, const struct config *c, const struct co
         if (rc)
                 snprintf(err, errn, "out of memory");
         if (!rc && c->engine.kv_disk) {
-                rc = kv_dir(c, dir_name(m), dir, sizeof(dir), err, errn);
+                rc = kv_dir(c, m, dir, sizeof(dir), err, errn);
                 opts.kv_dir = dir;
         }
         if (!rc)

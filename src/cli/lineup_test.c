@@ -4,7 +4,10 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <cmocka.h>
 #include "base/str.h"
 #include "cli/config.h"
@@ -75,12 +78,38 @@ static void mistakes_are_named(void **state)
         lineup_release(&l); /* harmless */
 }
 
+/* Each model has a directory of its own for KV, whatever its id looks like. */
+static void ids_become_directories(void **state)
+{
+        static const char *const ids[] = { "ours/m", "theirs/m", "..", "x" }, *const names[] = {
+                "ours%2Fm", "theirs%2Fm", "%2E.", "x"
+        };
+        struct config_model models[4];
+        char data[] = "/tmp/cairn-lineup-XXXXXX", path[128];
+        struct lineup l;
+        (void)state;
+        assert_non_null(mkdtemp(data));
+        for (size_t i = 0; i < 4; i++)
+                models[i] = (struct config_model){ .path = file, .id = (char *)(uintptr_t)ids[i] };
+        struct config config = { .models = { models, 4 }, .data = data, .engine.kv_disk = 1 << 20 };
+        assert_int_equal(lineup_open(&config, NULL, &l, err, sizeof(err)), 0);
+        lineup_release(&l);
+        for (size_t i = 0; i < 4; i++) {
+                snprintf(path, sizeof(path), "%s/kv/%s", data, names[i]);
+                assert_int_equal(rmdir(path), 0);
+        }
+        snprintf(path, sizeof(path), "%s/kv", data);
+        assert_int_equal(rmdir(path), 0);
+        assert_int_equal(rmdir(data), 0);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(sample_names_mean_the_first_model),
                 cmocka_unit_test(configured_aliases_come_first),
                 cmocka_unit_test(mistakes_are_named),
+                cmocka_unit_test(ids_become_directories),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
