@@ -171,7 +171,9 @@ static int read_turn(struct req *r, struct turn_req *t, struct api_err *e)
         if (params_sampling(r, t, e) || format_prediction(r, t, e) || read_messages(r, t, e) ||
             tools_read(r, DIALECT_CHAT, t, e))
                 return -1;
-        return format_read(r, DIALECT_CHAT, t, e);
+        if (format_read(r, DIALECT_CHAT, t, e))
+                return -1;
+        return mem_take_failure() ? err_internal(e, -ENOMEM, "chat", "") : 0; /* a part may be missing */
 }
 
 static struct chat *chat_new(struct req *r, const struct turn_req *t)

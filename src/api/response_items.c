@@ -97,7 +97,8 @@ static int load_chain(struct req *r, const char *id, enum chain want, json_t *re
                                 return -1;
                         return want == CHAIN_REST ? 0 : previous_not_found(reterr, id);
                 }
-                json_array_append_new(ret, doc);
+                if (json_array_append_new(ret, doc))
+                        return err_internal(reterr, -ENOMEM, "chain", "");
                 const json_t *object = json_object_get(doc, "object");
                 const char *status = json_cstr(object, "status", "");
                 if (strcmp(status, "completed") && strcmp(status, "incomplete"))
@@ -170,7 +171,8 @@ int response_input_items(struct req *r, struct reply *ret, struct api_err *reter
                 return err_internal(reterr, -ENOMEM, "items", "");
         if (resource_load(r, &RESOURCE_RESPONSE, id, &doc, NULL, reterr))
                 return -1;
-        json_keep(r->arena, doc);
+        if (!json_keep(r->arena, doc))
+                return err_internal(reterr, -ENOMEM, "items", "");
         const char *previous = json_cstr(json_object_get(doc, "object"), "previous_response_id", NULL);
         if (previous && append_chain(r, previous, CHAIN_REST, all, reterr))
                 return -1;

@@ -182,7 +182,9 @@ static int read_turn(struct req *r, const json_t *items, struct turn_req *t, str
         format_effort(r, DIALECT_RESPONSES, t);
         if (params_sampling(r, t, e) || tools_read(r, DIALECT_RESPONSES, t, e))
                 return -1;
-        return format_read(r, DIALECT_RESPONSES, t, e);
+        if (format_read(r, DIALECT_RESPONSES, t, e))
+                return -1;
+        return mem_take_failure() ? err_internal(e, -ENOMEM, "response", "") : 0; /* a part may be missing */
 }
 
 static struct response *response_new(struct req *r, const struct model *m,
