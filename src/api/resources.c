@@ -4,6 +4,7 @@
 #include <string.h>
 #include "api/api.h"
 #include "api/page.h"
+#include "base/mem.h"
 #include "models/registry.h"
 #include "store/store.h"
 
@@ -64,7 +65,8 @@ static int resource_retrieve(struct req *r, struct reply *ret, struct api_err *r
         json_t *doc;
         if (resource_load(r, res, req_param(r, res->id_param), &doc, NULL, reterr))
                 return -1;
-        json_keep(r->arena, doc);
+        if (!json_keep(r->arena, doc))
+                return err_internal(reterr, -ENOMEM, "stored document", "");
         json_t *object = json_object_get(doc, "object");
         if (res->on_retrieve && res->on_retrieve(r, object, reterr))
                 return -1;
@@ -116,7 +118,7 @@ static int save(struct req *r, const struct resource *res, const char *id, const
                                .project = req_project(r),
                                .set = STORE_SET_DOC,
                                .if_version = version };
-        int rc = json_write(doc, &text);
+        int rc = mem_take_failure() ? -ENOMEM : json_write(doc, &text); /* a part of it may be missing */
         if (res->flags & RES_METADATA) {
                 op.set |= STORE_SET_METADATA;
                 op.nmetadata =

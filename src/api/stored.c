@@ -41,7 +41,7 @@ int stored_put_chat(struct req *r, const char *id, int64_t created, json_t *doc,
                 if (op.nmetadata < STORE_METADATA_MAX)
                         pairs[op.nmetadata++] = (struct store_pair){ key, json_string_value(value) };
         }
-        int rc = json_write(doc, &text);
+        int rc = mem_take_failure() ? -ENOMEM : json_write(doc, &text); /* a part of it may be missing */
         op.doc = buf_str(&text);
         if (rc == 0)
                 rc = store_put(r->api->store, &op, &fault);
@@ -103,7 +103,8 @@ int stored_put_response(struct req *r, const char *id, int64_t created, enum sto
         struct store_fault fault = { 0 };
         struct store_op *ops = mem_calloc(n_items + 2, sizeof(*ops));
         struct buf *texts = mem_calloc(n_items + 1, sizeof(*texts));
-        int rc = ops && texts ? 0 : -ENOMEM;
+        int rc =
+                ops && texts && !mem_take_failure() ? 0 : -ENOMEM; /* a part of doc or items may be missing */
         if (rc == 0)
                 rc = item_ops(r, id, created, items, ops + 1, texts + 1, &n);
         if (rc == 0) {

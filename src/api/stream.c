@@ -144,10 +144,19 @@ static bool send(struct stream *s, const char *event, json_t *data, bool lost)
         return rc == 0;
 }
 
+/* Nothing is sent any more, and what is rendered may lack what could not be made. */
+static bool is_broken(struct stream *s)
+{
+        pthread_mutex_lock(&s->lock);
+        bool broken = s->broken;
+        pthread_mutex_unlock(&s->lock);
+        return broken;
+}
+
 bool stream_event(struct stream *s, const char *event, json_t *data)
 {
         bool lost = mem_take_failure() || !data;
-        if (!lost)
+        if (!lost && !is_broken(s))
                 check_event(s->r, event, data);
         return send(s, event, data, lost);
 }

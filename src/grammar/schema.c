@@ -441,8 +441,9 @@ gnode grammar_schema(struct grammar_builder *b, const json_t *schema, unsigned f
         struct sc_list l = { 0 };
         if (b->err)
                 return b->err;
+        if (mem_take_failure())
+                return gr_fail(b, -ENOMEM); /* the schema may lack what could not be made */
         map_init(&c.made);
-        mem_take_failure();
         gnode out = sc_check(&c);
         if (!out)
                 out = sc_add(&c, &l, schema);

@@ -217,7 +217,8 @@ int jinja_render(const struct jinja *t, const json_t *data, const json_t *truste
         r.max_level = r.max_depth * LEVELS_PER_DEPTH;
         jinja_output_release(out);
         buf_init(&out->text, bytes);
-        mem_take_failure();
+        if (mem_take_failure())
+                return -ENOMEM; /* the variables may lack what could not be made */
         r.mem = arena_new(bytes);
         int rc = r.mem ? render(&r, data, trusted, &text) : -ENOMEM;
         if (!rc)
