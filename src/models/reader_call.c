@@ -57,17 +57,27 @@ static unsigned hex_value(char c)
         return c >= '0' && c <= '9' ? (unsigned)(c - '0') : (((unsigned)c | 32) - 'a' + 10) & 15;
 }
 
+static bool is_hex(char c)
+{
+        return (c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'f');
+}
+
 /* Takes one byte of a string's inside; writes what it stands for (at most 8 bytes). */
 static size_t unescape_byte(struct unescape *u, char c, char *out)
 {
         static const char names[] = "bfnrt", values[] = "\b\f\n\r\t";
         size_t n = 0;
-        if (u->state == HEX) {
+        if (u->state == HEX && is_hex(c)) {
                 u->code = u->code << 4 | hex_value(c);
                 if (++u->digits < 4)
                         return 0;
                 u->state = PLAIN;
                 return put_unit(u, u->code, out);
+        }
+        if (u->state == HEX) { /* that breaks off */
+                n = put_unpaired(u, out);
+                n += put_utf8(0xfffd, out + n);
+                u->state = PLAIN;
         }
         if (u->state == ESCAPE && c == 'u') {
                 *u = (struct unescape){ .state = HEX, .high = u->high };
@@ -75,9 +85,9 @@ static size_t unescape_byte(struct unescape *u, char c, char *out)
         }
         if (u->state == PLAIN && c == '\\') {
                 u->state = ESCAPE;
-                return 0;
+                return n;
         }
-        n = put_unpaired(u, out);
+        n += put_unpaired(u, out + n);
         const char *name = u->state == ESCAPE ? strchr(names, c) : NULL;
         out[n++] = name && c ? values[name - names] : c;
         u->state = PLAIN;
@@ -117,7 +127,7 @@ static void input_byte(struct reader *r, char c)
                         call->input.state = c == '"' ? INPUT_STRING : INPUT_END;
                 break;
         case INPUT_STRING:
-                if (c == '"' && call->input.text.state == PLAIN) {
+                if (c == '"' && call->input.text.state != ESCAPE) {
                         n = put_unpaired(&call->input.text, out);
                         call->input.state = INPUT_END;
                 } else {

@@ -243,6 +243,10 @@ static const struct sample samples[] = {
           C("<tool_call>") "{\"name\": \"run\", \"arguments\": {\"input\": \"\\ud83dx\\ude00\\ud83d\"}}" C(
                   "</tool_call>"),
           "B0:run*I(\xef\xbf\xbdx\xef\xbf\xbd\xef\xbf\xbd)E0" },
+        { ON("hermes"), /* an escape that breaks off, within a character's reach */
+          C("<tool_call>") "{\"name\": \"run\", \"arguments\": {\"input\": \"\\u00e\u20ac!\\u0\"}}" C(
+                  "</tool_call>"),
+          "B0:run*I(\xef\xbf\xbd\u20ac!)E0" },
         { ON("hermes"), /* no such tool, no name, not JSON, a call within: text */
           "x <tool_call>\n{\"name\": \"rm\", \"arguments\": {}}\n</tool_call>",
           "T(x <tool_call>\n{\"name\": \"rm\", \"arguments\": {}}\n</tool_call>)", SPELLED },
