@@ -418,10 +418,12 @@ static int add_messages(struct rendering *r, const json_t *tools)
         return rc;
 }
 
-/* Later system messages become the user's, and neighbours of one role one message. */
+/* Later system messages become the user's, and neighbours of one role one message. Where that does not make
+ * user and assistant take turns, calls and results aside, the other says nothing in between. */
 static int alternate(struct rendering *r)
 {
         json_t *old = r->messages, *m, *last = NULL;
+        const char *spoke = "assistant";
         size_t i;
         int rc = 0;
         r->messages = json_array();
@@ -442,9 +444,13 @@ static int alternate(struct rendering *r)
                         buf_release(&joined);
                         continue;
                 }
+                if (plain && strcmp(spoke, role) == 0)
+                        rc = add_message(r, text_message(*role == 'u' ? "assistant" : "user", STR("")));
                 json_t *copy = is_system(m) ? text_message(role, content) : json_copy(m);
-                rc = add_message(r, copy);
+                if (add_message(r, copy))
+                        rc = -ENOMEM;
                 last = plain ? copy : NULL;
+                spoke = plain ? (*role == 'u' ? "user" : "assistant") : spoke;
         }
         json_decref(old);
         return rc;

@@ -186,6 +186,14 @@ static void test_system_messages(void **state)
                "[{\"role\": \"user\", \"content\": \"A\\n\\nB\\n\\nC\"}, {\"role\": \"assistant\", "
                "\"content\": \"D\"}, {\"role\": "
                "\"user\", \"content\": \"E\\n\\nF\"}]");
+        expect(&req, d, true, /* the assistant begins; a result is not spoken of */
+               "[{\"role\": \"assistant\", \"content\": \"A\"}, {\"role\": \"user\", \"content\": \"B\"}, "
+               "{\"role\": \"assistant\", \"content\": null, \"tool_calls\": [" CALL_X "]}, " RESULT_X
+               ", " USER "]",
+               "[{\"role\": \"user\", \"content\": \"\"}, {\"role\": \"assistant\", \"content\": \"A\"}, "
+               "{\"role\": \"user\", \"content\": \"B\"}, {\"role\": \"assistant\", \"content\": null, "
+               "\"tool_calls\": [" CALL_X "]}, " RESULT_X
+               ", {\"role\": \"assistant\", \"content\": \"\"}, " USER "]");
         idiom_free(d);
 }
 
