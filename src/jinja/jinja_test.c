@@ -199,6 +199,13 @@ static void limits_hold(void **state)
                         "{% endfor %}{{ ns.x }}",
                         0, 0, 0, &err),
                 -E2BIG);
+        assert_int_equal(limited("{% set s = 'a' * 1000000 %}{% set d = dict(a=1, b=2, c=3, d=4, e=5, f=6, "
+                                 "g=7, h=8, i=9) %}"
+                                 "{% for i in range(100000) %}{{ s in d }}{% endfor %}",
+                                 0, 0, 0, &err),
+                         -E2BIG);
+        /* Keys that are numbers are found at once. */
+        assert_int_equal(limited("{{ range(50000) | unique | list | length }}", 3000000, 0, 0, &err), 0);
         assert_int_equal(limited("{{ 1 }}", 0, 0, 0, &err), 0);
         assert_int_equal(limited("{{ [[[1]]] }}", 0, 0, 2, &err), -E2BIG);
 }

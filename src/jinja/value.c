@@ -144,7 +144,9 @@ static uint64_t hash(struct jv v)
                 double f = jv_as_float(v);
                 h = 0;
                 memcpy(&h, &f, sizeof(h));
-                return (f == 0 ? 0 : h) * 0x9E3779B97F4A7C15u >> 16;
+                h = f == 0 ? 0 : h;
+                h = (h ^ h >> 32) * 0x9E3779B97F4A7C15u; /* small integers differ in the highest bits only */
+                return h ^ h >> 32;
         }
         for (size_t i = 0; v.kind == JV_TUPLE && i < v.l->n; i++)
                 h = h * 31 + hash(v.l->v[i]);
@@ -180,6 +182,8 @@ static void index_grow(struct run *r, struct jv_dict *d)
 /* r may be NULL when key is a string. */
 static size_t find(struct run *r, const struct jv_dict *d, struct jv key)
 {
+        if (r && key.kind == JV_STR)
+                run_step(r, key.s->n / 16);
         if (!d->index) {
                 for (size_t i = 0; i < d->n; i++)
                         if (same_key(r, d->keys[i], key))
@@ -188,6 +192,8 @@ static size_t find(struct run *r, const struct jv_dict *d, struct jv key)
         }
         for (uint64_t at = hash(key); d->index[at & d->mask]; at++) {
                 size_t i = d->index[at & d->mask] - 1;
+                if (r) /* whoever chose the keys may have chosen ones that collide */
+                        run_step(r, 1);
                 if (same_key(r, d->keys[i], key))
                         return i;
         }
