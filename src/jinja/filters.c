@@ -65,10 +65,6 @@ static struct jv sort_key(struct run *r, struct jv v, struct jv attribute, bool 
 
 /* ---- sorting ---------------------------------------------------------------------------------------- */
 
-struct sorted {
-        struct jv key, v;
-};
-
 /* Stable merge sort; with `reverse` larger keys come first and equal ones keep their order too. */
 static void merge_sort(struct run *r, struct sorted *a, struct sorted *tmp, size_t n, bool reverse)
 {
@@ -90,10 +86,15 @@ static void merge_sort(struct run *r, struct sorted *a, struct sorted *tmp, size
                 a[out++] = tmp[k++];
 }
 
+void jv_sort(struct run *r, struct sorted *a, size_t n, bool reverse)
+{
+        merge_sort(r, a, run_array(r, n, sizeof(*a)), n, reverse);
+}
+
 static struct jv sorted_list(struct run *r, struct sorted *a, size_t n, bool reverse)
 {
         struct jv out = jv_list(r, JV_LIST, n);
-        merge_sort(r, a, run_array(r, n, sizeof(*a)), n, reverse);
+        jv_sort(r, a, n, reverse);
         for (size_t i = 0; i < n; i++)
                 jv_push(r, &out, a[i].v);
         return out;
@@ -179,7 +180,7 @@ static struct jv groupby(struct run *r, struct jv v, const struct jv_args *a)
         for (size_t i = 0; i < l->n; i++)
                 rows[i] = (struct sorted){ folded(r, follow(r, l->v[i], a->v[0], a->v[1]), case_sensitive),
                                            l->v[i] };
-        merge_sort(r, rows, run_array(r, l->n, sizeof(*rows)), l->n, false);
+        jv_sort(r, rows, l->n, false);
         struct jv out = jv_list(r, JV_LIST, 0);
         for (size_t i = 0; i < l->n;) {
                 struct jv members = jv_list(r, JV_LIST, 0);
@@ -653,54 +654,6 @@ static struct jv filesizeformat(struct run *r, struct jv v, const struct jv_args
         return jv_str(r, str_c(arena_strdup(r->mem, out)), number.data);
 }
 
-/* ---- pprint ------------------------------------------------------------------------------------------ */
-
-#define PPRINT_WIDTH 80
-
-/* Keys of one kind are ordered as such, others by their type first. */
-static struct jv pprint_key(struct run *r, const struct jv_dict *d, size_t i)
-{
-        bool mixed = false;
-        for (size_t k = 1; k < d->n; k++)
-                mixed |= d->keys[k].kind != d->keys[0].kind;
-        run_step(r, d->n);
-        return mixed ? jv_pair(r, jv_cstr(r, jv_type(d->keys[i])), d->keys[i]) : d->keys[i];
-}
-
-/* The same value with the keys of dicts in order. */
-static struct jv with_sorted_keys(struct run *r, struct jv v)
-{
-        run_enter(r);
-        struct jv out = v;
-        if (v.kind == JV_LIST || v.kind == JV_TUPLE) {
-                out = jv_list(r, v.kind, v.l->n);
-                for (size_t i = 0; i < v.l->n; i++)
-                        jv_push(r, &out, with_sorted_keys(r, v.l->v[i]));
-        } else if (v.kind == JV_DICT) {
-                struct sorted *rows = run_array(r, v.d->n, sizeof(*rows));
-                for (size_t i = 0; i < v.d->n; i++)
-                        rows[i] = (struct sorted){ pprint_key(r, v.d, i),
-                                                   jv_pair(r, v.d->keys[i], v.d->vals[i]) };
-                merge_sort(r, rows, run_array(r, v.d->n, sizeof(*rows)), v.d->n, false);
-                out = jv_dict(r, v.d->n);
-                for (size_t i = 0; i < v.d->n; i++)
-                        jv_put(r, &out, rows[i].v.l->v[0], with_sorted_keys(r, rows[i].v.l->v[1]));
-        }
-        out.data = v.data;
-        run_leave(r);
-        return out;
-}
-
-static struct jv pprint(struct run *r, struct jv v, const struct jv_args *a)
-{
-        (void)a;
-        struct text t = text_new(r);
-        text_repr(&t, with_sorted_keys(r, v));
-        if (t.n > PPRINT_WIDTH)
-                run_fail(r, "pprint is supported for values that fit into a line of %d", PPRINT_WIDTH);
-        return text_value(&t, false);
-}
-
 static struct jv random_item(struct run *r, struct jv v, const struct jv_args *a)
 {
         (void)v;
@@ -731,7 +684,7 @@ static const struct jv_builtin filters[] = {
         { "map", map, NULL, 0 },
         { "max", max, "case_sensitive,attribute", 0 },
         { "min", min, "case_sensitive,attribute", 0 },
-        { "pprint", pprint, "", 0 },
+        { "pprint", jv_pprint, "", 0 },
         { "random", random_item, "", 0 },
         { "reject", reject, NULL, 0 },
         { "rejectattr", rejectattr, NULL, 0 },

@@ -1,8 +1,16 @@
-/* What the builtins share: work on text, as the methods of Python's str do it. */
+/* What the builtins share: sorting, and work on text as the methods of Python's str do it. */
 #ifndef CAIRN_JINJA_FILTERS_H
 #define CAIRN_JINJA_FILTERS_H
 
 #include "jinja/run.h"
+
+/* Sorts by key, stable: with `reverse` larger keys come first, and equal ones still keep their order. */
+struct sorted {
+        struct jv key, v;
+};
+void jv_sort(struct run *r, struct sorted *a, size_t n, bool reverse);
+/* The filter pprint (pprint.c). */
+struct jv jv_pprint(struct run *r, struct jv v, const struct jv_args *a);
 
 struct str text_strip_space(struct str s); /* without space at both ends */
 struct jv text_lower(struct run *r, struct jv s);
