@@ -366,9 +366,10 @@ struct jv format_percent(struct run *r, struct jv fmt, struct jv args)
                 if (mark)
                         percent_field(&p);
         }
-        bool left = args.kind == JV_TUPLE ? p.used < args.l->n
-                                          : !p.used && args.kind != JV_DICT && args.kind != JV_LIST &&
-                                                    args.kind != JV_UNDEF && !p.keyed;
+        bool left = args.kind == JV_TUPLE
+                            ? p.used < args.l->n
+                            : !p.used && args.kind != JV_DICT && args.kind != JV_LIST &&
+                                      args.kind != JV_UNDEF && args.kind != JV_RANGE && !p.keyed;
         if (left)
                 run_fail(r, "not all arguments converted during string formatting");
         return text_value(&p.out, fmt.s->markup);
