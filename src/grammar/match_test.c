@@ -440,6 +440,26 @@ static void control_tokens(void **state)
         grammar_vocab_free(v);
 }
 
+/* Counts within counts within counts: the ways to read the text become too many, before they take long. */
+static void ambiguity_is_bounded(void **state)
+{
+        (void)state;
+        struct grammar_vocab *v = test_vocab(NULL, 0);
+        struct grammar_builder *b = grammar_builder_new(NULL);
+        struct grammar *g;
+        struct grammar_match *m;
+        gnode all = grammar_regex(b, STR("((a{0,100}){0,100}){0,100}"), NULL);
+        int n = 0;
+        assert_int_equal(grammar_finish(b, all, &g, NULL), 0);
+        assert_int_equal(grammar_match_new(g, v, &m), 0);
+        while (n < 200 && feed(m, STR("a")))
+                n++;
+        assert_in_range(n, 20, 80);
+        grammar_match_free(m);
+        grammar_unref(g);
+        grammar_vocab_free(v);
+}
+
 /* Deep nesting and long ambiguous texts: memory is given back while the text goes on. */
 static void long_texts(void **state)
 {
@@ -462,9 +482,13 @@ static void long_texts(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(random_grammars), cmocka_unit_test(threads),
-                cmocka_unit_test(cache),           cmocka_unit_test(vocabularies_go),
-                cmocka_unit_test(control_tokens),  cmocka_unit_test(long_texts),
+                cmocka_unit_test(random_grammars),
+                cmocka_unit_test(threads),
+                cmocka_unit_test(cache),
+                cmocka_unit_test(vocabularies_go),
+                cmocka_unit_test(control_tokens),
+                cmocka_unit_test(long_texts),
+                cmocka_unit_test(ambiguity_is_bounded),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

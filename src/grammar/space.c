@@ -10,8 +10,9 @@
 /* Memory at which a space is tidied, and that it must never exceed. */
 #define SOFT_BYTES ((size_t)24 << 20)
 #define HARD_BYTES ((size_t)256 << 20)
-/* Items in one set, a bound on the work of a step: only a grammar with unbounded ambiguity gets there. */
-#define MAX_ITEMS 200000
+/* Items in one set. A step's work grows with them, and whoever decodes in the same batch waits for it: tens
+ * of milliseconds at most. Only a grammar that reads a text in very many ways gets there. */
+#define MAX_ITEMS 30000
 #define FEW_SLOTS 64
 
 /* ---- spaces --------------------------------------------------------------------------------------- */
