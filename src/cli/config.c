@@ -79,7 +79,7 @@ static const struct option options[] = {
         { "engine.kv_memory", "kv-memory", "CAIRN_KV_MEMORY", "SIZE",
           "memory of the KV cache, 0: by the machine", "0", NULL, 0, 1024 * TIB, .type = OPT_SIZE,
           AT(engine.kv_memory) },
-        { "engine.batch", "batch", "CAIRN_BATCH", "N", "sequences decoded together", "32", NULL, 1, 4096,
+        { "engine.batch", "batch", "CAIRN_BATCH", "N", "sequences decoded together", "32", NULL, 1, 256,
           .type = OPT_INT, AT(engine.batch) },
         { "engine.queue", "queue", "CAIRN_QUEUE", "N", "turns that may wait for the engine", "1024", NULL, 1,
           1000000, .type = OPT_INT, AT(engine.queue) },
