@@ -204,8 +204,8 @@ static int check_size(const struct registry *r, uint64_t bytes, char *why, size_
 }
 
 /* Opens the model and finds out how it writes. 0 or negative errno with a sentence. */
-static int open_model(const struct entry *e, struct engine_model **ret, struct idiom **ret_idiom,
-                      char *why, size_t n)
+static int open_model(const struct entry *e, struct engine_model **ret, struct idiom **ret_idiom, char *why,
+                      size_t n)
 {
         int rc = engine_model_open(e->path, &e->opts, ret, why, n);
         if (rc)
@@ -290,8 +290,8 @@ static void drop(struct registry *r, struct entry *e)
         pthread_mutex_lock(&r->lock);
 }
 
-/* Makes up for what loaded models turned out to need beyond what was expected of them. The one that was loaded
- * last stays: somebody is about to use it. */
+/* Makes up for what loaded models turned out to need beyond what was expected of them. The one that was
+ * loaded last stays: somebody is about to use it. */
 static bool drop_surplus(struct registry *r, const struct entry *last)
 {
         struct entry *idle = r->opts.memory && resident(r) > r->opts.memory ? idle_longest(r) : NULL;

@@ -23,12 +23,12 @@ enum model_state { MODEL_UNLOADED, MODEL_LOADING, MODEL_READY, MODEL_FAILED };
 struct model {
         const char *id;
         const char *owned_by;
-        int64_t created;               /* unix seconds: when the file was last written */
-        struct engine_model *engine;   /* runs it */
-        int n_ctx;                     /* tokens a prompt and its answer may have */
-        int n_embd;                    /* length of an embedding */
-        bool chat;                     /* can render chat messages */
-        const struct idiom *idiom; /* how it writes reasoning and calls (format.h); NULL without chat */
+        int64_t created;             /* unix seconds: when the file was last written */
+        struct engine_model *engine; /* runs it */
+        int n_ctx;                   /* tokens a prompt and its answer may have */
+        int n_embd;                  /* length of an embedding */
+        bool chat;                   /* can render chat messages */
+        const struct idiom *idiom;   /* how it writes reasoning and calls (format.h); NULL without chat */
 };
 
 /* A model to serve. NULL in any member but path means the default. */
@@ -44,8 +44,9 @@ struct registry_opts {
         uint64_t memory;  /* bytes of the models in memory, weights and KV; default: no limit */
         bool background;  /* large files are loaded later, by a thread; default: all by registry_add_file */
         uint64_t at_once; /* files up to this size are loaded by registry_add_file anyway; default 64 MiB */
-        /* Told of each change of state, and of the progress of loading (percent of the file read), on the
-         * thread that loads. `error` is a sentence with MODEL_FAILED. */
+        /* Told of each change of state in the background, and of the progress of loading (percent of the file
+         * read), on the thread that loads; what registry_add_file loads itself it tells its caller. `error`
+         * is a sentence with MODEL_FAILED. */
         void (*on_state)(void *ctx, const struct model *m, enum model_state state, int percent,
                          const char *error);
         void *ctx;
