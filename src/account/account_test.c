@@ -503,7 +503,8 @@ static void sealed_text_opens_only_here(void **state)
                 sealed[i] = kept;
         }
         for (size_t cut = 0; cut < strlen(sealed); cut++)
-                assert_int_equal(account_unseal(a, STR("proj_a"), (struct str){ sealed, cut }, &open, &n), -EINVAL);
+                assert_int_equal(account_unseal(a, STR("proj_a"), (struct str){ sealed, cut }, &open, &n),
+                                 -EINVAL);
         assert_int_equal(account_unseal(a, STR("proj_a"), STR("not base64!!"), &open, &n), -EINVAL);
         a->pepper.inner[0] ^= 1; /* another installation */
         assert_int_equal(account_unseal(a, STR("proj_a"), str_c(sealed), &open, &n), -EINVAL);

@@ -7,8 +7,7 @@
 static json_t *model_json(const char *name, const struct model *m, enum model_state state)
 {
         return json_pack("{s:s, s:s, s:I, s:s, s:s}", "id", name, "object", "model", "created",
-                         (json_int_t)m->created, "owned_by", m->owned_by, "status",
-                         model_state_name(state));
+                         (json_int_t)m->created, "owned_by", m->owned_by, "status", model_state_name(state));
 }
 
 json_t *model_list_json(const struct registry *models, bool ready)

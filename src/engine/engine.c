@@ -115,7 +115,8 @@ char *engine_detokenize(const struct engine_model *m, const int32_t *tokens, siz
         size_t n_partial = 0;
         buf_init(&text, MAX_DETOKENIZED);
         for (size_t i = 0; i < n; i++)
-                utf8_feed(&text, partial, &n_partial, model_piece_after(m, i ? tokens[i - 1] : -1, tokens[i]), false);
+                utf8_feed(&text, partial, &n_partial, model_piece_after(m, i ? tokens[i - 1] : -1, tokens[i]),
+                          false);
         utf8_feed(&text, partial, &n_partial, STR(""), true);
         buf_reserve(&text, 1); /* an empty text is a string too */
         return buf_take(&text, ret_n);

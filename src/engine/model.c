@@ -26,9 +26,8 @@ static int32_t control_token(const struct engine_model *m, const char *spelling)
 static int find_ends(struct engine_model *m)
 {
         static const char *const spellings[] = {
-                "<|im_end|>", "<|endoftext|>",   "<|eot_id|>", "<|eom_id|>",
-                "</s>",       "<|end_of_text|>", "<|call|>",   "<|return|>",
-                "<|eot|>",    "<end_of_turn>",   "<EOT>",      "<|end_of_turn|>",
+                "<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|eom_id|>",    "</s>",  "<|end_of_text|>",
+                "<|call|>",   "<|return|>",    "<|eot|>",    "<end_of_turn>", "<EOT>", "<|end_of_turn|>",
         };
         m->is_end = mem_calloc((size_t)m->hp.n_vocab, 1);
         if (!m->is_end)

@@ -21,12 +21,12 @@ struct engine_model {
         void *packed; /* memory of packed weights */
         struct tokenizer *tok;
         struct chat *chat; /* NULL: conversations cannot be rendered */
-        uint8_t *is_end; /* per token: ends a turn */
+        uint8_t *is_end;   /* per token: ends a turn */
         const struct kern *k;
         struct sched *sched;
         struct engine_info info;
         char *name, *template;
-        pthread_mutex_t vocab_lock; /* of the next */
+        pthread_mutex_t vocab_lock;  /* of the next */
         struct grammar_vocab *vocab; /* made on first use, then constant */
 };
 
@@ -35,7 +35,7 @@ int model_load(struct engine_model *m, const char *path, const struct kern *k, c
 void model_unload(struct engine_model *m);
 /* Bytes that a token stands for in text: nothing for control tokens and ids out of range. */
 struct str model_piece(const struct engine_model *m, int32_t id);
-/* The same behind the token `before` (-1: none): where a text begins, without the space that some tokenizers put
- * before it. */
+/* The same behind the token `before` (-1: none): where a text begins, without the space that some tokenizers
+ * put before it. */
 struct str model_piece_after(const struct engine_model *m, int32_t before, int32_t id);
 #endif

@@ -51,8 +51,8 @@ int output_end(struct output *o);
 /* What can be handed out now: false when nothing. The event points into o until the next call. The same event
  * comes again until output_taken() says that it was delivered. */
 bool output_next(struct output *o, struct engine_event *ret);
-/* Whether anything has been added that was not taken. After output_end and when output_next has nothing: there
- * was no memory to hand it out. */
+/* Whether anything has been added that was not taken. After output_end and when output_next has nothing:
+ * there was no memory to hand it out. */
 bool output_pending(const struct output *o);
 void output_taken(struct output *o, const struct engine_event *ev);
 struct str output_stop(const struct output *o); /* the stop string found, or empty */

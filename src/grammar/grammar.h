@@ -85,8 +85,8 @@ gnode grammar_lark(struct grammar_builder *b, struct str definition, struct gram
  * Properties come in the order of the schema. */
 gnode grammar_schema(struct grammar_builder *b, const json_t *schema, unsigned flags,
                      struct grammar_err *err);
-/* A JSON string whose content is a text of the part, which may have no control tokens and no JSON strings in it:
- * what is not finished yet (rules to be defined) is not seen later. */
+/* A JSON string whose content is a text of the part, which may have no control tokens and no JSON strings in
+ * it: what is not finished yet (rules to be defined) is not seen later. */
 gnode grammar_json_string(struct grammar_builder *b, gnode part);
 /* Any JSON object. */
 gnode grammar_json_object(struct grammar_builder *b, unsigned flags);
@@ -115,8 +115,8 @@ static inline size_t grammar_mask_words(int32_t n_vocab)
         return ((size_t)n_vocab + 31) / 32;
 }
 /* Sets bit id % 32 of bits[id / 32] for each allowed token, end tokens included where the text may end; at
- * least one is set. 0, -ENOMEM, -E2BIG (the text has become too ambiguous), or -ENOTSUP when the vocabulary has
- * no token that goes on, which one with all single bytes and an end token never has. */
+ * least one is set. 0, -ENOMEM, -E2BIG (the text has become too ambiguous), or -ENOTSUP when the vocabulary
+ * has no token that goes on, which one with all single bytes and an end token never has. */
 int grammar_match_mask(struct grammar_match *m, uint32_t *bits);
 /* Goes on with a token. 0, -EINVAL when it is not allowed, -E2BIG, -ENOMEM; the place stays on errors. */
 int grammar_match_token(struct grammar_match *m, int32_t id);
