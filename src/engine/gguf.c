@@ -155,7 +155,7 @@ static void skip_items(struct cursor *c, struct value *v, struct str key)
                 return;
         }
         uint64_t size = value_size[v->type];
-        if (v->n > left(c) / size)
+        if (!size || v->n > left(c) / size) /* an array has none: refused before */
                 fault(c, -EINVAL, "key %s has %llu items, more than the file can hold", label(key).text,
                       (unsigned long long)v->n);
         take(c, v->n * size, "a value of the metadata");
@@ -265,7 +265,7 @@ static uint64_t read_alignment(struct cursor *c, const struct gguf *g)
 static void place_tensors(struct cursor *c, struct gguf *g, const uint64_t *offsets)
 {
         uint64_t align = read_alignment(c, g);
-        if (c->rc)
+        if (c->rc || !align)
                 return;
         uint64_t base = ((uint64_t)(c->p - c->start) + align - 1) / align * align;
         for (size_t i = 0; i < g->n_tensors && !c->rc; i++) {

@@ -113,7 +113,7 @@ static void quantize_gated(struct eval *e, int tid, size_t ff)
 {
         const struct moe *m = &e->moe;
         size_t from, to, ldq = kern_q8_bytes(ff), ldd = kern_q8_scales(ff);
-        graph_my_share(e, tid, (size_t)(e->batch.n * e->hp->n_expert_used), &from, &to);
+        graph_my_share(e, tid, (size_t)e->batch.n * (size_t)e->hp->n_expert_used, &from, &to);
         for (size_t i = from; i < to; i++)
                 e->k->quant_q8(m->ff + i * m->ld_ff, ff, m->act.q + i * ldq, m->act.d + i * ldd);
         graph_sync(e);

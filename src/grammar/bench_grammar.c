@@ -55,8 +55,8 @@ static void make_piece(int32_t id, char *ret, size_t *ret_n)
                         ret[n++] = ' ';
                 for (uint64_t k = 1 + rng_below(&rng, 4); k > 0; k--) {
                         const char *s = other ? scripts[rng_below(&rng, 8)] : syllables[rng_below(&rng, 30)];
-                        memcpy(ret + n, s, strlen(s));
-                        n += strlen(s);
+                        for (; *s; s++)
+                                ret[n++] = *s;
                 }
         }
         *ret_n = n;

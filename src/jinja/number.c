@@ -265,7 +265,7 @@ static int shortest(double f, char digits[24], int *exponent)
 
 size_t jv_float_text(double f, char out[JV_FLOAT_TEXT])
 {
-        char digits[24];
+        char digits[24] = { 0 };
         int exponent, n = 0;
         if (isnan(f) || isinf(f))
                 return (size_t)snprintf(out, JV_FLOAT_TEXT, "%s", isnan(f) ? "nan" : f < 0 ? "-inf" : "inf");
@@ -279,8 +279,8 @@ size_t jv_float_text(double f, char out[JV_FLOAT_TEXT])
                         memcpy(out + n, digits + 1, (size_t)count - 1);
                         n += count - 1;
                 }
-                return (size_t)(n + snprintf(out + n, (size_t)(JV_FLOAT_TEXT - n), "e%c%02d",
-                                             exponent < 0 ? '-' : '+', abs(exponent)));
+                return (size_t)n + (size_t)snprintf(out + n, (size_t)(JV_FLOAT_TEXT - n), "e%c%02d",
+                                                    exponent < 0 ? '-' : '+', abs(exponent));
         }
         int point = exponent + 1; /* digits before the point; not positive: zeros after it */
         if (point <= 0)

@@ -261,8 +261,8 @@ struct part {
 
 INLINE struct part part_at(const struct plan p, const uint8_t *panel, size_t all, size_t block)
 {
-        size_t blocks = all - block < CHUNK ? all - block : CHUNK, code_n = (size_t)(4 * p.bits * PANEL);
-        size_t side_n = (size_t)(p.side_n * PANEL), units = block / (size_t)p.unit;
+        size_t blocks = all - block < CHUNK ? all - block : CHUNK, code_n = (size_t)p.bits * 4 * PANEL;
+        size_t side_n = (size_t)p.side_n * PANEL, units = block / (size_t)p.unit;
         return (struct part){ panel + block * code_n, panel + all * code_n + units * side_n, blocks,
                               blocks * code_n, blocks / (size_t)p.unit * side_n };
 }
