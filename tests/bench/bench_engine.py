@@ -1,6 +1,6 @@
 """The engine beside llama.cpp on the same files, in the same run: `make bench-engine`.
 
-    python3 tests/bench/bench_engine.py [--rounds 5] [--alone] [--quick]
+    python3 tests/bench/bench_engine.py [--rounds 5] [--alone] [--quick] [--variant best|avx2]
 
 Writes its model files into build/bench/ on first use (2.6 GB). All programs stay loaded and take turns, one working
 at a time; figures are medians over the rounds. What the machine can do is measured in every round too, and ratios are
@@ -191,8 +191,9 @@ def show(summary):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--alone", action="store_true")
-    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--alone", action="store_true", help="without llama.cpp")
+    parser.add_argument("--quick", action="store_true", help="one round, of the best variant unless told")
+    parser.add_argument("--variant", choices=("best", "avx2"), help="only this one")
     parser.add_argument("--program", default=ROOT / "build" / "release" / "bench_engine")
     parser.add_argument("--files", default=",".join(MIXTURES))
     parser.add_argument("--llama", nargs=3, metavar=("FILE", "ISA", "THREADS"), help=argparse.SUPPRESS)
@@ -203,7 +204,7 @@ def main():
     FOLDER.mkdir(parents=True, exist_ok=True)
     results, threads = {}, len(os.sched_getaffinity(0))
     for variant, isa, env in (("best", "", {}), ("avx2", "haswell", {"CAIRN_KERN": "avx2"})):
-        if variant == "avx2" and args.quick:
+        if variant != (args.variant or ("best" if args.quick else variant)):
             continue
         programs = {}
         for mixture in args.files.split(","):
