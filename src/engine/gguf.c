@@ -554,10 +554,8 @@ static const struct value *find(const struct gguf *g, const char *key, bool arra
         return *ret_rc ? NULL : v;
 }
 
-/* Item i of an integer value or array, as a signed number. */
-static bool as_integer(const struct value *v, uint64_t i, int64_t *ret)
+bool gguf_integer(uint32_t type, const void *p, int64_t *ret)
 {
-        const uint8_t *p = v->data + i * value_size[v->type];
         union {
                 uint8_t u8;
                 int8_t i8;
@@ -568,8 +566,10 @@ static bool as_integer(const struct value *v, uint64_t i, int64_t *ret)
                 uint64_t u64;
                 int64_t i64;
         } u = { 0 };
-        memcpy(&u, p, value_size[v->type]);
-        switch (v->type) {
+        if (type >= V_TYPES)
+                return false;
+        memcpy(&u, p, value_size[type]);
+        switch (type) {
         case V_U8:
                 *ret = u.u8;
                 return true;
@@ -591,10 +591,16 @@ static bool as_integer(const struct value *v, uint64_t i, int64_t *ret)
         case V_U64:
         case V_I64:
                 *ret = u.i64;
-                return v->type == V_I64 || u.u64 <= INT64_MAX;
+                return type == V_I64 || u.u64 <= INT64_MAX;
         default:
                 return false;
         }
+}
+
+/* Item i of an integer value or array, as a signed number. */
+static bool as_integer(const struct value *v, uint64_t i, int64_t *ret)
+{
+        return gguf_integer(v->type, v->data + i * value_size[v->type], ret);
 }
 
 int gguf_get_u64(const struct gguf *g, const char *key, uint64_t *ret)

@@ -43,6 +43,8 @@ struct gguf_entry {
         size_t bytes;
 };
 bool gguf_entry_at(const struct gguf *g, size_t i, struct gguf_entry *ret); /* false at the end */
+/* An item of one of the integer types; false for other types and beyond INT64_MAX. */
+bool gguf_integer(uint32_t type, const void *p, int64_t *ret);
 
 /* Metadata: 0, -ENOENT when the key is absent, -EINVAL when its value has another type or range. */
 int gguf_get_u64(const struct gguf *g, const char *key, uint64_t *ret); /* any integer type, not negative */

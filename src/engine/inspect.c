@@ -10,56 +10,35 @@
 
 #define ARRAY_SHOWN 8 /* items of a long array of the metadata */
 
-/* GGUF's numbers of value types. */
+/* By GGUF's numbers of value types. */
+enum { T_F32 = 6, T_BOOL = 7, T_STR = 8, T_F64 = 12 };
 static const char *const type_names[] = { "uint8",  "int8",    "uint16", "int16",  "uint32",
                                           "int32",  "float32", "bool",   "string", "array",
                                           "uint64", "int64",   "float64" };
 static const uint8_t type_sizes[] = { 1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8 };
 
-/* Item at p; *ret_next is what follows it. Strings that are not UTF-8 are shown as null. */
+/* Item at p; *ret_next is what follows it. NULL for what JSON cannot hold. */
 static json_t *item(uint32_t type, const uint8_t *p, const uint8_t **ret_next)
 {
-        union {
-                uint8_t u8;
-                int8_t i8;
-                uint16_t u16;
-                int16_t i16;
-                uint32_t u32;
-                int32_t i32;
-                float f32;
-                uint64_t u64;
-                int64_t i64;
-                double f64;
-        } v = { 0 };
-        memcpy(&v, p, type == 8 ? sizeof(v.u64) : type_sizes[type]);
-        *ret_next = p + (type == 8 ? sizeof(v.u64) + v.u64 : type_sizes[type]);
-        json_t *text;
+        uint64_t bits = 0;
+        int64_t integer;
+        double d;
+        float f;
+        memcpy(&bits, p, type == T_STR ? sizeof(bits) : type_sizes[type]);
+        *ret_next = p + (type == T_STR ? sizeof(bits) + bits : type_sizes[type]);
         switch (type) {
-        case 0:
-                return json_integer(v.u8);
-        case 1:
-                return json_integer(v.i8);
-        case 2:
-                return json_integer(v.u16);
-        case 3:
-                return json_integer(v.i16);
-        case 4:
-                return json_integer(v.u32);
-        case 5:
-                return json_integer(v.i32);
-        case 6:
-                return json_real((double)v.f32);
-        case 7:
-                return json_boolean(v.u8);
-        case 8:
-                text = json_strn((struct str){ (const char *)p + sizeof(v.u64), (size_t)v.u64 });
-                return text ? text : json_null();
-        case 10:
-                return v.u64 <= INT64_MAX ? json_integer((json_int_t)v.u64) : json_real((double)v.u64);
-        case 12:
-                return json_real(v.f64);
+        case T_F32:
+                memcpy(&f, p, sizeof(f));
+                return json_real((double)f);
+        case T_F64:
+                memcpy(&d, p, sizeof(d));
+                return json_real(d);
+        case T_BOOL:
+                return json_boolean(bits);
+        case T_STR:
+                return json_strn((struct str){ (const char *)p + sizeof(bits), (size_t)bits });
         default:
-                return json_integer(v.i64);
+                return gguf_integer(type, p, &integer) ? json_integer(integer) : json_real((double)bits);
         }
 }
 
@@ -71,7 +50,6 @@ static json_t *value_of(const struct gguf_entry *e)
         json_t *items = json_array();
         for (uint64_t i = 0; i < e->n && i < ARRAY_SHOWN; i++) {
                 json_t *v = item(e->type, p, &p);
-                /* jansson has no infinities */
                 json_array_append_new(items, v ? v : json_null());
         }
         if (e->n <= ARRAY_SHOWN)
