@@ -40,61 +40,13 @@ struct gguf_writer {
         char what[128];
 };
 
-/* --- conversions ------------------------------------------------------------------------------------ */
+/* --- types ------------------------------------------------------------------------------------------ */
 
 static uint32_t bits_of(float v)
 {
         uint32_t u;
         memcpy(&u, &v, sizeof(u));
         return u;
-}
-
-static float float_of(uint32_t u)
-{
-        float v;
-        memcpy(&v, &u, sizeof(v));
-        return v;
-}
-
-uint16_t gguf_f16(float v)
-{
-        uint32_t u = bits_of(v), sign = (u >> 16) & 0x8000, mantissa = u & 0x7fffff;
-        int exponent = (int)(u >> 23 & 0xff) - 127 + 15;
-
-        if (exponent == 128 + 15) /* infinity or NaN */
-                return (uint16_t)(sign | 0x7c00 | (mantissa ? 0x200 : 0));
-        if (exponent >= 31)
-                return (uint16_t)(sign | 0x7c00);
-        if (exponent < -10)
-                return (uint16_t)sign;
-        int drop = 13; /* bits that do not fit */
-        if (exponent <= 0) {
-                mantissa |= 0x800000;
-                drop += 1 - exponent;
-                exponent = 0;
-        }
-        uint32_t kept = mantissa >> drop, rest = mantissa & ((1u << drop) - 1), half = 1u << (drop - 1);
-        uint32_t h = ((uint32_t)exponent << 10) + kept; /* a carry runs into the exponent, as it should */
-        h += rest > half || (rest == half && (kept & 1));
-        return (uint16_t)(sign | h);
-}
-
-float gguf_f16_to_f32(uint16_t h)
-{
-        uint32_t sign = (uint32_t)(h & 0x8000) << 16, exponent = h >> 10 & 31, mantissa = h & 0x3ff;
-        if (exponent == 31)
-                return float_of(sign | 0x7f800000 | mantissa << 13);
-        if (exponent == 0)
-                return float_of(sign | bits_of((float)mantissa * 0x1p-24f));
-        return float_of(sign | (exponent + 112) << 23 | mantissa << 13);
-}
-
-uint16_t gguf_bf16(float v)
-{
-        uint32_t u = bits_of(v);
-        if ((u & 0x7fffffff) > 0x7f800000) /* keep a NaN a NaN */
-                return (uint16_t)(u >> 16 | 0x40);
-        return (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
 }
 
 /* Bytes of n values; 0 when n is not whole blocks or the type is not known. */

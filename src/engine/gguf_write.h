@@ -57,9 +57,4 @@ int gguf_write_raw(struct gguf_writer *w, const void *p, size_t n);
 int gguf_writer_close(struct gguf_writer *w, char *err, size_t errn);
 /* Gives up: removes the temporary file and frees w. Accepts NULL. */
 void gguf_writer_abort(struct gguf_writer *w);
-
-/* Conversions, shared with tests. */
-uint16_t gguf_f16(float v);
-float gguf_f16_to_f32(uint16_t h);
-uint16_t gguf_bf16(float v);
 #endif

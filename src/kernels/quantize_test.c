@@ -146,12 +146,41 @@ static void test_refusals(void **state)
         assert_false(kern_can_quantize(4711));
 }
 
+/* To the nearest, ties to even, beyond the range to infinity. */
+static void test_halves(void **state)
+{
+        (void)state;
+        static const struct {
+                float v;
+                uint16_t f16, bf16;
+        } cases[] = {
+                { 1.0f, 0x3c00, 0x3f80 },
+                { -0.0f, 0x8000, 0x8000 },
+                { 65504.0f, 0x7bff, 0x4780 },
+                { 65520.0f, 0x7c00, 0x4780 },
+                { 1.0f + 0x1p-8f, 0x3c04, 0x3f80 }, /* a tie in bf16 */
+                { 1.0f + 3 * 0x1p-8f, 0x3c0c, 0x3f82 },
+                { 1.0f + 0x1p-11f, 0x3c00, 0x3f80 }, /* a tie in f16 */
+                { 1.0f + 3 * 0x1p-11f, 0x3c02, 0x3f80 },
+                { 0x1p-25f, 0, 0x3300 },
+                { 0x1.1p-25f, 1, 0x3308 },
+        };
+        for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+                uint16_t h, b;
+                assert_int_equal(kern_quantize(1, &cases[i].v, 1, &h, NULL), 0);
+                assert_int_equal(kern_quantize(30, &cases[i].v, 1, &b, NULL), 0);
+                assert_int_equal(h, cases[i].f16);
+                assert_int_equal(b, cases[i].bf16);
+        }
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_loss),
                 cmocka_unit_test(test_special_values),
                 cmocka_unit_test(test_refusals),
+                cmocka_unit_test(test_halves),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
