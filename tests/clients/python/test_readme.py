@@ -29,9 +29,14 @@ def test_readme_curl(server):
 
 
 def test_readme_python(server, tmp_path):
-    (tmp_path / "quick.py").write_text(snippet("python", "from openai import OpenAI"))
+    (tmp_path / "quick.py").write_text(snippet("python", "stream=True"))
     lines = run([sys.executable, "quick.py"], server, cwd=tmp_path).splitlines()
     assert len(lines) >= 2 and all(line.strip() for line in lines[:1])
+
+
+def test_readme_tools(server, tmp_path):
+    (tmp_path / "tools.py").write_text(snippet("python", "get_weather"))
+    assert run([sys.executable, "tools.py"], server, cwd=tmp_path).strip()
 
 
 def test_readme_names_real_commands():
