@@ -10,6 +10,9 @@
 #include "http/server.h"
 
 struct account;
+struct blobs;
+struct jobs;
+struct limits;
 struct pool;
 struct registry;
 struct store;
@@ -23,15 +26,18 @@ struct api_options {
         int64_t sweep_interval_s; /* between two removals of what expired */
 };
 
-/* Everything a handler may use. The three parts below belong to whoever starts the API. */
+/* Everything a handler may use. The five parts below belong to whoever starts the API. */
 struct api {
         struct registry *models;
         struct store *store;
+        struct blobs *blobs;
         struct account *account;
+        struct limits *limits;
         struct api_options options;
         struct http_server *_Atomic http;
         struct pool *workers; /* handlers, and commits of what was generated */
         struct pool *slow;    /* handlers that wait for a model (RT_SLOW) or compile schemas */
+        struct jobs *jobs;    /* durable work: batches, background responses, webhooks */
         struct metrics metrics;
         const struct route **routes; /* by index of the operation */
         atomic_long live;      /* requests that somebody still refers to: a run may outlast its connection */
@@ -39,7 +45,7 @@ struct api {
         struct upkeep *upkeep;
 };
 
-/* Starts serving. `api` has its three parts and options set, the rest zero, and stays where it is. 0, or a
+/* Starts serving. `api` has its five parts and options set, the rest zero, and stays where it is. 0, or a
  * negative errno with one line in err. */
 int api_start(struct api *api, const struct http_config *http, char *err, size_t errn);
 /* Lets requests end for grace_ms, then cancels them; returns when all is still. */

@@ -16,6 +16,8 @@
 struct api;
 struct reply;
 struct req;
+struct req_sink;
+struct stream;
 
 /* Answers a request: 0 with *ret filled; REPLY_LATER when req_reply() or req_fail() will be called, now or
  * from another thread, by whoever holds a reference; -1 with *reterr filled. */
@@ -38,8 +40,11 @@ struct route {
 
 struct req {
         struct api *api;
-        struct http_req *http; /* not to be touched once the reply was given */
-        struct arena *arena;   /* lives as long as the request is referenced */
+        struct http_req *http;       /* not to be touched once the reply was given; NULL: see sink */
+        const struct req_sink *sink; /* of a request that the server makes to itself (call.h) */
+        void *sink_ctx;
+        unsigned call_flags; /* enum call_flags */
+        struct arena *arena; /* lives as long as the request is referenced */
         const struct route *route;
         const struct operation *op;
         struct route_match *match;
@@ -65,6 +70,7 @@ struct reply {
         const char *type;    /* of `text`; static */
         struct str text;     /* instead of json: static or of the request's arena */
         struct ring *stream; /* instead of both: server-sent events; the consumer's reference */
+        bool sunk;           /* instead of all: the events go to the request's sink */
 };
 
 void req_ref(struct req *r);

@@ -46,9 +46,10 @@ struct store_options {
         size_t max_queued; /* waiting writes at most, then -EAGAIN; 0: 65536; and 256 MiB of documents */
 };
 
-/* Opens the store in the directory `where` (made, mode 0700, when it is missing) and brings its schema up
- * to date. Fails with -EBUSY when `exclusive` and another process serves it, -ENOTSUP on a network file
- * system or for a backend that is not built in, -EPROTO when a newer program wrote it. `options` may be NULL.
+/* Opens the store in the directory `where` (made, mode 0700, when it is missing), or that of a
+ * "postgres://..." connection string, and brings its schema up to date. Fails with -EBUSY when `exclusive`
+ * and another process serves it, -ENOTSUP on a network file system or for a backend that is not built in,
+ * -EPROTO when a newer program wrote it. `options` may be NULL.
  */
 int store_open(const char *where, const struct store_options *options, struct store **ret,
                struct store_fault *fault);
@@ -114,6 +115,19 @@ enum store_verb {
         STORE_UPDATE,  /* replaces what `set` names; -ENOENT, -ESTALE */
         STORE_DELETE,  /* removes the row and all that descends from it; -ENOENT, -ESTALE */
         STORE_CHECK,   /* changes nothing; -ENOENT, -ESTALE: guards the other operations of its write */
+
+        /* Jobs; see below. `kind`, `id` are the job's; `doc` its payload. */
+        STORE_JOB_PUT,   /* enqueues for `project`, due at `due`; -EEXIST when (kind, id) is taken */
+        STORE_JOB_SAVE,  /* the holder of `lease` replaces the payload; -ESTALE: the lease is not its any more
+                          */
+        STORE_JOB_RETRY, /* the holder gives it back, due at `due`; a payload that is given replaces the old
+                          */
+        STORE_JOB_FINISH, /* the holder is through: the job is gone; -ESTALE */
+        STORE_JOB_DROP,   /* removes it, whoever holds it; -ENOENT */
+        STORE_JOB_WAKE,   /* makes it due now, if nobody holds it; never fails */
+
+        STORE_USAGE,  /* appends `usage`; once only: the same usage->id again is left out, silently */
+        STORE_NOTIFY, /* after the commit, all that watch are told of (kind, id), in every process */
 };
 
 enum store_set {
@@ -137,6 +151,10 @@ struct store_op {
         struct str doc;
         unsigned set;       /* UPDATE: which of the members above replace the row's, STORE_SET_* */
         int64_t if_version; /* not PUT: 0, or the version that the row must have, else -ESTALE */
+        int64_t due;        /* of jobs: unix milliseconds, 0: now */
+        int priority;       /* JOB_PUT: of two that are due the higher comes first */
+        int64_t lease;      /* SAVE, RETRY, FINISH: of the claim */
+        const struct store_usage *usage; /* STORE_USAGE */
 };
 
 /* Does n operations in order as one transaction and returns when they are on the disk (0), or when none of
@@ -154,11 +172,124 @@ int store_put(struct store *s, const struct store_op *row, struct store_fault *f
 int store_delete(struct store *s, const char *kind, const char *id, const char *project,
                  struct store_fault *fault);
 
+/* ---- jobs: durable work ----
+ *
+ * A job is (kind, id, project, payload) that waits until it is due, is claimed under a lease, and goes when
+ * its holder finishes it. Its operations above share a transaction with those on objects, and a holder whose
+ * lease has passed to another gets -ESTALE for the whole write: so what a job does to the store happens once.
+ * The leases of dead processes are void: with SQLite at the next exclusive opening, else when they run out.
+ */
+
+struct job {
+        const char *kind, *id, *project;
+        int64_t created; /* unix seconds */
+        int attempt;     /* claims so far, this one included */
+        int64_t lease;   /* names this claim; never 0 */
+        struct str payload;
+        void *_mem;
+};
+
+void job_release(struct job *j); /* frees and zeroes; harmless on a zeroed one */
+
+/* Claims the job of one of the kinds that is due, by priority, then by age; it is the caller's for lease_ms.
+ * -ENOENT when none is due now: *ret_next_due (may be NULL) is then when one will be, unix milliseconds, or
+ * 0. */
+int store_job_claim(struct store *s, const char *const *kinds, size_t n, int64_t lease_ms, struct job *ret,
+                    int64_t *ret_next_due, struct store_fault *fault);
+/* Keeps a claim for lease_ms from now. -ESTALE when it is lost, or the job was dropped: the holder must stop.
+ */
+int store_job_renew(struct store *s, const char *kind, const char *id, int64_t lease, int64_t lease_ms,
+                    struct store_fault *fault);
+/* Jobs that wait or run, of one kind. */
+int store_job_count(struct store *s, const char *kind, const char *project, size_t *ret,
+                    struct store_fault *fault);
+
+/* ---- watching ---- */
+
+#define STORE_TOPIC_JOB "job" /* told with the kind of each job that was put or woken */
+
+/* fn(ctx, topic, id) runs for every STORE_NOTIFY that commits from now on, here or in another process, on a
+ * thread of the store: it must be quick and may not wait for the store. What commits while a connection is
+ * down is told as (topic "", id ""): look at everything again. Before the store is shared among threads; at
+ * most 8. */
+typedef void store_watch_fn(void *ctx, const char *topic, const char *id);
+int store_watch(struct store *s, store_watch_fn *fn, void *ctx);
+
+/* ---- usage ---- */
+
+#define USAGE_COUNTS 12
+
+/* One record. What the counters mean is the caller's (account/usage.h). The words together are the key of a
+ * bucket. Strings are at most STORE_ID_MAX bytes, NULL as "". */
+struct store_usage {
+        const char *id;   /* unique: a request's id, a line of a batch */
+        int64_t at;       /* unix seconds; 0: now */
+        const char *what; /* "completions", "embeddings", ... */
+        const char *project, *user, *key, *model, *tier;
+        bool batch;
+        int64_t n[USAGE_COUNTS];
+};
+
+/* Adds records of the log to their minute buckets and takes them off the log, in small transactions, until
+ * none is left. Ids are remembered for a day after they were folded. Meant for every few seconds. */
+int store_usage_fold(struct store *s, struct store_fault *fault);
+
+enum usage_by {
+        USAGE_BY_PROJECT = 1,
+        USAGE_BY_USER = 2,
+        USAGE_BY_KEY = 4,
+        USAGE_BY_MODEL = 8,
+        USAGE_BY_TIER = 16,
+        USAGE_BY_BATCH = 32
+};
+
+struct store_usage_query {
+        const char *what;
+        int64_t from, to; /* unix seconds, from <= at < to */
+        int64_t width;    /* seconds of a bucket, a multiple of 60; 0: one bucket */
+        unsigned by;      /* groups; what is not grouped by is summed over and "" in the answer */
+        const char *project, *user, *key, *model; /* only these; NULL: any */
+};
+
+/* Sums, the log included, by (start of the bucket, group) ascending: an array in *ret of *ret_n, one block
+ * that mem_free() frees, strings and all. `at` is the bucket's start. */
+int store_usage_sum(struct store *s, const struct store_usage_query *q, struct store_usage **ret,
+                    size_t *ret_n, struct store_fault *fault);
+
+/* ---- token buckets shared by processes ---- */
+
+struct store_bucket {
+        const char *key;
+        int64_t capacity;  /* what a full one holds, and an unknown one has */
+        int64_t refill_ms; /* time from empty to full */
+        int64_t amount;    /* to take; negative: to give back, never above the capacity */
+        bool force;        /* take it even if that leaves less than nothing: a correction */
+        int64_t ret_level; /* what is left after the call; may be negative after a correction */
+};
+
+/* Takes from all buckets or, when one has too little, from none: -EAGAIN, *ret_short the index of the one
+ * that takes longest to fill up, levels as they are. Atomic among all processes on the store. -ENOTSUP where
+ * the store has one process only (SQLite): it keeps its buckets in memory. */
+int store_buckets_take(struct store *s, struct store_bucket *b, size_t n, int64_t now_ms, size_t *ret_short,
+                       struct store_fault *fault);
+
 /* ---- upkeep ---- */
 
 /* Removes the rows that expired, with all that descends from them, in small transactions between the other
  * writes. *ret_removed (may be NULL) counts all of them. Meant to be called every few minutes. */
 int store_sweep(struct store *s, size_t *ret_removed, struct store_fault *fault);
+
+/* Reads every row of a kind, expired ones included, in the order of insertion; a non-zero return of fn ends
+ * it and is returned. kind NULL: all kinds. For migration, checks and the collection of blobs; consistent. */
+int store_scan(struct store *s, const char *kind, int (*fn)(void *ctx, const struct object *o), void *ctx,
+               struct store_fault *fault);
+/* Writes a consistent copy of the data directory's database to the new directory `to` while it is served.
+ * -ENOTSUP for a backend whose own tools do that (PostgreSQL: pg_dump). */
+int store_backup(struct store *s, const char *to, struct store_fault *fault);
+/* Looks for damage: the database's own checks, then rows whose parent is missing. `report` gets a sentence
+ * for each finding. 0 however many there are; negative when it could not look. */
+int store_check(struct store *s, void (*report)(void *ctx, const char *finding), void *ctx,
+                struct store_fault *fault);
 
 /* 0 when a reading and a writing of nothing both succeed now: for /readyz. */
 int store_ping(struct store *s, struct store_fault *fault);
