@@ -202,8 +202,9 @@ static int op_apply(struct sqlite_store *s, const struct store_op *op, int64_t n
                 return rc ? rc : row_delete(s, row.seq, fault);
         case STORE_CHECK:
                 return row_demand(s, op, now, &row, fault);
+        default:
+                return -EINVAL;
         }
-        return -EINVAL;
 }
 
 static int sweep_apply(struct sqlite_store *s, struct store_write *w, int64_t now)
