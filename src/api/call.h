@@ -32,7 +32,7 @@ struct call {
 };
 
 /* Starts it. 0 with *ret, a reference of the caller (req_unref): the sink will be told, possibly before this
- * returns. Negative (-ENOMEM, -EAGAIN: too much is queued): it will not. Any thread. */
+ * returns. Negative (-ENOMEM; -EAGAIN: too much is queued; -ENOSYS: not served): it will not. Any thread. */
 int call_start(struct api *api, const struct call *c, struct req **ret);
 /* As if the client had gone: the work stops, the sink is still told. */
 void call_cancel(struct req *r);

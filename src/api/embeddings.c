@@ -69,11 +69,6 @@ static int read_inputs(struct req *r, const struct model *m, struct inputs *in, 
         return 0;
 }
 
-static bool request_gone(void *ctx)
-{
-        return http_req_aborted(((struct req *)ctx)->http);
-}
-
 static int compute(struct req *r, const struct model *m, const struct inputs *in, float *out,
                    struct api_err *e)
 {
@@ -84,7 +79,7 @@ static int compute(struct req *r, const struct model *m, const struct inputs *in
                 size_t start = i ? in->ends[i - 1] : 0;
                 list[i] = (struct engine_input){ in->tokens.p + start, in->ends[i] - start };
         }
-        int rc = engine_embed(m->engine, list, in->n, out, request_gone, r);
+        int rc = engine_embed(m->engine, list, in->n, out, req_gone, r);
         mem_free(list);
         if (rc == -ECANCELED)
                 return err_overloaded(e); /* nobody reads it */

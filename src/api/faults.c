@@ -23,7 +23,7 @@ static bool due(struct str key, int64_t times)
 
 int fault_inject(struct req *r, struct api_err *reterr)
 {
-        struct str spec = http_req_header(r->http, "X-Cairn-Fault");
+        struct str spec = req_header(r, "X-Cairn-Fault");
         int64_t status = 0, times = 0, midstream = 0, alloc = 0;
         while (spec.n) {
                 struct str rest, value, name = str_split(str_split(spec, ';', &rest), '=', &value);
@@ -40,7 +40,7 @@ int fault_inject(struct req *r, struct api_err *reterr)
         r->fail_after = (int)midstream;
         if (alloc)
                 mem_fail_nth((long)alloc);
-        if (status < 400 || status > 599 || !due(http_req_header(r->http, "X-Cairn-Fault-Key"), times))
+        if (status < 400 || status > 599 || !due(req_header(r, "X-Cairn-Fault-Key"), times))
                 return 0;
         err_set(reterr, (int)status, status >= 500 ? "server_error" : "invalid_request_error", "injected",
                 NULL, "A fault was injected by the request.");

@@ -55,6 +55,7 @@ int gen_open_stream(struct gen *g, struct reply *ret)
                 return -ENOMEM;
         atomic_fetch_add(&g->_refs, 1);
         ret->stream = stream_ring(g->stream);
+        ret->sunk = !ret->stream;
         return 0;
 }
 
@@ -77,10 +78,10 @@ void gen_reject(struct gen *g, struct reply *ret, int unstarted)
 {
         atomic_store(&g->_rejected, true);
         g->ops->cancel(g);
-        if (ret->stream) { /* never sent; the producer's end goes with the last part */
-                ring_cancel(ret->stream);
-                ring_unref(ret->stream);
+        if (g->stream) { /* never sent; the producer's end goes with the last part */
+                stream_discard(g->stream);
                 ret->stream = NULL;
+                ret->sunk = false;
         }
         gen_done(g, unstarted);
 }

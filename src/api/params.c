@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "api/api.h"
+#include "api/call.h"
 #include "api/format.h"
 #include "base/vec.h"
 
@@ -200,7 +201,8 @@ int params_sampling(struct req *r, struct turn_req *t, struct api_err *reterr)
                 .has_seed = seed != NULL,
                 .seed = (uint64_t)json_integer_value(seed),
         };
-        t->priority = !strcmp(tier, "flex")       ? ENGINE_FLEX
+        t->priority = r->call_flags & CALL_BATCH  ? ENGINE_BATCH
+                      : !strcmp(tier, "flex")     ? ENGINE_FLEX
                       : !strcmp(tier, "priority") ? ENGINE_PRIORITY
                                                   : ENGINE_DEFAULT;
         t->owner = str_hash(str_c(req_project(r)));

@@ -12,7 +12,6 @@
 #include "base/mem.h"
 #include "base/pool.h"
 
-#define ARENA_MAX ((size_t)256 << 20)
 #define JSON_DEPTH_MAX 128
 #define JSON_VALUES_MAX \
         500000 /* each takes up to 400 bytes in the tree: a body may take 100 times its length */
@@ -138,6 +137,15 @@ static int bad_content_type(struct api_err *e, struct str type)
                 n, media.p, all, type.p);
 }
 
+/* Validates r->body. */
+static int check_body(struct req *r, const struct schema *schema, struct api_err *e)
+{
+        struct schema_err why;
+        unsigned flags = (r->op->flags & OP_UPDATE ? SCHEMA_UPDATE : SCHEMA_CREATE) |
+                         (r->api->options.ignore_unknown ? SCHEMA_LENIENT : 0);
+        return schema_check(schema, r->body, flags, &why) ? params_schema_error(r, &why, e) : 0;
+}
+
 static int parse_body(struct req *r, struct api_err *e)
 {
         struct str text = http_req_body(r->http), type = http_req_header(r->http, "Content-Type");
@@ -163,10 +171,17 @@ static int parse_body(struct req *r, struct api_err *e)
                         "aren't using your HTTP library correctly. The OpenAI API expects a JSON payload, "
                         "but what was sent was not valid JSON: %s.)",
                         text.n ? fault.msg : "the body is empty");
-        struct schema_err why;
-        unsigned flags = (r->op->flags & OP_UPDATE ? SCHEMA_UPDATE : SCHEMA_CREATE) |
-                         (r->api->options.ignore_unknown ? SCHEMA_LENIENT : 0);
-        return schema_check(schema, r->body, flags, &why) ? params_schema_error(r, &why, e) : 0;
+        return check_body(r, schema, e);
+}
+
+/* The same for a request of the server itself, whose body is there. */
+static int take_call(struct req *r, struct api_err *e)
+{
+        const struct schema *schema = contract_body(r->op, "application/json");
+        r->query = json_keep(r->arena, json_object());
+        if (!r->query)
+                return err_internal(e, -ENOMEM, "query", "");
+        return check_body(r, schema, e);
 }
 
 /* ---- the handler ---- */
@@ -187,8 +202,8 @@ static void run_handler(void *arg)
         struct api_err e = { 0 };
         struct reply reply = { 0 };
         mem_take_failure(); /* of this thread's earlier work */
-        int rc = parse_query(r, &e);
-        if (rc == 0)
+        int rc = r->http ? parse_query(r, &e) : take_call(r, &e);
+        if (rc == 0 && r->http)
                 rc = parse_body(r, &e);
         if (rc == 0)
                 rc = r->route->handler(r, &reply, &e);
@@ -217,28 +232,6 @@ int req_continue(struct req *r, handler_fn *fn, struct api_err *reterr)
 
 /* ---- callbacks of the server ---- */
 
-static struct req *req_new(struct api *api, struct http_req *http)
-{
-        struct arena *a = arena_new(ARENA_MAX);
-        struct req *r = a ? arena_make(a, struct req) : NULL;
-        if (r)
-                r->match = arena_make(a, struct route_match);
-        if (!r || !r->match) {
-                arena_free(a);
-                return NULL;
-        }
-        r->api = api;
-        r->http = http;
-        r->arena = a;
-        r->start_us = clock_mono_us();
-        r->check = api->options.check;
-        id_hex(r->id, "req_", 32);
-        atomic_init(&r->_refs, 1);
-        atomic_fetch_add(&api->live, 1);
-        pthread_mutex_init(&r->_lock, NULL);
-        return r;
-}
-
 static void on_headers(void *ctx, struct http_req *http)
 {
         static const struct http_header json_type = { { "Content-Type", 12 }, { "application/json", 16 } };
@@ -260,15 +253,20 @@ static void on_headers(void *ctx, struct http_req *http)
                 req_fail(r, &e);
 }
 
+int pipeline_run(struct req *r)
+{
+        struct pool *pool = r->route->flags & RT_SLOW ? r->api->slow : r->api->workers;
+        return pool_submit(pool, run_handler, r);
+}
+
 static void on_request(void *ctx, struct http_req *http)
 {
-        struct api *api = ctx;
         struct req *r = http_req_data(http);
+        (void)ctx;
         req_ref(r); /* the handler's */
-        struct pool *pool = r->route->flags & RT_SLOW ? api->slow : api->workers;
         if (r->route->flags & RT_FAST) {
                 run_handler(r);
-        } else if (pool_submit(pool, run_handler, r)) {
+        } else if (pipeline_run(r)) {
                 struct api_err e;
                 err_overloaded(&e);
                 req_fail(r, &e);
@@ -280,15 +278,8 @@ static void on_abort(void *ctx, struct http_req *http)
 {
         struct req *r = http_req_data(http);
         (void)ctx;
-        if (!r)
-                return;
-        pthread_mutex_lock(&r->_lock);
-        r->_aborted = true;
-        void (*fn)(void *) = r->_on_abort;
-        r->_on_abort = NULL;
-        if (fn)
-                fn(r->_abort_ctx);
-        pthread_mutex_unlock(&r->_lock);
+        if (r)
+                req_abort(r);
 }
 
 /* JSON-escapes what a client chose; control characters and non-ASCII bytes become '?'. */

@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 #include "api/api.h"
+#include "api/call.h"
+#include "api/stream.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -10,6 +12,30 @@
 
 #define REPLY_TEXT_MAX ((size_t)256 << 20)
 #define CLIENT_ID_MAX 512
+
+#define ARENA_MAX ((size_t)256 << 20)
+
+struct req *req_new(struct api *api, struct http_req *http)
+{
+        struct arena *a = arena_new(ARENA_MAX);
+        struct req *r = a ? arena_make(a, struct req) : NULL;
+        if (r)
+                r->match = arena_make(a, struct route_match);
+        if (!r || !r->match) {
+                arena_free(a);
+                return NULL;
+        }
+        r->api = api;
+        r->http = http;
+        r->arena = a;
+        r->start_us = clock_mono_us();
+        r->check = api->options.check;
+        id_hex(r->id, "req_", 32);
+        atomic_init(&r->_refs, 1);
+        atomic_fetch_add(&api->live, 1);
+        pthread_mutex_init(&r->_lock, NULL);
+        return r;
+}
 
 void req_ref(struct req *r)
 {
@@ -45,6 +71,22 @@ void req_on_abort(struct req *r, void (*fn)(void *), void *ctx)
         if (r->_aborted && fn)
                 fn(ctx);
         pthread_mutex_unlock(&r->_lock);
+}
+
+void req_abort(struct req *r)
+{
+        pthread_mutex_lock(&r->_lock);
+        r->_aborted = true;
+        void (*fn)(void *) = r->_on_abort;
+        r->_on_abort = NULL;
+        if (fn)
+                fn(r->_abort_ctx);
+        pthread_mutex_unlock(&r->_lock);
+}
+
+struct str req_header(const struct req *r, const char *name)
+{
+        return r->http ? http_req_header(r->http, name) : (struct str){ "", 0 };
 }
 
 bool req_gone(void *ctx)
@@ -152,11 +194,41 @@ static void send_json(struct req *r, int status, json_t *body, struct headers *h
         json_decref(body);
 }
 
+/* The reply of a request without a connection; consumes body. */
+static void sink_json(struct req *r, int status, json_t *body)
+{
+        struct api_err e;
+        bool lost = mem_take_failure() || !body;
+        if (lost) {
+                err_set(&e, 500, "server_error", NULL, NULL, "The server is out of memory.");
+                json_decref(body);
+                status = e.status;
+                body = err_json(&e);
+        } else {
+                check_reply(r, status, "application/json", body);
+        }
+        metrics_count(&r->api->metrics, r->op, status, clock_mono_us() - r->start_us);
+        r->sink->reply(r->sink_ctx, r, status, body); /* NULL when there is no memory even for that */
+        json_decref(body);
+}
+
+static void sink_reply(struct req *r, int status, struct reply *reply)
+{
+        if (reply->sunk) {
+                metrics_count(&r->api->metrics, r->op, status, clock_mono_us() - r->start_us);
+                stream_open(r->_stream);
+        } else {
+                sink_json(r, status, reply->type ? json_strn(reply->text) : reply->json);
+        }
+}
+
 void req_reply(struct req *r, struct reply *reply)
 {
         struct headers hs = { .n = 0 };
         int status = reply->status ? reply->status : 200;
-        if (reply->stream) {
+        if (!r->http) {
+                sink_reply(r, status, reply);
+        } else if (reply->stream) {
                 common_headers(r, &hs, SSE_CONTENT_TYPE);
                 add(&hs, "Cache-Control", STR("no-cache"));
                 http_reply_stream(r->http, status, hs.h, hs.n, reply->stream, true);
@@ -173,6 +245,10 @@ void req_reply(struct req *r, struct reply *reply)
 void req_fail(struct req *r, const struct api_err *e)
 {
         struct headers hs = { .n = 0 };
+        if (!r->http) {
+                sink_json(r, e->status, err_json(e));
+                return;
+        }
         common_headers(r, &hs, "application/json");
         error_headers(&hs, e);
         send_json(r, e->status, err_json(e), &hs);

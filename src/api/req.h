@@ -60,6 +60,7 @@ struct req {
         bool _aborted;
         void (*_on_abort)(void *);
         void *_abort_ctx;
+        struct stream *_stream; /* of a reply that goes to the sink, until it ended */
 };
 
 #define REQ_API_VERSION "2020-10-01" /* the header openai-version */
@@ -73,6 +74,9 @@ struct reply {
         bool sunk;           /* instead of all: the events go to the request's sink */
 };
 
+/* A new request with one reference, of a connection, or (http NULL) of the server itself. NULL when memory is
+ * out. */
+struct req *req_new(struct api *api, struct http_req *http);
 void req_ref(struct req *r);
 void req_unref(struct req *r);
 /* The path parameter, never NULL for one that the route has. */
@@ -82,10 +86,14 @@ const char *req_project(const struct req *r);
 /* fn(ctx) runs, once and under a lock, when the client is gone; at once when it is already. NULL withdraws
  * it: afterwards it does not run and is not running. */
 void req_on_abort(struct req *r, void (*fn)(void *), void *ctx);
+/* The client is gone: what req_on_abort() set runs. Any thread. */
+void req_abort(struct req *r);
 
 /* Goes on with the request in `fn` on a slow thread: for what a handler finds to take long. Gives what the
  * handler has to return; it may not touch the request afterwards. */
 int req_continue(struct req *r, handler_fn *fn, struct api_err *reterr);
+/* A header of the request; empty for one of the server itself. */
+struct str req_header(const struct req *r, const char *name);
 /* Whether the client is gone; takes a struct req, any thread. */
 bool req_gone(void *r);
 

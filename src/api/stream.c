@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include "api/api.h"
+#include "api/call.h"
 #include "base/mem.h"
 #include "http/sse.h"
 
@@ -12,10 +13,16 @@
         ((size_t)256 << 20) /* the events of a response hold all of it, and several wait at once */
 #define ERROR_ROOM 1024     /* beyond it, for what tells that an event is missing */
 
-/* Lives as long as its ring: ring_own() frees it with the last reference. */
+/* With a ring it lives as long as that: ring_own() frees it with the last reference. Else `sides` counts
+ * those that are not through: the producer until stream_end, the consumer until stream_open or
+ * stream_discard. */
 struct stream {
         struct req *r;
-        struct ring *ring;
+        struct ring *ring; /* NULL: the events go to the request's sink */
+        int sides;
+        bool open;      /* the sink may be told */
+        bool discarded; /* it will not be told anything */
+        json_t *early;  /* events of before: [name, data, ...]; NULL: none */
         struct stream_owner owner;
         pthread_mutex_t lock;
         struct buf pending; /* rendered but refused by the ring, behind `taken` bytes that it took since */
@@ -23,9 +30,18 @@ struct stream {
         bool broken; /* an event was lost: the client was told, nothing follows */
 };
 
+/* Where call_resume() finds it. */
+static void set_stream(struct req *r, struct stream *s)
+{
+        pthread_mutex_lock(&r->_lock);
+        r->_stream = s;
+        pthread_mutex_unlock(&r->_lock);
+}
+
 static void stream_free(void *ctx)
 {
         struct stream *s = ctx;
+        json_decref(s->early);
         s->owner.release(s->owner.ctx);
         buf_release(&s->pending);
         pthread_mutex_destroy(&s->lock);
@@ -77,8 +93,8 @@ struct stream *stream_new(struct req *r, const struct stream_owner *owner)
         struct stream *s = mem_calloc(1, sizeof(*s));
         if (!s)
                 return NULL;
-        s->ring = ring_new(RING_BYTES, NULL);
-        if (!s->ring) {
+        s->ring = r->http ? ring_new(RING_BYTES, NULL) : NULL;
+        if (r->http && !s->ring) {
                 mem_free(s);
                 return NULL;
         }
@@ -87,8 +103,13 @@ struct stream *stream_new(struct req *r, const struct stream_owner *owner)
         pthread_mutex_init(&s->lock, NULL);
         buf_init(&s->pending, PENDING_MAX + ERROR_ROOM);
         req_ref(r);
-        ring_own(s->ring, stream_free, s);
-        ring_set_on_room(s->ring, on_room, s);
+        if (s->ring) {
+                ring_own(s->ring, stream_free, s);
+                ring_set_on_room(s->ring, on_room, s);
+        } else {
+                s->sides = 2;
+                set_stream(r, s);
+        }
         return s;
 }
 
@@ -96,6 +117,75 @@ struct ring *stream_ring(struct stream *s)
 {
         return s->ring;
 }
+
+/* ---- events for a sink ---- */
+
+/* Hands on, or keeps until the reply was given. The lock keeps events in order; it is held while the sink is
+ * told. */
+static bool sink_event(struct stream *s, const char *event, json_t *data, bool lost)
+{
+        const struct req_sink *sink = s->r->sink;
+        bool more = true;
+        pthread_mutex_lock(&s->lock);
+        s->broken |= lost;
+        if (s->open && !s->broken) {
+                more = sink->event(s->r->sink_ctx, s->r, event, data);
+        } else if (!s->broken && !s->discarded) {
+                if (!s->early)
+                        s->early = json_array();
+                json_array_append_new(s->early, event ? json_string(event) : json_null());
+                s->broken |= json_array_append(s->early, data) != 0;
+        }
+        pthread_mutex_unlock(&s->lock);
+        json_decref(data);
+        return more;
+}
+
+/* One side is through. The sink hears of the end when both are. */
+static void leave(struct stream *s)
+{
+        pthread_mutex_lock(&s->lock);
+        bool last = --s->sides == 0;
+        pthread_mutex_unlock(&s->lock);
+        if (!last)
+                return;
+        set_stream(s->r, NULL);
+        if (!s->discarded)
+                s->r->sink->end(s->r->sink_ctx, s->r);
+        stream_free(s);
+}
+
+void stream_open(struct stream *s)
+{
+        pthread_mutex_lock(&s->lock);
+        for (size_t i = 0; i + 1 < json_array_size(s->early); i += 2) {
+                const char *event = json_string_value(json_array_get(s->early, i));
+                s->r->sink->event(s->r->sink_ctx, s->r, event, json_array_get(s->early, i + 1));
+        }
+        s->open = true;
+        pthread_mutex_unlock(&s->lock);
+        leave(s);
+}
+
+void stream_resume(struct stream *s)
+{
+        s->owner.resume(s->owner.ctx);
+}
+
+void stream_discard(struct stream *s)
+{
+        if (s->ring) {
+                ring_cancel(s->ring);
+                ring_unref(s->ring);
+                return;
+        }
+        pthread_mutex_lock(&s->lock);
+        s->discarded = true;
+        pthread_mutex_unlock(&s->lock);
+        leave(s);
+}
+
+/* ---- events for a connection ---- */
 
 static void check_event(struct req *r, const char *event, const json_t *data)
 {
@@ -158,17 +248,21 @@ bool stream_event(struct stream *s, const char *event, json_t *data)
         bool lost = mem_take_failure() || !data;
         if (!lost && !is_broken(s))
                 check_event(s->r, event, data);
-        return send(s, event, data, lost);
+        return s->ring ? send(s, event, data, lost) : sink_event(s, event, data, lost);
 }
 
 bool stream_error(struct stream *s, const char *event, json_t *data)
 {
-        return send(s, event, data, !data);
+        return s->ring ? send(s, event, data, !data) : sink_event(s, event, data, !data);
 }
 
 void stream_end(struct stream *s, bool done_marker)
 {
         struct ring *ring = s->ring;
+        if (!ring) {
+                leave(s);
+                return;
+        }
         pthread_mutex_lock(&s->lock);
         if (done_marker && !s->broken)
                 add_frame(s, NULL, STR("[DONE]"), PENDING_MAX + ERROR_ROOM);

@@ -1,5 +1,6 @@
-/* A reply of server-sent events: the producer's end. Events are rendered into a bounded ring that the
- * connection pulls; when it is full, one event waits here and the producer is asked to pause. */
+/* A reply of events: the producer's end. For a connection they are rendered into a bounded ring that it
+ * pulls; when that is full, one event waits here and the producer is asked to pause. For a request of the
+ * server itself (call.h) they go to its sink, from the moment on that the reply is given. */
 #ifndef CAIRN_API_STREAM_H
 #define CAIRN_API_STREAM_H
 
@@ -17,7 +18,12 @@ struct stream_owner {
 /* The stream holds a reference to `r` and, through owner->release, to its owner. Put stream_ring() into the
  * reply. NULL when memory is out (release is not called). */
 struct stream *stream_new(struct req *r, const struct stream_owner *owner);
-struct ring *stream_ring(struct stream *s);
+struct ring *stream_ring(struct stream *s); /* NULL when a sink takes the events */
+/* For sinks: the reply was given, events may go; and there is room again. Consumer's side. */
+void stream_open(struct stream *s);
+void stream_resume(struct stream *s);
+/* The reply will not be given: events are dropped, the sink hears of none. Before stream_end. */
+void stream_discard(struct stream *s);
 /* Sends one event, consuming data; `event` is NULL for streams of bare data lines. One producer at a time.
  * False asks for a pause until resume(); the event itself is never lost. */
 bool stream_event(struct stream *s, const char *event, json_t *data);
