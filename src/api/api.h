@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "api/metrics.h"
+#include "base/ids.h"
 #include "http/server.h"
 
 struct account;
@@ -43,6 +44,7 @@ struct api {
         atomic_long live;      /* requests that somebody still refers to: a run may outlast its connection */
         struct str model_list; /* the reply of listModels when all are ready, made once */
         struct upkeep *upkeep;
+        char process[ID_MAX]; /* names this process among those on the store (presence.h) */
 };
 
 /* Starts serving. `api` has its five parts and options set, the rest zero, and stays where it is. 0, or a

@@ -39,6 +39,11 @@ int store_open(const char *where, const struct store_options *options, struct st
         return sqlite_store_open(where, options ? options : &defaults, ret, fault);
 }
 
+bool store_is_shared(const struct store *s)
+{
+        return strcmp(s->backend->name, "sqlite") != 0;
+}
+
 void store_close(struct store *s)
 {
         if (s)

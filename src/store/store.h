@@ -53,6 +53,8 @@ struct store_options {
  */
 int store_open(const char *where, const struct store_options *options, struct store **ret,
                struct store_fault *fault);
+/* Whether other servers may work on the same store: not with SQLite, whose opening is exclusive. */
+bool store_is_shared(const struct store *s);
 /* Completes the writes that wait, then frees. No other call may run or follow. Accepts NULL. */
 void store_close(struct store *s);
 
@@ -117,11 +119,12 @@ enum store_verb {
         STORE_CHECK,   /* changes nothing; -ENOENT, -ESTALE: guards the other operations of its write */
 
         /* Jobs; see below. `kind`, `id` are the job's; `doc` its payload. */
-        STORE_JOB_PUT,   /* enqueues for `project`, due at `due`; -EEXIST when (kind, id) is taken */
-        STORE_JOB_SAVE,  /* the holder of `lease` replaces the payload; -ESTALE: the lease is not its any more
-                          */
-        STORE_JOB_RETRY, /* the holder gives it back, due at `due`; a payload that is given replaces the old
-                          */
+        STORE_JOB_PUT, /* enqueues for `project`, due at `due`; -EEXIST when (kind, id) is taken */
+        /* The holder of `lease` replaces the payload, or keeps the old one when doc.p is NULL; -ESTALE: the
+         * lease is not its any more. */
+        STORE_JOB_SAVE,
+        /* The same, and it gives the job back, due at `due`. */
+        STORE_JOB_RETRY,
         STORE_JOB_FINISH, /* the holder is through: the job is gone; -ESTALE */
         STORE_JOB_DROP,   /* removes it, whoever holds it; -ENOENT */
         STORE_JOB_WAKE,   /* makes it due now, if nobody holds it; never fails */
@@ -191,7 +194,8 @@ struct job {
 
 void job_release(struct job *j); /* frees and zeroes; harmless on a zeroed one */
 
-/* Claims the job of one of the kinds that is due, by priority, then by age; it is the caller's for lease_ms.
+/* Claims the job of one of the kinds that is due, by priority, then by how long it is due; it is the
+ * caller's for lease_ms.
  * -ENOENT when none is due now: *ret_next_due (may be NULL) is then when one will be, unix milliseconds, or
  * 0. */
 int store_job_claim(struct store *s, const char *const *kinds, size_t n, int64_t lease_ms, struct job *ret,
@@ -204,14 +208,23 @@ int store_job_renew(struct store *s, const char *kind, const char *id, int64_t l
 int store_job_count(struct store *s, const char *kind, const char *project, size_t *ret,
                     struct store_fault *fault);
 
+struct job_tally {
+        char kind[64];
+        size_t waiting, running;
+};
+/* The same for every kind that has any, in the order of kinds: at most `max` in ret[], *ret_n of them. */
+int store_job_tally(struct store *s, struct job_tally *ret, size_t max, size_t *ret_n,
+                    struct store_fault *fault);
+
 /* ---- watching ---- */
 
-#define STORE_TOPIC_JOB "job" /* told with the kind of each job that was put or woken */
+#define STORE_TOPIC_JOB "job" /* told with the kind of each job that was put, given back or woken */
 
-/* fn(ctx, topic, id) runs for every STORE_NOTIFY that commits from now on, here or in another process, on a
- * thread of the store: it must be quick and may not wait for the store. What commits while a connection is
- * down is told as (topic "", id ""): look at everything again. Before the store is shared among threads; at
- * most 8. */
+/* fn(ctx, topic, id) runs for every STORE_NOTIFY that commits from now on, on a thread of the store, before
+ * the write is answered: it must be quick and may not wait for the store. With PostgreSQL it runs for what
+ * other processes commit too; beside a SQLite store there are only tools, which are not heard. What commits
+ * while a connection is down is told as (topic "", id ""): look at everything again. Before the store is
+ * shared among threads; at most 8. */
 typedef void store_watch_fn(void *ctx, const char *topic, const char *id);
 int store_watch(struct store *s, store_watch_fn *fn, void *ctx);
 
@@ -251,8 +264,10 @@ struct store_usage_query {
         const char *project, *user, *key, *model; /* only these; NULL: any */
 };
 
-/* Sums, the log included, by (start of the bucket, group) ascending: an array in *ret of *ret_n, one block
- * that mem_free() frees, strings and all. `at` is the bucket's start. */
+/* Sums, the log included, by (start of the bucket, group) ascending. The minutes of `from` and `to` count
+ * whole. Buckets begin at multiples of their width; that of width 0 at the minute of `from`. Gives an array
+ * in *ret of *ret_n, one block that mem_free() frees, strings and all. `at` is the bucket's start; `id` is
+ * "". */
 int store_usage_sum(struct store *s, const struct store_usage_query *q, struct store_usage **ret,
                     size_t *ret_n, struct store_fault *fault);
 
