@@ -223,10 +223,12 @@ int store_job_tally(struct store *s, struct job_tally *ret, size_t max, size_t *
 /* fn(ctx, topic, id) runs for every STORE_NOTIFY that commits from now on, on a thread of the store, before
  * the write is answered: it must be quick and may not wait for the store. With PostgreSQL it runs for what
  * other processes commit too; beside a SQLite store there are only tools, which are not heard. What commits
- * while a connection is down is told as (topic "", id ""): look at everything again. Before the store is
- * shared among threads; at most 8. */
+ * while a connection is down is told as (topic "", id ""): look at everything again. Any thread; at most 8
+ * (-ENOSPC). */
 typedef void store_watch_fn(void *ctx, const char *topic, const char *id);
 int store_watch(struct store *s, store_watch_fn *fn, void *ctx);
+/* Afterwards fn does not run for this ctx and is not running: not from within it. */
+void store_unwatch(struct store *s, store_watch_fn *fn, void *ctx);
 
 /* ---- usage ---- */
 
