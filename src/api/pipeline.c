@@ -5,6 +5,7 @@
 #include <string.h>
 #include "api/api.h"
 #include "api/faults.h"
+#include "api/idempotency.h"
 #include "api/params.h"
 #include "api/req.h"
 #include "base/clock.h"
@@ -205,9 +206,10 @@ static void run_handler(void *arg)
         int rc = r->http ? parse_query(r, &e) : take_call(r, &e);
         if (rc == 0 && r->http)
                 rc = parse_body(r, &e);
+        bool again = rc == 0 && r->http && (rc = idempotency_begin(r, &reply, &e)) == 1;
         if (rc == 0)
                 rc = r->route->handler(r, &reply, &e);
-        conclude(r, rc, &reply, &e);
+        conclude(r, again ? 0 : rc, &reply, &e);
 }
 
 static void run_next(void *arg)

@@ -4,6 +4,7 @@
 #include <string.h>
 #include "api/api.h"
 #include "api/call.h"
+#include "api/idempotency.h"
 #include "api/stream.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -181,6 +182,7 @@ static void send_json(struct req *r, int status, json_t *body, struct headers *h
         bool lost = mem_take_failure(); /* some part of the body may be missing */
         if (body && !lost)
                 check_reply(r, status, "application/json", body);
+        idempotency_end(r, body && !lost ? status : 500, body);
         if (!body || lost || json_write(body, &text)) {
                 log_error("reply", "out of memory for the reply of %s", r->id);
                 buf_release(&text);
@@ -234,7 +236,12 @@ void req_reply(struct req *r, struct reply *reply)
                 http_reply_stream(r->http, status, hs.h, hs.n, reply->stream, true);
         } else if (reply->type) {
                 common_headers(r, &hs, reply->type);
-                check_reply(r, status, reply->type, NULL);
+                if (reply->replayed)
+                        add(&hs, "idempotent-replayed", STR("true"));
+                else
+                        idempotency_end(r, status, NULL);
+                if (!reply->replayed)
+                        check_reply(r, status, reply->type, NULL);
                 http_reply(r->http, status, hs.h, hs.n, reply->text);
         } else {
                 common_headers(r, &hs, "application/json");

@@ -14,6 +14,7 @@
 #include "http/server.h"
 
 struct api;
+struct idempotency;
 struct reply;
 struct req;
 struct req_sink;
@@ -49,12 +50,13 @@ struct req {
         const struct operation *op;
         struct route_match *match;
         struct principal who;
-        json_t *query, *body; /* validated; never NULL in a handler */
-        char id[ID_MAX];      /* x-request-id */
-        handler_fn *next;     /* of req_continue */
-        int fail_after;       /* CAIRN_FAULTS builds: see turn_req.fail_after */
-        bool check;           /* replies and events are checked against the contract */
-        int64_t start_us;     /* monotonic */
+        json_t *query, *body;     /* validated; never NULL in a handler */
+        char id[ID_MAX];          /* x-request-id */
+        handler_fn *next;         /* of req_continue */
+        struct idempotency *idem; /* the claim of its Idempotency-Key, or NULL */
+        int fail_after;           /* CAIRN_FAULTS builds: see turn_req.fail_after */
+        bool check;               /* replies and events are checked against the contract */
+        int64_t start_us;         /* monotonic */
         atomic_int _refs;
         pthread_mutex_t _lock; /* guards the members below */
         bool _aborted;
@@ -71,6 +73,7 @@ struct reply {
         const char *type;    /* of `text`; static */
         struct str text;     /* instead of json: static or of the request's arena */
         struct ring *stream; /* instead of both: server-sent events; the consumer's reference */
+        bool replayed;       /* `text` is the reply of an earlier request */
         bool sunk;           /* instead of all: the events go to the request's sink */
 };
 

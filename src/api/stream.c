@@ -3,6 +3,7 @@
 #include <errno.h>
 #include "api/api.h"
 #include "api/call.h"
+#include "api/idempotency.h"
 #include "base/mem.h"
 #include "http/sse.h"
 
@@ -27,7 +28,10 @@ struct stream {
         pthread_mutex_t lock;
         struct buf pending; /* rendered but refused by the ring, behind `taken` bytes that it took since */
         size_t taken;
-        bool broken; /* an event was lost: the client was told, nothing follows */
+        bool failed;     /* it ends with an error */
+        bool keeps;      /* its frames are given again to who repeats the request */
+        struct buf kept; /* they */
+        bool broken;     /* an event was lost: the client was told, nothing follows */
 };
 
 /* Where call_resume() finds it. */
@@ -44,6 +48,7 @@ static void stream_free(void *ctx)
         json_decref(s->early);
         s->owner.release(s->owner.ctx);
         buf_release(&s->pending);
+        buf_release(&s->kept);
         pthread_mutex_destroy(&s->lock);
         req_unref(s->r);
         mem_free(s);
@@ -102,6 +107,8 @@ struct stream *stream_new(struct req *r, const struct stream_owner *owner)
         s->owner = *owner;
         pthread_mutex_init(&s->lock, NULL);
         buf_init(&s->pending, PENDING_MAX + ERROR_ROOM);
+        buf_init(&s->kept, IDEMPOTENCY_REPLY_MAX);
+        s->keeps = r->idem != NULL;
         req_ref(r);
         if (s->ring) {
                 ring_own(s->ring, stream_free, s);
@@ -226,6 +233,8 @@ static bool send(struct stream *s, const char *event, json_t *data, bool lost)
         pthread_mutex_lock(&s->lock);
         if (rc == 0 && !s->broken)
                 rc = add_frame(s, event, buf_str(&text), PENDING_MAX);
+        if (rc == 0 && s->keeps)
+                sse_frame(&s->kept, event, buf_str(&text));
         if (rc && !s->broken)
                 break_stream(s, event != NULL);
         rc = flush(s);
@@ -253,7 +262,17 @@ bool stream_event(struct stream *s, const char *event, json_t *data)
 
 bool stream_error(struct stream *s, const char *event, json_t *data)
 {
+        s->failed = true;
         return s->ring ? send(s, event, data, !data) : sink_event(s, event, data, !data);
+}
+
+/* A stream that failed or whose client left may be asked for again. Lock held. */
+static void keep_frames(struct stream *s, bool done_marker)
+{
+        bool whole = !s->broken && !s->failed && !ring_cancelled(s->ring);
+        if (done_marker)
+                sse_frame(&s->kept, NULL, STR("[DONE]"));
+        idempotency_end_stream(s->r, buf_error(&s->kept) ? (struct str){ 0 } : buf_str(&s->kept), whole);
 }
 
 void stream_end(struct stream *s, bool done_marker)
@@ -266,6 +285,8 @@ void stream_end(struct stream *s, bool done_marker)
         pthread_mutex_lock(&s->lock);
         if (done_marker && !s->broken)
                 add_frame(s, NULL, STR("[DONE]"), PENDING_MAX + ERROR_ROOM);
+        if (s->keeps)
+                keep_frames(s, done_marker);
         ring_end(ring, waiting(s));
         pthread_mutex_unlock(&s->lock);
         ring_unref(ring);

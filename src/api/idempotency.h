@@ -1,0 +1,29 @@
+/* Idempotency-Key: a POST that carries one is done once. Its reply is kept for a day and given again to a
+ * POST with the same key, operation and body; 409 while the first is under way, 400 for another body. The
+ * first claims the key by a row of the store, so all processes agree; a claim of a process that died is taken
+ * over.
+ *
+ * What a handler stores with req_commit() and the reply that tells of it are one transaction: after a crash a
+ * retry finds either both or neither. Replies that say "try again" (408, 409, 429, 5xx) free the key. */
+#ifndef CAIRN_API_IDEMPOTENCY_H
+#define CAIRN_API_IDEMPOTENCY_H
+
+#include "api/req.h"
+#include "store/store.h"
+
+/* Claims the key of a validated request. 0: go on (also without a key); 1: *ret is the reply of the first;
+ * -1. Blocks on the store. */
+int idempotency_begin(struct req *r, struct reply *ret, struct api_err *reterr);
+/* The reply is about to be given: keeps it, or frees the key. body NULL: it is no JSON and cannot be given
+ * again. Blocks on the store. Harmless without a claim and when it was kept already. */
+void idempotency_end(struct req *r, int status, const json_t *body);
+/* The same for a stream, whose frames are given again as they were; `whole`: its client got it to the end.
+ * Does not block. */
+void idempotency_end_stream(struct req *r, struct str frames, bool whole);
+#define IDEMPOTENCY_REPLY_MAX ((size_t)8 << 20) /* a longer reply is done once, but not given again */
+
+/* store_write() of what the request stores. `reply` (status 200) is kept with it under the request's
+ * Idempotency-Key. */
+int req_commit(struct req *r, const struct store_op *ops, size_t n, const json_t *reply,
+               struct store_fault *fault);
+#endif

@@ -1,0 +1,169 @@
+"""Idempotency-Key: a POST is done once; its reply is given again for a day."""
+import concurrent.futures
+
+import openai
+import pytest
+
+from cairn_server import API_KEY, MODEL, Server
+
+HELLO = [{"role": "user", "content": "Hello!"}]
+
+
+def key(name):
+    return {"Idempotency-Key": name}
+
+
+def ask(client, name, **more):
+    return client.chat.completions.create(model=MODEL, messages=HELLO, extra_headers=key(name), store=True, **more)
+
+
+def test_same_key_same_reply(client):
+    first, second = ask(client, "same"), ask(client, "same")
+    assert first == second
+    assert ask(client, "another").id != first.id
+
+
+def test_replay_is_marked_and_has_a_request_id_of_its_own(client):
+    raw = [client.chat.completions.with_raw_response.create(model=MODEL, messages=HELLO, extra_headers=key("marked"))
+           for _ in range(2)]
+    assert "idempotent-replayed" not in raw[0].headers and raw[1].headers["idempotent-replayed"] == "true"
+    assert raw[0].headers["x-request-id"] != raw[1].headers["x-request-id"]
+    assert raw[0].content == raw[1].content
+
+
+def test_nothing_is_done_twice(client):
+    """As many stored objects as distinct keys, whatever is repeated."""
+    for n in range(9):
+        client.chat.completions.create(model=MODEL, messages=HELLO, store=True, metadata={"once": "yes"},
+                                       extra_headers=key(f"once {n % 3}"))
+    assert len(list(client.chat.completions.list(metadata={"once": "yes"}))) == 3
+
+
+def test_order_of_fields_does_not_matter(wire):
+    bodies = ({"model": MODEL, "messages": HELLO}, {"messages": HELLO, "model": MODEL})
+    replies = [wire.post("/v1/chat/completions", json=body, headers=key("order")) for body in bodies]
+    assert replies[0].json() == replies[1].json()
+
+
+def test_another_body_is_refused(client):
+    ask(client, "body")
+    with pytest.raises(openai.BadRequestError) as error:
+        ask(client, "body", temperature=0.5)
+    assert error.value.code == "idempotency_key_reused"
+
+
+def test_another_operation_is_refused(client):
+    ask(client, "operation")
+    with pytest.raises(openai.BadRequestError) as error:
+        client.responses.create(model=MODEL, input="Hello!", extra_headers=key("operation"))
+    assert error.value.code == "idempotency_key_reused"
+
+
+def test_errors_of_the_request_are_kept(client):
+    errors = []
+    for _ in range(2):
+        with pytest.raises(openai.NotFoundError) as error:
+            client.chat.completions.create(model="no-such-model", messages=HELLO, extra_headers=key("error"))
+        errors.append(error.value)
+    assert errors[1].response.headers["idempotent-replayed"] == "true"
+    assert errors[0].body == errors[1].body
+
+
+def test_invalid_requests_claim_nothing(client):
+    with pytest.raises(openai.BadRequestError):
+        ask(client, "invalid", temperature=7)
+    assert ask(client, "invalid").choices
+
+
+def test_long_key_is_refused(client):
+    with pytest.raises(openai.BadRequestError) as error:
+        ask(client, "k" * 256)
+    assert "255" in error.value.message
+
+
+def test_stream_is_given_again(client):
+    def chunks():
+        return list(ask(client, "stream", stream=True, stream_options={"include_usage": True}))
+    first, second = chunks(), chunks()
+    assert first == second and len(first) > 3
+
+
+def test_response_stream_is_given_again(client):
+    def events():
+        return [event.to_dict() for event in
+                client.responses.create(model=MODEL, input="Hello!", stream=True, extra_headers=key("events"))]
+    first, second = events(), events()
+    assert first == second and first[-1]["type"] == "response.completed"
+    assert client.responses.retrieve(first[-1]["response"]["id"]).status == "completed"
+
+
+def test_left_stream_frees_the_key(client):
+    stream = ask(client, "left", stream=True)
+    next(iter(stream))
+    stream.close()
+    for _ in range(100):
+        try:
+            assert list(ask(client, "left", stream=True, max_completion_tokens=4))
+            return
+        except openai.BadRequestError as error:  # the other body, until the server sees that the client left
+            assert error.code == "idempotency_key_reused"
+        except openai.ConflictError:
+            pass
+    raise AssertionError("the key stays taken")
+
+
+def test_many_at_once_are_one(client):
+    """Of 32 at the same time one is done; the others get 409, or its reply."""
+    def attempt(_):
+        try:
+            return client.with_options(max_retries=0).responses.create(
+                model=MODEL, input="Hello!", metadata={"many": "yes"}, extra_headers=key("many")).id
+        except openai.ConflictError as error:
+            assert error.code == "idempotency_key_in_use" and error.response.headers["retry-after"]
+            return None
+    with concurrent.futures.ThreadPoolExecutor(32) as pool:
+        ids = set(pool.map(attempt, range(32)))
+    assert len(ids - {None}) == 1
+
+
+def test_conflict_is_retried_by_the_sdk(client):
+    def attempt(_):
+        return client.with_options(max_retries=5).chat.completions.create(
+            model=MODEL, messages=HELLO, extra_headers=key("retried")).id
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(attempt, range(8)))) == 1
+
+
+def test_failures_of_the_server_free_the_key(client):
+    with pytest.raises(openai.InternalServerError):
+        client.with_options(max_retries=0).chat.completions.create(
+            model=MODEL, messages=HELLO,
+            extra_headers={**key("fault"), "X-Cairn-Fault": "status=500;times=1", "X-Cairn-Fault-Key": "idempotency"})
+    assert ask(client, "fault").choices
+
+
+@pytest.fixture
+def own_server():
+    with Server() as running:
+        yield running
+
+
+def sdk(server):
+    return openai.OpenAI(base_url=server.base_url, api_key=API_KEY, timeout=300)
+
+
+def test_survives_a_restart(own_server):
+    first = ask(sdk(own_server), "restart")
+    own_server.kill()
+    own_server.start()
+    assert ask(sdk(own_server), "restart") == first
+
+
+def test_claim_of_a_dead_process_is_taken_over(own_server):
+    stream = ask(sdk(own_server), "dead", stream=True)
+    next(iter(stream))
+    own_server.kill()
+    own_server.start()
+    chunks = list(ask(sdk(own_server), "dead", stream=True))
+    assert chunks[-1].choices[0].finish_reason
+    assert list(ask(sdk(own_server), "dead", stream=True)) == chunks
