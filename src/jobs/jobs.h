@@ -2,9 +2,9 @@
  *
  * A job that was claimed stays claimed, its lease renewed by the queue, until its worker ends it with exactly
  * one of job_finish(), job_retry() and job_lost(). That may happen on any thread and long after `run`
- * returned: work that waits for a model holds no thread. What ends a job, or saves its progress, is one
- * transaction with what it did to the store; when the lease was lost meanwhile (another process has taken the
- * job over) nothing of it is written and -ESTALE tells the worker to forget the job.
+ * returned: work that waits for a model need not hold a thread. What ends a job, or saves its progress, is
+ * one transaction with what it did to the store; when the lease was lost meanwhile (another process has taken
+ * the job over) nothing of it is written and -ESTALE tells the worker to forget the job.
  *
  * When the process dies the job is claimed again at the next start, or by another process, with the payload
  * that was saved last: workers continue from there, and do nothing twice that the store can see. */
@@ -22,16 +22,18 @@ struct job_run; /* one claimed job */
 struct job_worker {
         const char *kind;
         int at_once; /* claimed at the same time at most */
-        /* Begins the work, on a thread of the queue; may block, but not for long (minutes are long). */
+        /* Begins the work, or does it, on a thread of its own. */
         void (*run)(void *ctx, struct job_run *run);
         /* The job must not go on: the server stops, or the lease was lost. Any thread, at most once, and not
-         * after the job was ended. The worker still ends the job, soon: with job_retry (due now) when it
-         * stops, with job_lost when -ESTALE says so. NULL: `run` is quick and needs no telling. */
+         * after the job was ended: who ends it on another thread waits for this to return, and may hold no
+         * lock then that this takes. The worker still ends the job, soon: with job_retry (due now) when it
+         * stops, with job_lost when -ESTALE says so. NULL: `run` is quick, or asks job_stopping(). */
         void (*stop)(void *ctx, struct job_run *run);
         void *ctx;
 };
 
-/* Starts claiming. `workers` is copied. 0 or -ENOMEM, -EAGAIN (no thread). */
+/* Starts claiming. `workers` is copied; what their ctx is outlives the queue. 0 or -ENOMEM, -EAGAIN (no
+ * thread), -ENOSPC (too many watch the store). */
 int jobs_start(struct store *s, const struct job_worker *workers, size_t n, struct jobs **ret);
 /* Claims nothing more, tells the running workers to stop, waits until each has ended its job. Accepts NULL.
  */
@@ -45,9 +47,10 @@ bool job_stopping(const struct job_run *run);        /* whether stop() was, or w
 void job_set_data(struct job_run *run, void *data);
 void *job_data(const struct job_run *run);
 
-/* Each commits ops[0..n) (may be none) together with the change of the job. After 0 or -ESTALE from the first
- * two the run is gone. On another error (a full disk) it is not: the worker tries again or gives up with
- * job_lost(). */
+/* Each commits ops[0..n) (may be none) together with the change of the job, or changes nothing. After 0 or
+ * -ESTALE from the first two the run is gone. On another error (a full disk) it is not: the worker tries
+ * again or gives up with job_lost(). -EALREADY is the -ESTALE of one of ops, whose row another has changed:
+ * fault->op tells which; the job is still the worker's. fault may be NULL. Any thread, blocking. */
 int job_finish(struct job_run *run, const struct store_op *ops, size_t n, struct store_fault *fault);
 /* Again at due_ms (unix milliseconds, 0: now), with another payload unless payload.p is NULL. */
 int job_retry(struct job_run *run, int64_t due_ms, struct str payload, const struct store_op *ops, size_t n,
