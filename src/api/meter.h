@@ -1,0 +1,38 @@
+/* What a request may use and what it used: limits before the work, correction and usage record after it.
+ *
+ * Of a route with RT_METERED the pipeline reserves by the body (its model, its length, its bound of output)
+ * before the handler runs, and refuses with 429. Whoever ran the model tells meter_use() what it took, once:
+ * gen.c for all that generates. The record is then due, and has to be committed before the client has its
+ * whole reply: in the transaction of whoever stores the reply (meter_op), else by meter_write(). What was
+ * reserved and not used goes back with the last reference of the request.
+ *
+ * Requests of the batch lane (CALL_BATCH) reserve nothing; their record goes to the sink's owner, who takes
+ * it with meter_op() while it is told of the reply, for the transaction of the result. */
+#ifndef CAIRN_API_METER_H
+#define CAIRN_API_METER_H
+
+#include "account/usage.h"
+#include "api/req.h"
+
+/* Before the handler. 0, or -1 with 429 or 503. May wait: worker threads only. */
+int meter_open(struct req *r, struct api_err *e);
+/* What the request used. `u` is copied, its strings must live as long as the request; u->batch and
+ * USAGE_REQUESTS (when 0) are filled in. The second and later calls of a request are ignored. Any thread,
+ * never waits. */
+void meter_use(struct req *r, const struct usage *u);
+/* 1 with the record as an operation in *ret when it is due, else 0. It borrows from the request. */
+size_t meter_op(struct req *r, struct store_op *ret);
+/* The transaction with meter_op's operation is committed: the record is not due any more. */
+void meter_wrote(struct req *r);
+/* Commits a record that is due, on its own. Waits for the store. 0 or a negative errno. */
+int meter_write(struct req *r);
+/* The same without waiting: `done(ctx, rc)` runs once, possibly before the return and possibly on the store's
+ * writer thread. */
+void meter_write_async(struct req *r, void (*done)(void *ctx, int rc), void *ctx);
+/* With the last reference: gives back what was not used. A record that is still due is written behind. */
+void meter_close(struct req *r);
+
+#define METER_HEADERS 12
+/* The x-ratelimit-* headers of the request's reply; at most METER_HEADERS, borrowed from the request. */
+size_t meter_headers(const struct req *r, const struct http_header **ret);
+#endif
