@@ -8,8 +8,6 @@
 #include "base/mem.h"
 #include "store/datadir.h"
 
-#define DATABASE_NAME "cairn.db"
-
 /* What the system last said about the database's file (SQLITE_FCNTL_FILE_POINTER) or its log
  * (SQLITE_FCNTL_JOURNAL_POINTER). SQLite itself tells only a plainly full disk from other failures. */
 static int file_errno(sqlite3 *db, int which)
@@ -111,6 +109,15 @@ static const struct store_backend sqlite_backend = {
         .get = sqlite_get,
         .list = sqlite_list,
         .submit = sqlite_submit,
+        .job_claim = sqlite_job_claim,
+        .job_renew = sqlite_job_renew,
+        .job_count = sqlite_job_count,
+        .job_tally = sqlite_job_tally,
+        .usage_fold = sqlite_usage_fold,
+        .usage_sum = sqlite_usage_sum,
+        .scan = sqlite_scan,
+        .backup = sqlite_backup,
+        .check = sqlite_check,
         .stats = sqlite_stats,
         .close = sqlite_close_store,
 };

@@ -1,4 +1,4 @@
-/* Reading: connections borrowed from a pool, statements kept by their text. */
+/* Reading of objects: rows and pages. */
 #include <errno.h>
 #include <string.h>
 #include "base/buf.h"
@@ -6,119 +6,10 @@
 #include "base/mem.h"
 #include "store/sqlite_internal.h"
 
-#define STATEMENTS_MAX 64 /* shapes of queries that a connection remembers */
 #define SQL_MAX 8192
-
-/* ---- the pool ---- */
-
-static void statement_free(void *stmt)
-{
-        sqlite3_finalize(stmt);
-}
-
-static void reader_free(struct reader *r)
-{
-        if (!r)
-                return;
-        map_release(&r->statements, statement_free);
-        sqlite3_close(r->db);
-        mem_free(r);
-}
-
-static int reader_new(const char *path, struct reader **ret, struct store_fault *fault)
-{
-        struct reader *r = mem_calloc(1, sizeof(*r));
-        *ret = NULL;
-        if (!r)
-                return store_fail(fault, -ENOMEM, "memory is out");
-        map_init(&r->statements);
-        int rc = sqlite_connect(path, &r->db, fault);
-        if (!rc)
-                rc = sqlite_fault(r->db, sqlite3_exec(r->db, "PRAGMA query_only=ON", NULL, NULL, NULL), fault,
-                                  "opening a reader");
-        if (rc) {
-                reader_free(r);
-                return rc;
-        }
-        *ret = r;
-        return 0;
-}
-
-/* The connection used last is the one with the warmest cache, so the pool is a stack. */
-static int reader_borrow(struct sqlite_store *s, struct reader **ret, struct store_fault *fault)
-{
-        *ret = NULL;
-        bool open = false;
-        pthread_mutex_lock(&s->readers_lock);
-        while (!s->n_idle && s->n_readers == s->max_readers)
-                pthread_cond_wait(&s->reader_back, &s->readers_lock);
-        if (s->n_idle) {
-                *ret = s->idle[--s->n_idle];
-        } else {
-                s->n_readers++;
-                open = true;
-        }
-        pthread_mutex_unlock(&s->readers_lock);
-        if (!open)
-                return 0;
-        int rc = reader_new(s->path, ret, fault);
-        if (rc) {
-                pthread_mutex_lock(&s->readers_lock);
-                s->n_readers--;
-                pthread_cond_signal(&s->reader_back);
-                pthread_mutex_unlock(&s->readers_lock);
-        }
-        return rc;
-}
-
-static void reader_return(struct sqlite_store *s, struct reader *r)
-{
-        atomic_fetch_add_explicit(&s->n_reads, 1, memory_order_relaxed);
-        pthread_mutex_lock(&s->readers_lock);
-        s->idle[s->n_idle++] = r;
-        pthread_cond_signal(&s->reader_back);
-        pthread_mutex_unlock(&s->readers_lock);
-}
-
-void sqlite_readers_close(struct sqlite_store *s)
-{
-        while (s->n_idle)
-                reader_free(s->idle[--s->n_idle]);
-        s->n_readers = 0;
-}
-
-/* The statement for this text, reset and without bindings; the reader owns it. NULL with *code. */
-static sqlite3_stmt *statement(struct reader *r, struct str sql, int *code)
-{
-        sqlite3_stmt *stmt = map_get(&r->statements, sql);
-        *code = SQLITE_OK;
-        if (stmt)
-                return stmt;
-        if (r->statements.n >= STATEMENTS_MAX) {
-                map_release(&r->statements, statement_free);
-                map_init(&r->statements);
-        }
-        *code = sqlite3_prepare_v3(r->db, sql.p, (int)sql.n, SQLITE_PREPARE_PERSISTENT, &stmt, NULL);
-        if (*code == SQLITE_OK && map_put(&r->statements, sql, stmt, NULL)) {
-                sqlite3_finalize(stmt);
-                stmt = NULL;
-                *code = SQLITE_NOMEM;
-        }
-        return stmt;
-}
-
-static void statement_done(sqlite3_stmt *stmt)
-{
-        sqlite3_reset(stmt);
-        sqlite3_clear_bindings(stmt);
-}
 
 /* ---- rows ---- */
 
-#define COLUMNS                                                                                         \
-        "o.kind, o.id, o.project, o.parent, o.created, o.expires, o.seq, o.version, o.f1, o.f2, o.f3, " \
-        "o.f4, "                                                                                        \
-        "o.doc"
 enum { C_KIND, C_ID, C_PROJECT, C_PARENT, C_CREATED, C_EXPIRES, C_SEQ, C_VERSION, C_F1, C_DOC = C_F1 + 4 };
 
 static const char *text_column(sqlite3_stmt *stmt, int i)
@@ -126,7 +17,7 @@ static const char *text_column(sqlite3_stmt *stmt, int i)
         return (const char *)sqlite3_column_text(stmt, i);
 }
 
-static int row_read(sqlite3_stmt *stmt, struct object *ret)
+int sqlite_row_read(sqlite3_stmt *stmt, struct object *ret)
 {
         struct object o = {
                 .kind = text_column(stmt, C_KIND),
@@ -145,38 +36,33 @@ static int row_read(sqlite3_stmt *stmt, struct object *ret)
         return object_fill(ret, &o);
 }
 
-static void bind_text(sqlite3_stmt *stmt, int i, const char *s)
-{
-        sqlite3_bind_text(stmt, i, s, -1, SQLITE_STATIC);
-}
-
 int sqlite_get(struct store *store, const char *kind, const char *id, const char *project, struct object *ret,
                struct store_fault *fault)
 {
-        static const char sql[] = "SELECT " COLUMNS " FROM object o WHERE kind = ?1 AND id = ?2"
+        static const char sql[] = "SELECT " SQLITE_OBJECT_COLUMNS " FROM object o WHERE kind = ?1 AND id = ?2"
                                   " AND (?3 IS NULL OR project = ?3) AND (expires = 0 OR expires > ?4)";
         struct sqlite_store *s = (struct sqlite_store *)store;
         struct reader *r;
-        int code, rc = reader_borrow(s, &r, fault);
+        int code, rc = sqlite_reader_borrow(s, &r, fault);
         if (rc)
                 return rc;
-        sqlite3_stmt *stmt = statement(r, STR(sql), &code);
+        sqlite3_stmt *stmt = sqlite_statement(r, STR(sql), &code);
         if (stmt) {
-                bind_text(stmt, 1, kind);
-                bind_text(stmt, 2, id);
-                bind_text(stmt, 3, project);
+                sqlite_word(stmt, 1, kind);
+                sqlite_word(stmt, 2, id);
+                sqlite_word(stmt, 3, project);
                 sqlite3_bind_int64(stmt, 4, clock_unix());
                 code = sqlite3_step(stmt);
         }
         if (code == SQLITE_ROW)
-                rc = row_read(stmt, ret);
+                rc = sqlite_row_read(stmt, ret);
         else if (code == SQLITE_DONE)
                 rc = store_fail(fault, -ENOENT, "no such %s: %s", kind, id);
         else
                 rc = sqlite_fault(r->db, code, fault, "reading");
         if (stmt)
-                statement_done(stmt);
-        reader_return(s, r);
+                sqlite_statement_done(stmt);
+        sqlite_reader_return(s, r);
         return rc;
 }
 
@@ -194,13 +80,13 @@ static int cursor_find(struct reader *r, const struct store_query *q, const char
                                   " AND (?3 IS NULL OR project = ?3) AND parent = ?4"
                                   " AND (expires = 0 OR expires > ?5)";
         int code, rc = 0;
-        sqlite3_stmt *stmt = statement(r, STR(sql), &code);
+        sqlite3_stmt *stmt = sqlite_statement(r, STR(sql), &code);
         if (!stmt)
                 return sqlite_fault(r->db, code, fault, "reading a cursor");
-        bind_text(stmt, 1, q->kind);
-        bind_text(stmt, 2, id);
-        bind_text(stmt, 3, q->project);
-        bind_text(stmt, 4, q->parent ? q->parent : "");
+        sqlite_word(stmt, 1, q->kind);
+        sqlite_word(stmt, 2, id);
+        sqlite_word(stmt, 3, q->project);
+        sqlite_word(stmt, 4, q->parent ? q->parent : "");
         sqlite3_bind_int64(stmt, 5, clock_unix());
         code = sqlite3_step(stmt);
         if (code == SQLITE_ROW)
@@ -209,7 +95,7 @@ static int cursor_find(struct reader *r, const struct store_query *q, const char
                 rc = store_fail(fault, -ENOENT, "no such %s: %s", q->kind, id);
         else
                 rc = sqlite_fault(r->db, code, fault, "reading a cursor");
-        statement_done(stmt);
+        sqlite_statement_done(stmt);
         return rc;
 }
 
@@ -242,7 +128,7 @@ static void page_sql(struct buf *sql, const struct page_plan *p)
 {
         const struct store_query *q = p->q;
         const char *place = q->nmetadata ? "(m.created, m.object)" : "(o.created, o.place)";
-        buf_adds(sql, "SELECT " COLUMNS " FROM ");
+        buf_adds(sql, "SELECT " SQLITE_OBJECT_COLUMNS " FROM ");
         if (q->nmetadata)
                 buf_adds(
                         sql,
@@ -274,22 +160,22 @@ static void page_bind(sqlite3_stmt *stmt, const struct page_plan *p)
 {
         const struct store_query *q = p->q;
         int i = 0;
-        bind_text(stmt, ++i, q->kind);
+        sqlite_word(stmt, ++i, q->kind);
         if (q->project)
-                bind_text(stmt, ++i, q->project);
+                sqlite_word(stmt, ++i, q->project);
         if (q->nmetadata) {
-                bind_text(stmt, ++i, q->metadata[0].key);
-                bind_text(stmt, ++i, q->metadata[0].value);
+                sqlite_word(stmt, ++i, q->metadata[0].key);
+                sqlite_word(stmt, ++i, q->metadata[0].value);
         }
-        bind_text(stmt, ++i, q->parent ? q->parent : "");
+        sqlite_word(stmt, ++i, q->parent ? q->parent : "");
         sqlite3_bind_int64(stmt, ++i, clock_unix());
         for (int f = 0; f < STORE_FILTERS; f++) {
                 if (q->f[f])
-                        bind_text(stmt, ++i, q->f[f]);
+                        sqlite_word(stmt, ++i, q->f[f]);
         }
         for (size_t m = 1; m < q->nmetadata; m++) {
-                bind_text(stmt, ++i, q->metadata[m].key);
-                bind_text(stmt, ++i, q->metadata[m].value);
+                sqlite_word(stmt, ++i, q->metadata[m].key);
+                sqlite_word(stmt, ++i, q->metadata[m].value);
         }
         if (p->has_after) {
                 sqlite3_bind_int64(stmt, ++i, p->after.created);
@@ -320,7 +206,7 @@ static int page_rows(struct reader *r, sqlite3_stmt *stmt, int limit, struct sto
                                 return store_fail(fault, -ENOMEM, "memory is out");
                         ret->items = items;
                 }
-                int rc = row_read(stmt, &ret->items[ret->n]);
+                int rc = sqlite_row_read(stmt, &ret->items[ret->n]);
                 if (rc)
                         return store_fail(fault, rc, "memory is out");
                 ret->n++;
@@ -344,7 +230,7 @@ int sqlite_list(struct store *store, const struct store_query *q, struct store_p
         struct page_plan plan = { .q = q };
         struct reader *r;
         struct buf sql;
-        int code, rc = reader_borrow(s, &r, fault);
+        int code, rc = sqlite_reader_borrow(s, &r, fault);
         if (rc)
                 return rc;
         buf_init(&sql, SQL_MAX);
@@ -355,20 +241,20 @@ int sqlite_list(struct store *store, const struct store_query *q, struct store_p
         rc = buf_error(&sql);
         if (rc)
                 goto out;
-        sqlite3_stmt *stmt = statement(r, buf_str(&sql), &code);
+        sqlite3_stmt *stmt = sqlite_statement(r, buf_str(&sql), &code);
         if (!stmt) {
                 rc = sqlite_fault(r->db, code, fault, "listing");
                 goto out;
         }
         page_bind(stmt, &plan);
         rc = page_rows(r, stmt, q->limit, ret, fault);
-        statement_done(stmt);
+        sqlite_statement_done(stmt);
         if (plan.backward)
                 page_reverse(ret);
 out:
         if (rc)
                 store_page_release(ret);
         buf_release(&sql);
-        reader_return(s, r);
+        sqlite_reader_return(s, r);
         return rc;
 }

@@ -3,7 +3,9 @@
 #ifndef CAIRN_STORE_STORE_INTERNAL_H
 #define CAIRN_STORE_STORE_INTERNAL_H
 
+#include <pthread.h>
 #include "base/buf.h"
+#include "base/vec.h"
 #include "store/store.h"
 
 enum write_kind {
@@ -24,6 +26,7 @@ struct store_write {
         size_t n;
         size_t bytes;                            /* of the operations' documents */
         void (*complete)(struct store_write *w); /* the backend forgets w before this call */
+        void *waiter;                            /* of complete */
         struct store_write *next;
         int rc;
         size_t affected;
@@ -82,6 +85,7 @@ struct store {
                 void *ctx;
         } watchers[WATCHERS_MAX];
         int n_watchers;
+        pthread_rwlock_t watch_lock; /* telling reads, store_watch() and store_unwatch() write */
 };
 
 int sqlite_store_open(const char *dir, const struct store_options *options, struct store **ret,
@@ -108,8 +112,7 @@ int object_fill(struct object *ret, const struct object *from);
 int job_fill(struct job *ret, const struct job *from);
 /* Records gathered one by one into the one block that store_usage_sum() gives: the words are copied. */
 struct usage_list {
-        struct store_usage *items;
-        size_t n, cap;
+        struct VEC(struct store_usage) items;
         struct buf words;
 };
 void usage_list_init(struct usage_list *l);
@@ -119,4 +122,20 @@ int usage_list_take(struct usage_list *l, struct store_usage **ret, size_t *ret_
 void usage_list_release(struct usage_list *l);
 /* True when a row that expires then counts as absent now. */
 bool store_expired(int64_t expires, int64_t now);
+
+/* ---- what the parts of the front share ---- */
+
+/* Whether a word of a call has at most STORE_ID_MAX bytes, and one at least if it is required. */
+bool store_word_ok(const char *s, bool required);
+bool store_metadata_ok(const struct store_pair *pairs, size_t n);
+
+#define USAGE_WORDS 7 /* id, what, project, user, key, model, tier */
+bool usage_words_ok(const struct store_usage *u);
+size_t usage_words_size(const struct store_usage *u);
+void usage_place(struct store_usage *to, const struct store_usage *from, char **at); /* moves *at on */
+
+/* Copies into a block that was measured before; they move *at on. NULL stays NULL. */
+size_t block_string_size(const char *s);
+const char *block_string(char **at, const char *s);
+struct str block_bytes(char **at, struct str s);
 #endif

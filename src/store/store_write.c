@@ -1,0 +1,294 @@
+/* Writes: the checks of their operations, and blocking and copying ones made out of a backend's submit(). */
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+#include "base/mem.h"
+#include "store/store_internal.h"
+
+/* ---- checks ---- */
+
+bool store_word_ok(const char *s, bool required)
+{
+        if (!s)
+                return !required;
+        size_t n = strnlen(s, STORE_ID_MAX + 1);
+        return n <= STORE_ID_MAX && (n > 0 || !required);
+}
+
+bool store_metadata_ok(const struct store_pair *pairs, size_t n)
+{
+        if (n > STORE_METADATA_MAX || (n && !pairs))
+                return false;
+        for (size_t i = 0; i < n; i++) {
+                if (!pairs[i].key || !pairs[i].value)
+                        return false;
+                for (size_t k = 0; k < i; k++) {
+                        if (!strcmp(pairs[i].key, pairs[k].key))
+                                return false;
+                }
+        }
+        return true;
+}
+
+static bool holds_lease(enum store_verb verb)
+{
+        return verb == STORE_JOB_SAVE || verb == STORE_JOB_RETRY || verb == STORE_JOB_FINISH;
+}
+
+/* What only some verbs need. */
+static int verb_check(const struct store_op *op, struct store_fault *fault)
+{
+        if (op->verb == STORE_UPDATE && (!op->set || op->set > 15))
+                return store_fail(fault, -EINVAL, "an update must say what it sets");
+        if (holds_lease(op->verb) && op->lease <= 0)
+                return store_fail(fault, -EINVAL, "only the holder of a lease may do that");
+        if (op->due < 0)
+                return store_fail(fault, -EINVAL, "a job cannot be due before 1970");
+        return 0;
+}
+
+static int op_check(const struct store_op *op, struct store_fault *fault)
+{
+        if (op->verb < STORE_PUT || op->verb > STORE_NOTIFY)
+                return store_fail(fault, -EINVAL, "unknown operation %d", (int)op->verb);
+        if (op->verb == STORE_USAGE) {
+                if (op->usage && usage_words_ok(op->usage))
+                        return 0;
+                return store_fail(fault, -EINVAL,
+                                  "a record of usage has an id, and words of %d bytes at most", STORE_ID_MAX);
+        }
+        if (!store_word_ok(op->kind, true) || !store_word_ok(op->id, true))
+                return store_fail(fault, -EINVAL, "kind and id must have 1 to %d bytes", STORE_ID_MAX);
+        if (!store_word_ok(op->project, false) || !store_word_ok(op->parent, false))
+                return store_fail(fault, -EINVAL, "project and parent may have %d bytes", STORE_ID_MAX);
+        if (!store_metadata_ok(op->metadata, op->nmetadata))
+                return store_fail(fault, -EINVAL, "metadata must be at most %d pairs with distinct keys",
+                                  STORE_METADATA_MAX);
+        if (op->doc.n > STORE_DOC_MAX)
+                return store_fail(fault, -EFBIG, "the document has %zu bytes, at most %u are kept", op->doc.n,
+                                  STORE_DOC_MAX);
+        return verb_check(op, fault);
+}
+
+static size_t ops_bytes(const struct store_op *ops, size_t n)
+{
+        size_t bytes = 0;
+        for (size_t i = 0; i < n; i++)
+                bytes += ops[i].doc.n;
+        return bytes;
+}
+
+static int ops_check(const struct store_op *ops, size_t n, struct store_fault *fault)
+{
+        if (!n || !ops)
+                return store_fail(fault, -EINVAL, "a write needs an operation");
+        for (size_t i = 0; i < n; i++) {
+                int rc = op_check(&ops[i], fault);
+                if (rc) {
+                        if (fault)
+                                fault->op = i;
+                        return rc;
+                }
+        }
+        return 0;
+}
+
+/* ---- blocking writes ---- */
+
+/* The answer goes to a thread's stack: the waiter is found through the write's `waiter`. */
+struct waiter {
+        pthread_mutex_t lock;
+        pthread_cond_t woken;
+        bool done;
+};
+
+static void waiter_complete(struct store_write *w)
+{
+        struct waiter *self = w->waiter;
+        pthread_mutex_lock(&self->lock);
+        self->done = true;
+        /* Under the lock: once it is released, the waiter may return and take its stack with it. */
+        pthread_cond_signal(&self->woken);
+        pthread_mutex_unlock(&self->lock);
+}
+
+int store_write_wait(struct store *s, struct store_write *w, struct store_fault *fault)
+{
+        struct waiter waiter = { .done = false };
+        w->waiter = &waiter;
+        w->complete = waiter_complete;
+        pthread_mutex_init(&waiter.lock, NULL);
+        pthread_cond_init(&waiter.woken, NULL);
+        int rc = s->backend->submit(s, w);
+        if (rc) {
+                store_fail(fault, rc, "too many writes are waiting");
+                goto out;
+        }
+        pthread_mutex_lock(&waiter.lock);
+        while (!waiter.done)
+                pthread_cond_wait(&waiter.woken, &waiter.lock);
+        pthread_mutex_unlock(&waiter.lock);
+        rc = w->rc;
+        if (rc && fault)
+                *fault = w->fault;
+out:
+        pthread_cond_destroy(&waiter.woken);
+        pthread_mutex_destroy(&waiter.lock);
+        return rc;
+}
+
+int store_write(struct store *s, const struct store_op *ops, size_t n, struct store_fault *fault)
+{
+        if (fault)
+                memset(fault, 0, sizeof(*fault));
+        int rc = ops_check(ops, n, fault);
+        if (rc)
+                return rc;
+        struct store_write w = { .kind = WRITE_OPS, .ops = ops, .n = n, .bytes = ops_bytes(ops, n) };
+        return store_write_wait(s, &w, fault);
+}
+
+int store_put(struct store *s, const struct store_op *row, struct store_fault *fault)
+{
+        struct store_op op = *row;
+        op.verb = STORE_PUT;
+        return store_write(s, &op, 1, fault);
+}
+
+int store_delete(struct store *s, const char *kind, const char *id, const char *project,
+                 struct store_fault *fault)
+{
+        struct store_op op = { .verb = STORE_DELETE, .kind = kind, .id = id, .project = project };
+        if (!store_word_ok(id, true) || !store_word_ok(project, false))
+                return store_fail(fault, -ENOENT, "no such %s", kind);
+        return store_write(s, &op, 1, fault);
+}
+
+/* ---- asynchronous writes ---- */
+
+/* One block: this, the operations, their metadata pairs, their usage records, then all the bytes. */
+struct detached {
+        struct store_write write;
+        store_done_fn *done;
+        void *ctx;
+        struct store_op ops[];
+};
+
+/* How much room copies of operations need, and then where the next one goes. */
+struct room {
+        size_t npairs, nusage, bytes;
+        struct store_pair *pairs;
+        struct store_usage *usage;
+        char *at;
+};
+
+static void detached_complete(struct store_write *w)
+{
+        struct detached *self = (struct detached *)w;
+        self->done(self->ctx, w->rc, &w->fault);
+        mem_free(self);
+}
+
+static void op_measure(const struct store_op *op, struct room *r)
+{
+        r->bytes += block_string_size(op->kind) + block_string_size(op->id) + block_string_size(op->project) +
+                    block_string_size(op->parent) + op->doc.n + 1;
+        for (int i = 0; i < STORE_FILTERS; i++)
+                r->bytes += block_string_size(op->f[i]);
+        for (size_t i = 0; i < op->nmetadata; i++)
+                r->bytes += block_string_size(op->metadata[i].key) + block_string_size(op->metadata[i].value);
+        r->npairs += op->nmetadata;
+        if (op->verb == STORE_USAGE) {
+                r->bytes += usage_words_size(op->usage);
+                r->nusage++;
+        }
+}
+
+static void op_place(struct store_op *to, const struct store_op *from, struct room *r)
+{
+        *to = *from;
+        to->kind = block_string(&r->at, from->kind);
+        to->id = block_string(&r->at, from->id);
+        to->project = block_string(&r->at, from->project);
+        to->parent = block_string(&r->at, from->parent);
+        for (int i = 0; i < STORE_FILTERS; i++)
+                to->f[i] = block_string(&r->at, from->f[i]);
+        to->metadata = r->pairs;
+        for (size_t i = 0; i < from->nmetadata; i++, r->pairs++) {
+                r->pairs->key = block_string(&r->at, from->metadata[i].key);
+                r->pairs->value = block_string(&r->at, from->metadata[i].value);
+        }
+        if (from->doc.p) /* NULL says "none" to some verbs */
+                to->doc = block_bytes(&r->at, from->doc);
+        if (from->verb == STORE_USAGE) {
+                usage_place(r->usage, from->usage, &r->at);
+                to->usage = r->usage++;
+        }
+}
+
+int store_write_async(struct store *s, const struct store_op *ops, size_t n, store_done_fn *done, void *ctx)
+{
+        struct room room = { 0 };
+        int rc = ops_check(ops, n, NULL);
+        if (rc)
+                return rc;
+        for (size_t i = 0; i < n; i++)
+                op_measure(&ops[i], &room);
+        size_t head = sizeof(struct detached) + n * sizeof(*ops) + room.npairs * sizeof(struct store_pair) +
+                      room.nusage * sizeof(struct store_usage);
+        struct detached *d = mem_alloc(head + room.bytes);
+        if (!d)
+                return -ENOMEM;
+        memset(d, 0, sizeof(*d));
+        room.pairs = (struct store_pair *)(d->ops + n);
+        room.usage = (struct store_usage *)(room.pairs + room.npairs);
+        room.at = (char *)d + head;
+        for (size_t i = 0; i < n; i++)
+                op_place(&d->ops[i], &ops[i], &room);
+        d->write = (struct store_write){ .kind = WRITE_OPS,
+                                         .ops = d->ops,
+                                         .n = n,
+                                         .bytes = ops_bytes(ops, n),
+                                         .complete = detached_complete };
+        d->done = done;
+        d->ctx = ctx;
+        rc = s->backend->submit(s, &d->write);
+        if (rc)
+                mem_free(d);
+        return rc;
+}
+
+/* ---- telling ---- */
+
+bool store_op_tells(const struct store_op *op, const char **ret_topic, const char **ret_id)
+{
+        switch (op->verb) {
+        case STORE_NOTIFY:
+                *ret_topic = op->kind;
+                *ret_id = op->id;
+                return true;
+        case STORE_JOB_PUT:
+        case STORE_JOB_RETRY:
+        case STORE_JOB_WAKE:
+                *ret_topic = STORE_TOPIC_JOB;
+                *ret_id = op->kind;
+                return true;
+        default:
+                return false;
+        }
+}
+
+void store_tell(struct store *s, const char *topic, const char *id)
+{
+        for (int i = 0; i < s->n_watchers; i++)
+                s->watchers[i].fn(s->watchers[i].ctx, topic, id);
+}
+
+void store_tell_ops(struct store *s, const struct store_op *ops, size_t n)
+{
+        const char *topic, *id;
+        for (size_t i = 0; i < n && s->n_watchers; i++) {
+                if (store_op_tells(&ops[i], &topic, &id))
+                        store_tell(s, topic, id);
+        }
+}
