@@ -78,6 +78,9 @@ int account_unseal(struct account *a, struct str context, struct str sealed, cha
 const char *account_org(struct account *a);             /* "org-...", lives as long as a */
 const char *account_default_project(struct account *a); /* "proj_..." */
 
+/* Makes a project, a tenant of its own: ret_id gets its id. -EINVAL for a name that is empty or too long. */
+int account_project_create(struct account *a, const char *name, char ret_id[ID_MAX], char *err, size_t errn);
+
 struct key_info {
         char id[ID_MAX];
         char name[ACCOUNT_NAME_MAX];

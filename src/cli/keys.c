@@ -18,7 +18,7 @@
 
 static struct {
         bool admin;
-        const char *name, *project;
+        const char *name, *project, *new_project;
         int64_t expires_days;
 } given;
 
@@ -27,6 +27,8 @@ static const struct arg options[] = {
           .target = &given.admin },
         { "name", ARG_TEXT, "NAME", "create: what the key is for", .target = &given.name },
         { "project", ARG_TEXT, "ID", "create: its project (the default project)", .target = &given.project },
+        { "new-project", ARG_TEXT, "NAME", "create: in a project that is made for it",
+          .target = &given.new_project },
         { "expires-days", ARG_INT, "DAYS", "create: it ends after so many days (never)",
           .target = &given.expires_days, .min = 1, .max = 36500 },
         { "data", ARG_CONFIG, "DIR", "the data directory, as for `cairn serve`", .target = NULL },
@@ -37,14 +39,23 @@ static const struct arg options[] = {
 /* The value alone goes to stdout: export OPENAI_API_KEY=$(cairn keys create). */
 static int create(struct account *account, char **words)
 {
-        char err[CLI_ERR], value[ACCOUNT_KEY_MAX];
+        char err[CLI_ERR], value[ACCOUNT_KEY_MAX], made[ID_MAX];
+        const char *project = given.project;
         struct key_info info;
         (void)words;
-        if (given.admin && given.project)
+        if (given.admin && (given.project || given.new_project))
                 return cli_fail("keys create: an admin key has no project");
+        if (given.project && given.new_project)
+                return cli_fail("keys create: --project and --new-project exclude each other");
+        if (given.new_project) {
+                if (account_project_create(account, given.new_project, made, err, sizeof(err)))
+                        return cli_fail("keys create: %s", err);
+                fprintf(stderr, "project %s made\n", made);
+                project = made;
+        }
         int64_t expires = given.expires_days ? clock_unix() + given.expires_days * DAY_S : 0;
-        if (account_key_create(account, given.admin ? KEY_ADMIN : KEY_PROJECT, given.project, given.name,
-                               expires, value, &info, err, sizeof(err)))
+        if (account_key_create(account, given.admin ? KEY_ADMIN : KEY_PROJECT, project, given.name, expires,
+                               value, &info, err, sizeof(err)))
                 return cli_fail("keys create: %s", err);
         printf("%s\n", value);
         explicit_bzero(value, sizeof(value));
@@ -66,8 +77,8 @@ static void add_time(struct table *t, int64_t when, const char *never)
 
 static int list(struct account *account, char **words)
 {
-        static const char *const heads[] = { "ID",        "KIND",   "KEY", "NAME", "CREATED (UTC)",
-                                             "LAST USED", "EXPIRES" };
+        static const char *const heads[] = { "ID",   "KIND",          "PROJECT",   "KEY",
+                                             "NAME", "CREATED (UTC)", "LAST USED", "EXPIRES" };
         char err[CLI_ERR];
         struct key_info *keys;
         struct table t;
@@ -81,6 +92,7 @@ static int list(struct account *account, char **words)
         for (size_t i = 0; i < n; i++) {
                 table_cell(&t, keys[i].id);
                 table_cell(&t, keys[i].kind == KEY_ADMIN ? "admin" : "project");
+                table_cell(&t, keys[i].project);
                 table_cell(&t, keys[i].redacted);
                 table_cell(&t, keys[i].environment ? "(environment)" : keys[i].name);
                 add_time(&t, keys[i].created, "");
@@ -168,8 +180,9 @@ static int run(int argc, char **argv)
         if (args.n_words - 1 > actions[action].n_words)
                 return cli_fail("keys: unexpected argument '%s'", args.words[args.n_words - 1]);
         if (actions[action].run != create &&
-            (given.admin || given.name || given.project || given.expires_days))
-                return cli_fail("keys: --admin, --name, --project and --expires-days belong to create");
+            (given.admin || given.name || given.project || given.new_project || given.expires_days))
+                return cli_fail("keys: --admin, --name, --project, --new-project and --expires-days belong "
+                                "to create");
         if (config_load(&config, args.n_config, args.config, err, sizeof(err)))
                 return cli_fail("%s", err);
         int code = run_on_store(action, &config, args.words + 1);
@@ -179,7 +192,8 @@ static int run(int argc, char **argv)
 
 static void help(FILE *out)
 {
-        fputs("usage: cairn keys create [--admin] [--name NAME] [--project ID] [--expires-days DAYS]\n"
+        fputs("usage: cairn keys create [--admin] [--name NAME] [--project ID | --new-project NAME]\n"
+              "                         [--expires-days DAYS]\n"
               "       cairn keys list\n"
               "       cairn keys revoke ID\n\n"
               "Works on the data directory, also while a server runs on it: a new key is accepted and a "

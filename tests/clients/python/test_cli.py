@@ -323,3 +323,16 @@ def test_environment_keys_replace_each_other(tmp_path):
         assert client.models.list().data
     assert http_json("GET", again.base_url + "/models")[0] == 401, "the old value is no key any more"
     again.terminate()
+
+
+def test_keys_in_a_new_project(tmp_path):
+    """--new-project makes a tenant of its own; the key's project shows in the list."""
+    data = ("--data", str(tmp_path / "state"))
+    made = cairn("keys", "create", "--new-project", "Team two", *data)
+    assert made.returncode == 0 and made.stdout.startswith("sk-proj-")
+    project = made.stderr.split()[1]
+    assert project.startswith("proj_") and project in cairn("keys", "list", *data).stdout
+    both = cairn("keys", "create", "--new-project", "x", "--project", project, *data)
+    assert both.returncode == 1 and "exclude" in both.stderr
+    assert cairn("keys", "create", "--admin", "--new-project", "x", *data).returncode == 1
+    assert cairn("keys", "create", "--new-project", "", *data).returncode == 1
