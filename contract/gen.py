@@ -467,6 +467,7 @@ class Operations:
         self.rows, self.routes = [], []
         self.events = facts.get("x-events", {})
         self.updates = set(facts.get("x-updates", []))
+        self.aliases = facts.get("x-aliases", {})
         for ours in (False, True):
             for path, item in facts["paths"].items():
                 for method in METHODS:
@@ -544,14 +545,21 @@ class Operations:
             names.append("OP_STREAMS")
         return " | ".join(names) or "0"
 
+    def spellings(self, path):
+        """The path, and what the aliases make of it."""
+        yield path
+        for alias, begin in self.aliases.items():
+            if path == begin or path.startswith(begin + "/"):
+                yield alias + path[len(begin):]
+
     def trie(self):
         """Rows (segment, children..., parameter child, operation by method); row 0 is "/v1", row 1 is "/"."""
         def new(segment):
             return {"segment": segment, "children": {}, "param": None, "ops": {}}
         roots = [new("v1"), new("")]
-        for index, row in enumerate(self.rows):
+        for path, index, row in ((p, i, row) for i, row in enumerate(self.rows) for p in self.spellings(row["path"])):
             node = roots[1 if "OP_ROOT" in row["flags"] else 0]
-            for segment in row["path"].strip("/").split("/"):
+            for segment in path.strip("/").split("/"):
                 if segment.startswith("{"):
                     node["param"] = node["param"] or new("{}")
                     node = node["param"]
@@ -684,7 +692,7 @@ def bound_limit(op, limits):
 def published(facts):
     """The document of GET /openapi.json: the merged facts without what only the generator reads, and with the
     int64 bounds that the facts have rounded to a double made whole again."""
-    hidden = {"x-events", "x-updates", "x-limits", "x-why", "x-request-optional", "x-strict", "x-root"}
+    hidden = {"x-events", "x-updates", "x-limits", "x-why", "x-request-optional", "x-strict", "x-root", "x-aliases"}
 
     def clean(node):
         if isinstance(node, list):

@@ -40,6 +40,10 @@ static void test_route(void **state)
         /* A literal segment without this method leaves the parameter its chance. */
         assert_string_equal(route("GET", "/v1/responses/input_tokens", &m), "getResponse");
         assert_string_equal(route("POST", "/v1/responses/r/cancel", &m), "cancelResponse");
+        /* An alias of the beginning of a path. */
+        assert_string_equal(route("POST", "/v1/webhooks/whe_1/test", &m), "testWebhookEndpoint");
+        assert_string_equal(route_param(&m, "webhook_endpoint_id"), "whe_1");
+        assert_string_equal(route("GET", "/v1/webhooks", &m), "listWebhookEndpoints");
         assert_string_equal(route("GET", "/healthz", &m), "getHealth");
         assert_string_equal(route("GET", "/v1/healthz", &m), "unknown");
 }
