@@ -2,34 +2,36 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdatomic.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-#include <cmocka.h>
 #include "base/clock.h"
 #include "base/mem.h"
-#include "store/store.h"
+#include "store/conformance_internal.h"
 
 static store_opener *opener;
 
-static int setup(void **state)
+int conformance_setup(void **state)
 {
         *state = opener(1);
         return *state ? 0 : -1;
 }
 
-static int teardown(void **state)
+int conformance_teardown(void **state)
 {
         store_close(*state);
         return 0;
 }
 
-/* A row of kind "thing"; the doc says its id. */
-static struct store_op thing(const char *id, int64_t created)
+struct store *conformance_reopen(struct store *s)
+{
+        store_close(s);
+        s = opener(0);
+        assert_non_null(s);
+        return s;
+}
+
+struct store_op conformance_thing(const char *id, int64_t created)
 {
         return (struct store_op){ .verb = STORE_PUT,
                                   .kind = "thing",
@@ -44,12 +46,12 @@ static void put_things(struct store *s, int n)
         for (int i = 0; i < n; i++) {
                 char id[32];
                 snprintf(id, sizeof(id), "t%03d", i);
-                struct store_op op = thing(id, 1000 + i / 3); /* three of each second */
+                struct store_op op = conformance_thing(id, 1000 + i / 3); /* three of each second */
                 assert_int_equal(store_put(s, &op, NULL), 0);
         }
 }
 
-static int64_t version_of(struct store *s, const char *id)
+int64_t conformance_version(struct store *s, const char *id)
 {
         struct object o;
         int rc = store_get(s, "thing", id, NULL, &o, NULL);
@@ -91,7 +93,7 @@ static void put_then_get(void **state)
 
 static void put_empty_and_large_docs(void **state)
 {
-        struct store_op op = thing("empty", 1);
+        struct store_op op = conformance_thing("empty", 1);
         struct object o;
         op.doc = (struct str){ NULL, 0 };
         assert_int_equal(store_put(*state, &op, NULL), 0);
@@ -102,7 +104,7 @@ static void put_empty_and_large_docs(void **state)
         size_t n = 5u << 20;
         char *big = mem_alloc(n);
         memset(big, 'x', n);
-        op = thing("big", 1);
+        op = conformance_thing("big", 1);
         op.doc = (struct str){ big, n };
         assert_int_equal(store_put(*state, &op, NULL), 0);
         assert_int_equal(store_get(*state, "thing", "big", NULL, &o, NULL), 0);
@@ -114,7 +116,7 @@ static void put_empty_and_large_docs(void **state)
 static void put_twice_is_refused(void **state)
 {
         struct store_fault fault;
-        struct store_op op = thing("t1", 1);
+        struct store_op op = conformance_thing("t1", 1);
         assert_int_equal(store_put(*state, &op, NULL), 0);
         op.project = "proj_b"; /* an id is taken for all tenants */
         assert_int_equal(store_put(*state, &op, &fault), -EEXIST);
@@ -127,20 +129,20 @@ static void malformed_calls_are_refused(void **state)
 {
         char long_id[STORE_ID_MAX + 2];
         struct store_pair twice[] = { { "k", "a" }, { "k", "b" } };
-        struct store_op op = thing("", 1), none = { 0 };
+        struct store_op op = conformance_thing("", 1), none = { 0 };
         struct store_query q = { .kind = "thing", .project = "proj_a" };
         struct store_page page;
         struct object o;
         memset(long_id, 'a', sizeof(long_id) - 1);
         long_id[sizeof(long_id) - 1] = '\0';
         assert_int_equal(store_put(*state, &op, NULL), -EINVAL);
-        op = thing(long_id, 1);
+        op = conformance_thing(long_id, 1);
         assert_int_equal(store_put(*state, &op, NULL), -EINVAL);
-        op = thing("t", 1);
+        op = conformance_thing("t", 1);
         op.metadata = twice;
         op.nmetadata = 2;
         assert_int_equal(store_put(*state, &op, NULL), -EINVAL);
-        op = thing("t", 1);
+        op = conformance_thing("t", 1);
         op.verb = STORE_UPDATE;
         assert_int_equal(store_write(*state, &op, 1, NULL), -EINVAL);
         assert_int_equal(store_write(*state, &none, 1, NULL), -EINVAL);
@@ -155,7 +157,7 @@ static void malformed_calls_are_refused(void **state)
 
 static void tenants_are_blind_to_each_other(void **state)
 {
-        struct store_op op = thing("t1", 1);
+        struct store_op op = conformance_thing("t1", 1);
         struct store_query q = { .kind = "thing", .project = "proj_b", .limit = 10 };
         struct store_page page;
         struct store_fault foreign, unknown;
@@ -183,7 +185,7 @@ static void tenants_are_blind_to_each_other(void **state)
 
 static void update_sets_what_it_names(void **state)
 {
-        struct store_op op = thing("t1", 7);
+        struct store_op op = conformance_thing("t1", 7);
         struct object o;
         op.f[0] = "old";
         assert_int_equal(store_put(*state, &op, NULL), 0);
@@ -220,7 +222,7 @@ static void update_sets_what_it_names(void **state)
 
 static void versions_guard_updates(void **state)
 {
-        struct store_op op = thing("t1", 1);
+        struct store_op op = conformance_thing("t1", 1);
         struct store_op up = { .verb = STORE_UPDATE,
                                .kind = "thing",
                                .id = "t1",
@@ -234,19 +236,20 @@ static void versions_guard_updates(void **state)
         assert_int_equal(store_write(*state, &up, 1, NULL), -ESTALE);
         up.if_version = 2;
         assert_int_equal(store_write(*state, &up, 1, NULL), 0);
-        assert_int_equal(version_of(*state, "t1"), 2);
+        assert_int_equal(conformance_version(*state, "t1"), 2);
         up.verb = STORE_DELETE;
         up.if_version = 1;
         assert_int_equal(store_write(*state, &up, 1, NULL), -ESTALE);
         up.if_version = 2;
         assert_int_equal(store_write(*state, &up, 1, NULL), 0);
-        assert_int_equal(version_of(*state, "t1"), -ENOENT);
+        assert_int_equal(conformance_version(*state, "t1"), -ENOENT);
 }
 
 static void delete_takes_descendants(void **state)
 {
-        struct store_op ops[] = { thing("root", 1), thing("child", 1), thing("grandchild", 1),
-                                  thing("other", 1), thing("stranger", 1) };
+        struct store_op ops[] = { conformance_thing("root", 1), conformance_thing("child", 1),
+                                  conformance_thing("grandchild", 1), conformance_thing("other", 1),
+                                  conformance_thing("stranger", 1) };
         ops[1].parent = "root";
         ops[2].parent = "child";
         ops[3].parent = "elsewhere";
@@ -254,11 +257,11 @@ static void delete_takes_descendants(void **state)
         ops[4].project = "proj_b";
         assert_int_equal(store_write(*state, ops, 5, NULL), 0);
         assert_int_equal(store_delete(*state, "thing", "root", "proj_a", NULL), 0);
-        assert_int_equal(version_of(*state, "root"), -ENOENT);
-        assert_int_equal(version_of(*state, "child"), -ENOENT);
-        assert_int_equal(version_of(*state, "grandchild"), -ENOENT);
-        assert_int_equal(version_of(*state, "other"), 1);
-        assert_int_equal(version_of(*state, "stranger"), 1);
+        assert_int_equal(conformance_version(*state, "root"), -ENOENT);
+        assert_int_equal(conformance_version(*state, "child"), -ENOENT);
+        assert_int_equal(conformance_version(*state, "grandchild"), -ENOENT);
+        assert_int_equal(conformance_version(*state, "other"), 1);
+        assert_int_equal(conformance_version(*state, "stranger"), 1);
         assert_int_equal(store_delete(*state, "thing", "root", "proj_a", NULL), -ENOENT);
 }
 
@@ -266,24 +269,26 @@ static void a_write_is_all_or_nothing(void **state)
 {
         struct store_fault fault;
         struct store_pair meta = { "k", "v" };
-        struct store_op ops[] = { thing("a", 1), thing("b", 1), thing("c", 1), thing("b", 1) };
+        struct store_op ops[] = { conformance_thing("a", 1), conformance_thing("b", 1),
+                                  conformance_thing("c", 1), conformance_thing("b", 1) };
         ops[0].metadata = &meta;
         ops[0].nmetadata = 1;
         assert_int_equal(store_write(*state, ops, 4, &fault), -EEXIST);
         assert_int_equal(fault.op, 3);
-        assert_int_equal(version_of(*state, "a"), -ENOENT);
-        assert_int_equal(version_of(*state, "b"), -ENOENT);
+        assert_int_equal(conformance_version(*state, "a"), -ENOENT);
+        assert_int_equal(conformance_version(*state, "b"), -ENOENT);
         ops[3] = (struct store_op){ .verb = STORE_CHECK, .kind = "thing", .id = "missing" };
         assert_int_equal(store_write(*state, ops, 4, &fault), -ENOENT);
-        assert_int_equal(version_of(*state, "c"), -ENOENT);
+        assert_int_equal(conformance_version(*state, "c"), -ENOENT);
         assert_int_equal(store_write(*state, ops, 3, &fault), 0);
-        assert_int_equal(version_of(*state, "c"), 1);
+        assert_int_equal(conformance_version(*state, "c"), 1);
         assert_string_equal(fault.msg, "");
 }
 
 static void expired_rows_are_absent(void **state)
 {
-        struct store_op op = thing("t1", 5), child = thing("c1", 5), live = thing("t2", 5);
+        struct store_op op = conformance_thing("t1", 5), child = conformance_thing("c1", 5),
+                        live = conformance_thing("t2", 5);
         struct store_query q = { .kind = "thing", .project = "proj_a", .limit = 10 };
         struct store_page page;
         size_t removed;
@@ -293,7 +298,7 @@ static void expired_rows_are_absent(void **state)
         assert_int_equal(store_put(*state, &op, NULL), 0);
         assert_int_equal(store_put(*state, &child, NULL), 0);
         assert_int_equal(store_put(*state, &live, NULL), 0);
-        assert_int_equal(version_of(*state, "t1"), -ENOENT);
+        assert_int_equal(conformance_version(*state, "t1"), -ENOENT);
         assert_int_equal(store_delete(*state, "thing", "t1", NULL, NULL), -ENOENT);
         assert_int_equal(store_list(*state, &q, &page, NULL), 0);
         assert_int_equal(page.n, 1);
@@ -303,21 +308,21 @@ static void expired_rows_are_absent(void **state)
         assert_int_equal(store_list(*state, &q, &page, NULL), -ENOENT);
         assert_int_equal(store_sweep(*state, &removed, NULL), 0);
         assert_int_equal(removed, 2);
-        assert_int_equal(version_of(*state, "c1"), -ENOENT);
-        assert_int_equal(version_of(*state, "t2"), 1);
+        assert_int_equal(conformance_version(*state, "c1"), -ENOENT);
+        assert_int_equal(conformance_version(*state, "t2"), 1);
         assert_int_equal(store_sweep(*state, &removed, NULL), 0);
         assert_int_equal(removed, 0);
 }
 
 static void the_id_of_an_expired_row_is_free(void **state)
 {
-        struct store_op op = thing("t1", 5);
+        struct store_op op = conformance_thing("t1", 5);
         op.expires = clock_unix() - 1;
         assert_int_equal(store_put(*state, &op, NULL), 0);
         op.expires = 0;
         assert_int_equal(store_put(*state, &op, NULL), 0);
         assert_int_equal(store_put(*state, &op, NULL), -EEXIST);
-        assert_int_equal(version_of(*state, "t1"), 1);
+        assert_int_equal(conformance_version(*state, "t1"), 1);
 }
 
 static void many_expired_rows_are_swept(void **state)
@@ -328,16 +333,16 @@ static void many_expired_rows_are_swept(void **state)
         static char ids[1200][16];
         for (int i = 0; i < 1200; i++) {
                 snprintf(ids[i], sizeof(ids[i]), "e%d", i);
-                ops[i] = thing(ids[i], 1);
+                ops[i] = conformance_thing(ids[i], 1);
                 ops[i].expires = 1 + i;
         }
         assert_int_equal(store_write(*state, ops, 1200, NULL), 0);
         snprintf(id, sizeof(id), "live");
-        struct store_op live = thing(id, 1);
+        struct store_op live = conformance_thing(id, 1);
         assert_int_equal(store_put(*state, &live, NULL), 0);
         assert_int_equal(store_sweep(*state, &removed, NULL), 0);
         assert_int_equal(removed, 1200);
-        assert_int_equal(version_of(*state, "live"), 1);
+        assert_int_equal(conformance_version(*state, "live"), 1);
 }
 
 /* ---- lists ---- */
@@ -427,7 +432,7 @@ static void cursors_bound_the_page(void **state)
 static void unknown_cursors_are_refused(void **state)
 {
         struct store_query q = { .kind = "thing", .project = "proj_a", .limit = 3, .after = "nope" };
-        struct store_op child = thing("c1", 1);
+        struct store_op child = conformance_thing("c1", 1);
         struct store_page page;
         put_things(*state, 4);
         child.parent = "t000";
@@ -453,7 +458,7 @@ static void lists_filter_by_columns(void **state)
         for (int i = 0; i < 9; i++) {
                 char id[16];
                 snprintf(id, sizeof(id), "t%d", i);
-                struct store_op op = thing(id, 1);
+                struct store_op op = conformance_thing(id, 1);
                 op.f[0] = models[i % 3];
                 op.f[2] = i < 5 ? "early" : "late";
                 assert_int_equal(store_put(*state, &op, NULL), 0);
@@ -481,7 +486,7 @@ static void lists_filter_by_metadata(void **state)
                 struct store_pair have[2] = { { "user", i % 3 ? "ann" : "bob" },
                                               { "odd", i % 2 ? "yes" : "no" } };
                 snprintf(id, sizeof(id), "t%02d", i);
-                struct store_op op = thing(id, 100 - i / 4); /* created falls while seq grows */
+                struct store_op op = conformance_thing(id, 100 - i / 4); /* created falls while seq grows */
                 op.metadata = have;
                 op.nmetadata = 2;
                 op.project = i == 11 ? "proj_b" : "proj_a";
@@ -512,7 +517,7 @@ static void metadata_follows_its_row(void **state)
         struct store_query q = {
                 .kind = "thing", .project = "proj_a", .limit = 2, .metadata = &old, .nmetadata = 1
         };
-        struct store_op op = thing("t1", 1);
+        struct store_op op = conformance_thing("t1", 1);
         op.metadata = &old;
         op.nmetadata = 1;
         assert_int_equal(store_put(*state, &op, NULL), 0);
@@ -532,7 +537,7 @@ static void metadata_follows_its_row(void **state)
         assert_page(*state, &q, "t1", false);
         assert_int_equal(store_delete(*state, "thing", "t1", NULL, NULL), 0);
         assert_page(*state, &q, "", false);
-        op = thing("t1", 1);
+        op = conformance_thing("t1", 1);
         assert_int_equal(store_put(*state, &op, NULL), 0);
         assert_page(*state, &q, "", false);
 }
@@ -555,7 +560,7 @@ static void *swarm_write(void *arg)
         char id[32];
         for (int i = 0; i < WRITES_EACH; i++) {
                 snprintf(id, sizeof(id), "w%02d-%03d", me->number, i);
-                struct store_op ops[2] = { thing(id, 1000), thing(id, 1000) };
+                struct store_op ops[2] = { conformance_thing(id, 1000), conformance_thing(id, 1000) };
                 if (i % 5 == 4 && store_write(me->s, ops, 2, NULL) != -EEXIST)
                         ++*me->failures;
                 if (store_put(me->s, ops, NULL))
@@ -601,7 +606,8 @@ static void *insert_while_paging(void *arg)
         char id[32];
         for (int i = 0; i < 400; i++) {
                 snprintf(id, sizeof(id), "x%03d", i);
-                struct store_op op = thing(id, i % 2 ? 900 : 2000); /* in front of the rest and behind */
+                struct store_op op =
+                        conformance_thing(id, i % 2 ? 900 : 2000); /* in front of the rest and behind */
                 if (store_put(me->s, &op, NULL))
                         ++*me->failures;
                 if (i % 3 == 0 && store_delete(me->s, "thing", id, "proj_a", NULL))
@@ -692,7 +698,7 @@ static void asynchronous_writes_are_copied_and_answered(void **state)
                 snprintf(doc, sizeof(doc), "doc %d", i);
                 snprintf(value, sizeof(value), "v%d", i);
                 struct store_pair pair = { "key", value };
-                struct store_op op = thing(id, 1);
+                struct store_op op = conformance_thing(id, 1);
                 op.f[1] = value;
                 op.metadata = &pair;
                 op.nmetadata = 1;
@@ -726,7 +732,7 @@ static void chain_done(void *ctx, int rc, const struct store_fault *fault)
         char id[16];
         assert_int_equal(rc, 0);
         snprintf(id, sizeof(id), "t%03d", t->answers + 1);
-        struct store_op op = thing(id, 1);
+        struct store_op op = conformance_thing(id, 1);
         if (t->answers < 20)
                 assert_int_equal(store_write_async(t->s, &op, 1, chain_done, t), 0);
         tally_done(ctx, rc, fault);
@@ -737,10 +743,10 @@ static void an_answer_may_write_again(void **state)
         struct tally t = { .lock = PTHREAD_MUTEX_INITIALIZER,
                            .changed = PTHREAD_COND_INITIALIZER,
                            .s = *state };
-        struct store_op op = thing("t000", 1);
+        struct store_op op = conformance_thing("t000", 1);
         assert_int_equal(store_write_async(*state, &op, 1, chain_done, &t), 0);
         tally_wait(&t, 21);
-        assert_int_equal(version_of(*state, "t020"), 1);
+        assert_int_equal(conformance_version(*state, "t020"), 1);
 }
 
 static void closing_completes_what_waits(void **state)
@@ -749,14 +755,12 @@ static void closing_completes_what_waits(void **state)
         char id[16];
         for (int i = 0; i < 50; i++) {
                 snprintf(id, sizeof(id), "t%03d", i);
-                struct store_op op = thing(id, 1);
+                struct store_op op = conformance_thing(id, 1);
                 assert_int_equal(store_write_async(*state, &op, 1, tally_done, &t), 0);
         }
-        store_close(*state);
+        *state = conformance_reopen(*state);
         assert_int_equal(t.answers, 50);
         assert_int_equal(t.errors, 0);
-        *state = opener(0);
-        assert_non_null(*state);
         struct store_query q = { .kind = "thing", .project = "proj_a", .limit = 20 };
         walk(*state, q, 50);
 }
@@ -766,8 +770,6 @@ static void ping_answers(void **state)
         struct store_fault fault;
         assert_int_equal(store_ping(*state, &fault), 0);
 }
-
-#define CASE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int store_conformance(const char *backend, store_opener *open)
 {
@@ -798,5 +800,6 @@ int store_conformance(const char *backend, store_opener *open)
                 CASE(ping_answers),
         };
         opener = open;
-        return cmocka_run_group_tests_name(backend, store_suite, NULL, NULL);
+        int failed = cmocka_run_group_tests_name(backend, store_suite, NULL, NULL);
+        return failed + conformance_jobs() + conformance_usage() + conformance_upkeep();
 }

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/statvfs.h>
 #include "base/clock.h"
+#include "base/fault.h"
 #include "store/sqlite_internal.h"
 
 #define GROUP_MAX 1024               /* writes of one transaction; bounds the time to the first answer */
@@ -87,6 +88,8 @@ static int group_commit(struct sqlite_store *s, struct store_write *list, struct
                                    *w->fault.msg ? w->fault.msg : "the transaction was lost");
                 }
         }
+        if (!rc && (rc = fault_at("store.commit")))
+                store_fail(fault, rc, "committing: %s", strerror(-rc));
         if (!rc)
                 rc = sqlite_fault(s->wdb, sqlite_run(s, W_COMMIT), fault, "committing");
         if (rc && !sqlite3_get_autocommit(s->wdb))
