@@ -147,11 +147,16 @@ int store_job_tally(struct store *s, struct job_tally *ret, size_t max, size_t *
 
 int store_watch(struct store *s, store_watch_fn *fn, void *ctx)
 {
-        if (s->n_watchers == WATCHERS_MAX)
+        int n = s->n_watchers;
+        if (n == WATCHERS_MAX)
                 return -ENOSPC;
-        s->watchers[s->n_watchers].fn = fn;
-        s->watchers[s->n_watchers++].ctx = ctx;
-        return 0;
+        s->watchers[n].fn = fn;
+        s->watchers[n].ctx = ctx;
+        s->n_watchers = n + 1;
+        int rc = s->backend->listen ? s->backend->listen(s, NULL) : 0;
+        if (rc)
+                s->n_watchers = n;
+        return rc;
 }
 
 /* ---- usage ---- */

@@ -71,6 +71,8 @@ struct store_backend {
         int (*backup)(struct store *s, const char *to, struct store_fault *fault); /* NULL: -ENOTSUP */
         int (*check)(struct store *s, void (*report)(void *ctx, const char *finding), void *ctx,
                      struct store_fault *fault);
+        /* Begins to tell the watchers of what other processes commit; NULL where there is none to hear. */
+        int (*listen)(struct store *s, struct store_fault *fault);
         void (*stats)(struct store *s, struct store_stats *ret);
         void (*close)(struct store *s);
 };
@@ -84,7 +86,7 @@ struct store {
                 store_watch_fn *fn;
                 void *ctx;
         } watchers[WATCHERS_MAX];
-        int n_watchers;
+        _Atomic int n_watchers; /* those in front are complete */
         pthread_rwlock_t watch_lock; /* telling reads, store_watch() and store_unwatch() write */
 };
 
