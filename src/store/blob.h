@@ -1,12 +1,18 @@
 /* Bytes too large for a row: uploaded files, results, media. A blob is written once, becomes visible whole
- * at its commit and never changes. The directory backend keeps it as DATA/blobs/ab/cdef...; what is being
- * written lies in DATA/tmp and is removed at the next start when its writer died.
+ * at its commit and never changes.
  *
- * Functions return 0 or a negative errno (-ENOENT, -ENOSPC, -EROFS, -EFBIG, -EIO, ...). `struct blobs` may
- * be used by any thread; a writer or a reader by one thread at a time. */
+ * What is being written lies in DATA/tmp and is removed at the next start when its writer died. Then the
+ * directory backend keeps it as DATA/blobs/ab/cdef..., the S3 backend as the object PREFIX/ab/cdef... of a
+ * bucket. Either way digests are stored behind the content, and every byte that blob_read() gives was
+ * verified.
+ *
+ * Functions return 0 or a negative errno: -ENOENT, -ENOSPC, -EROFS, -EFBIG, -EBADMSG (damaged), -EIO, and of
+ * S3 also -EAGAIN (it does not answer, or says "later"; retries are over) and -EACCES. `struct blobs` may be
+ * used by any thread; a writer or a reader by one thread at a time. */
 #ifndef CAIRN_STORE_BLOB_H
 #define CAIRN_STORE_BLOB_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -22,30 +28,72 @@ struct blob_info {
         uint64_t size;
 };
 
-/* Opens DATA/blobs and DATA/tmp below data_dir, making what is missing. err gets a sentence on failure.
- * With `exclusive` (the server, which holds the data directory's lock) leftovers in tmp are removed. */
-int blobs_open(const char *data_dir, int exclusive, struct blobs **ret, char *err, size_t errn);
+/* Why the last of these functions that failed on this thread did: a sentence, for logs. */
+const char *blob_fault(void);
+
+/* ---- opening ---- */
+
+/* Strings are borrowed until blobs_open() returns; NULL and "" are the same. */
+struct blobs_options {
+        const char *data_dir; /* tmp, and blobs unless `url` says where else */
+        bool exclusive;       /* the server, which holds the directory's lock: leftovers in tmp are removed */
+        const char *url;      /* "s3://BUCKET" or "s3://BUCKET/PREFIX"; empty: the data directory */
+        const char *endpoint; /* "http[s]://HOST[:PORT]" of the S3 service; empty: Amazon's for the region */
+        const char *region;   /* empty: "us-east-1" */
+        const char *key, *secret; /* of S3; empty: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY */
+};
+
+/* err gets a sentence on failure. S3 is not asked anything yet: see blobs_ping(). */
+int blobs_open(const struct blobs_options *o, struct blobs **ret, char *err, size_t errn);
 void blobs_close(struct blobs *b); /* writers and readers must be gone; accepts NULL */
+/* 0 when blobs can be read and written now: for the start and /readyz. */
+int blobs_ping(struct blobs *b, char *err, size_t errn);
+
+struct blobs_stats {
+        uint64_t written, read; /* bytes of content */
+        uint64_t damaged;       /* readings that found damage */
+        uint64_t retries;       /* requests to S3 that were made again */
+};
+void blobs_get_stats(const struct blobs *b, struct blobs_stats *ret);
+
+/* ---- writing ---- */
 
 /* Begins a blob of at most max_bytes. */
 int blob_create(struct blobs *b, uint64_t max_bytes, struct blob_writer **ret);
-/* Appends; after a failure only blob_abort() is left. -EFBIG beyond max_bytes. */
+/* Appends; after a failure only blob_abort() is left. -EFBIG beyond max_bytes. Writes a local file: quick
+ * enough for an I/O thread. */
 int blob_append(struct blob_writer *w, const void *p, size_t n);
 uint64_t blob_written(const struct blob_writer *w);
-/* Makes the blob durable and visible under ret->id. Frees w, also on failure (the blob is then gone). */
+/* Makes the blob durable and visible under ret->id; takes as long as the disk or S3 takes. Frees w, also on
+ * failure (the blob is then gone). */
 int blob_commit(struct blob_writer *w, struct blob_info *ret);
 void blob_abort(struct blob_writer *w); /* removes what was written, frees; accepts NULL */
 
-/* Opens for reading; -ENOENT when id is unknown or is no blob id at all. A blob that is deleted meanwhile
- * stays readable through its open readers. */
+/* ---- reading ---- */
+
+/* Opens for reading; -ENOENT when id is unknown or is no blob id at all. In the directory backend a blob that
+ * is deleted meanwhile stays readable through its open readers. */
 int blob_open(struct blobs *b, const char *id, struct blob_reader **ret);
 uint64_t blob_size(const struct blob_reader *r);
-/* Reads up to n bytes at `offset`; *ret_n is 0 at the end. Short reads happen only at the end. */
+const char *blob_sha256(const struct blob_reader *r); /* as in blob_info */
+/* Reads up to n bytes at `offset`; *ret_n is 0 at the end. Short reads happen only at the end. -EBADMSG when
+ * the content there is not what was written. */
 int blob_read(struct blob_reader *r, uint64_t offset, void *p, size_t n, size_t *ret_n);
-/* A descriptor good for sendfile() and pread(), owned by the reader; -1 when the backend has none. */
-int blob_fd(const struct blob_reader *r);
 void blob_reader_free(struct blob_reader *r); /* accepts NULL */
+/* Reads all of a blob: -EBADMSG when any of it is damaged. */
+int blob_verify(struct blobs *b, const char *id);
+
+/* ---- the whole set ---- */
 
 /* Removes the blob; -ENOENT when there is none. */
 int blob_delete(struct blobs *b, const char *id);
+/* Copies a blob under its own id, verifying it, for backups and migrations. One that is there already, whole,
+ * is left alone. */
+int blob_copy(struct blobs *from, const char *id, struct blobs *to);
+/* Calls fn with each committed blob in no order, `modified` in unix seconds; a non-zero return of fn ends it
+ * and is returned. Blobs that come and go meanwhile may or may not be seen. */
+int blobs_list(struct blobs *b, int (*fn)(void *ctx, const char *id, int64_t modified), void *ctx);
+/* Removes unfinished writings that are older than `age_s` seconds and that no process can own any more: of
+ * S3's multipart uploads. Of the directory: see `exclusive`. */
+int blobs_abandon(struct blobs *b, int64_t age_s);
 #endif
