@@ -1,6 +1,7 @@
+/* Blobs in the data directory: the common suite, and what only a directory can show. */
 #include <dirent.h>
 #include <errno.h>
-#include <pthread.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -14,35 +15,55 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
-#include "base/mem.h"
+#include "base/fault.h"
 #include "store/blob.h"
+#include "store/conformance_blob.h"
 
-#define ABC_SHA256 "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad" /* FIPS 180-2, B.1 */
+#define CHUNK (256 << 10)
 
 static char dir[64], err[256];
 
-static void dir_remove(void)
+static int open_blobs(bool exclusive, struct blobs **ret)
+{
+        struct blobs_options o = { .data_dir = dir, .exclusive = exclusive };
+        return blobs_open(&o, ret, err, sizeof(err));
+}
+
+static int dir_open(struct blob_fixture *f)
+{
+        snprintf(dir, sizeof(dir), "/tmp/cairn-blob-XXXXXX");
+        return mkdtemp(dir) ? open_blobs(true, &f->blobs) : -errno;
+}
+
+static void dir_close(struct blob_fixture *f)
 {
         char command[128];
+        blobs_close(f->blobs);
         snprintf(command, sizeof(command), "rm -rf '%s'", dir);
-        if (*dir)
-                assert_int_equal(system(command), 0);
-        *dir = '\0';
+        assert_int_equal(system(command), 0);
 }
+
+static struct blobs *dir_again(struct blob_fixture *f)
+{
+        struct blobs *b = NULL;
+        (void)f;
+        assert_int_equal(open_blobs(false, &b), 0);
+        return b;
+}
+
+static struct blob_fixture directory = { .open = dir_open, .close = dir_close, .again = dir_again };
 
 static int setup(void **state)
 {
-        dir_remove();
-        snprintf(dir, sizeof(dir), "/tmp/cairn-blob-XXXXXX");
-        if (!mkdtemp(dir))
-                return -1;
-        return blobs_open(dir, 1, (struct blobs **)state, err, sizeof(err));
+        int rc = dir_open(&directory);
+        *state = directory.blobs;
+        return rc;
 }
 
 static int teardown(void **state)
 {
-        blobs_close(*state);
-        dir_remove();
+        (void)state;
+        dir_close(&directory);
         return 0;
 }
 
@@ -59,84 +80,22 @@ static int entries(const char *sub)
         return n - 2; /* . and .. */
 }
 
-static struct blob_info put(struct blobs *b, const char *text)
+static void nothing_shows_before_the_commit(void **state)
 {
         struct blob_writer *w;
         struct blob_info info;
-        assert_int_equal(blob_create(b, 1000, &w), 0);
-        assert_int_equal(blob_append(w, text, strlen(text)), 0);
-        assert_int_equal(blob_commit(w, &info), 0);
-        return info;
-}
-
-static void a_blob_is_written_and_read(void **state)
-{
-        struct blob_writer *w;
-        struct blob_reader *r;
-        struct blob_info info;
-        char got[10];
-        size_t n;
-        assert_int_equal(blob_create(*state, 3, &w), 0);
-        assert_int_equal(blob_append(w, "a", 1), 0);
-        assert_int_equal(blob_append(w, "bc", 2), 0);
-        assert_int_equal(blob_append(w, "", 0), 0);
-        assert_int_equal(blob_written(w), 3);
-        assert_int_equal(entries("blobs"), 0); /* not visible yet */
-        assert_int_equal(blob_commit(w, &info), 0);
-        assert_string_equal(info.sha256, ABC_SHA256);
-        assert_int_equal(info.size, 3);
-        assert_int_equal(strlen(info.id), BLOB_ID_LEN);
-        assert_int_equal(entries("tmp"), 0);
-        assert_int_equal(blob_open(*state, info.id, &r), 0);
-        assert_int_equal(blob_size(r), 3);
-        assert_true(blob_fd(r) >= 0);
-        assert_int_equal(blob_read(r, 0, got, sizeof(got), &n), 0);
-        assert_int_equal(n, 3);
-        assert_memory_equal(got, "abc", 3);
-        assert_int_equal(blob_read(r, 1, got, 1, &n), 0);
-        assert_int_equal(n, 1);
-        assert_int_equal(got[0], 'b');
-        assert_int_equal(blob_read(r, 3, got, 1, &n), 0);
-        assert_int_equal(n, 0);
-        assert_int_equal(blob_read(r, UINT64_MAX, got, 1, &n), 0);
-        assert_int_equal(n, 0);
-        blob_reader_free(r);
-}
-
-static void blobs_outlive_the_store(void **state)
-{
-        struct blob_info info = put(*state, "kept");
-        struct blob_reader *r;
-        blobs_close(*state);
-        assert_int_equal(blobs_open(dir, 1, (struct blobs **)state, err, sizeof(err)), 0);
-        assert_int_equal(blob_open(*state, info.id, &r), 0);
-        assert_int_equal(blob_size(r), 4);
-        blob_reader_free(r);
-}
-
-static void limits_are_kept(void **state)
-{
-        struct blob_writer *w;
-        struct blob_info info;
-        assert_int_equal(blob_create(*state, 4, &w), 0);
-        assert_int_equal(blob_append(w, "1234", 4), 0);
-        assert_int_equal(blob_append(w, "5", 1), -EFBIG);
-        assert_int_equal(blob_append(w, "", 0), -EFBIG); /* the failure stays */
-        assert_int_equal(blob_commit(w, &info), -EFBIG);
-        assert_string_equal(info.id, "");
-        assert_int_equal(entries("tmp"), 0);
-        assert_int_equal(entries("blobs"), 0);
-}
-
-static void aborted_blobs_leave_nothing(void **state)
-{
-        struct blob_writer *w;
         assert_int_equal(blob_create(*state, 100, &w), 0);
         assert_int_equal(blob_append(w, "x", 1), 0);
         assert_int_equal(entries("tmp"), 1);
+        assert_int_equal(entries("blobs"), 0);
         blob_abort(w);
         blob_abort(NULL);
         assert_int_equal(entries("tmp"), 0);
+        assert_int_equal(blob_create(*state, 1, &w), 0);
+        assert_int_equal(blob_append(w, "xy", 2), -EFBIG);
+        assert_int_equal(blob_commit(w, &info), -EFBIG);
+        assert_int_equal(entries("tmp"), 0);
+        assert_int_equal(entries("blobs"), 0);
 }
 
 static void leftovers_go_at_the_servers_start(void **state)
@@ -144,10 +103,10 @@ static void leftovers_go_at_the_servers_start(void **state)
         struct blob_writer *w;
         struct blobs *other;
         assert_int_equal(blob_create(*state, 100, &w), 0);
-        assert_int_equal(blobs_open(dir, 0, &other, err, sizeof(err)), 0); /* a tool takes nothing away */
+        assert_int_equal(open_blobs(false, &other), 0); /* a tool takes nothing away */
         assert_int_equal(entries("tmp"), 1);
         blobs_close(other);
-        assert_int_equal(blobs_open(dir, 1, &other, err, sizeof(err)), 0);
+        assert_int_equal(open_blobs(true, &other), 0);
         assert_int_equal(entries("tmp"), 0);
         blobs_close(other);
         blob_abort(w);
@@ -155,45 +114,29 @@ static void leftovers_go_at_the_servers_start(void **state)
 
 static void deletion_spares_open_readers(void **state)
 {
-        struct blob_info info = put(*state, "abc");
+        struct blob_info info = blob_put_pattern(*state, 2 * CHUNK, 1);
         struct blob_reader *r;
         char got[3];
         size_t n;
         assert_int_equal(blob_open(*state, info.id, &r), 0);
         assert_int_equal(blob_delete(*state, info.id), 0);
-        assert_int_equal(blob_delete(*state, info.id), -ENOENT);
-        assert_int_equal(blob_read(r, 0, got, 3, &n), 0);
-        assert_memory_equal(got, "abc", 3);
+        assert_int_equal(blob_read(r, CHUNK + 1, got, 3, &n), 0);
+        assert_int_equal(n, 3);
         blob_reader_free(r);
         assert_int_equal(blob_open(*state, info.id, &r), -ENOENT);
-        assert_null(r);
-}
-
-static void what_is_no_id_is_no_path(void **state)
-{
-        static const char *const ids[] = { "",
-                                           "..",
-                                           "../../../../etc/passwd",
-                                           "0123456789abcdef0123456789abcde",
-                                           "0123456789abcdef0123456789abcdef0",
-                                           "0123456789ABCDEF0123456789ABCDEF",
-                                           "../3456789abcdef0123456789abcdef",
-                                           "0123456789abcdef0123456789abcdef" };
-        struct blob_reader *r;
-        for (size_t i = 0; i < sizeof(ids) / sizeof(*ids); i++) {
-                assert_int_equal(blob_open(*state, ids[i], &r), -ENOENT);
-                assert_int_equal(blob_delete(*state, ids[i]), -ENOENT);
-        }
-        assert_int_equal(blob_open(*state, NULL, &r), -ENOENT);
 }
 
 static void a_bad_place_is_named(void **state)
 {
         struct blobs *b;
         (void)state;
-        assert_true(blobs_open("/proc/nothing", 1, &b, err, sizeof(err)) < 0);
+        struct blobs_options nowhere = { .data_dir = "/proc/nothing", .exclusive = true },
+                             strange = { .data_dir = dir, .url = "ftp://bucket" };
+        assert_true(blobs_open(&nowhere, &b, err, sizeof(err)) < 0);
         assert_null(b);
         assert_non_null(strstr(err, "/proc/nothing"));
+        assert_int_equal(blobs_open(&strange, &b, err, sizeof(err)), -EINVAL);
+        assert_non_null(strstr(err, "ftp://bucket"));
 }
 
 static void a_full_disk_is_an_error(void **state)
@@ -220,45 +163,125 @@ static void a_full_disk_is_an_error(void **state)
         assert_int_equal(entries("blobs"), 0);
 }
 
-static void *put_many(void *arg)
+/* ---- damage ---- */
+
+static int open_file(const char *id)
 {
-        char text[32];
-        for (int i = 0; i < 20; i++) {
-                snprintf(text, sizeof(text), "%d %p", i, (void *)&text);
-                struct blob_info info = put(arg, text);
-                struct blob_reader *r;
-                assert_int_equal(blob_open(arg, info.id, &r), 0);
-                assert_int_equal(blob_size(r), strlen(text));
-                blob_reader_free(r);
-        }
-        return NULL;
+        char path[160];
+        snprintf(path, sizeof(path), "%s/blobs/%.2s/%s", dir, id, id + 2);
+        int fd = open(path, O_RDWR);
+        assert_true(fd >= 0);
+        return fd;
 }
 
-static void threads_share_the_store(void **state)
+static void flip(const char *id, off_t at)
 {
-        pthread_t threads[8];
-        for (int i = 0; i < 8; i++)
-                assert_int_equal(pthread_create(&threads[i], NULL, put_many, *state), 0);
-        for (int i = 0; i < 8; i++)
-                pthread_join(threads[i], NULL);
-        assert_int_equal(entries("tmp"), 0);
+        char c;
+        int fd = open_file(id);
+        if (at < 0)
+                at += lseek(fd, 0, SEEK_END);
+        assert_int_equal(pread(fd, &c, 1, at), 1);
+        c ^= 4;
+        assert_int_equal(pwrite(fd, &c, 1, at), 1);
+        close(fd);
 }
+
+static uint64_t damage_seen(struct blobs *b)
+{
+        struct blobs_stats stats;
+        blobs_get_stats(b, &stats);
+        return stats.damaged;
+}
+
+static void a_flipped_bit_is_found_where_it_is(void **state)
+{
+        struct blob_info info = blob_put_pattern(*state, 3 * CHUNK, 9);
+        struct blob_reader *r;
+        char c;
+        size_t n;
+        flip(info.id, CHUNK + 100);
+        assert_int_equal(blob_open(*state, info.id, &r), 0);
+        assert_int_equal(blob_read(r, CHUNK - 1, &c, 1, &n), 0); /* its neighbours are fine */
+        assert_int_equal(blob_read(r, 2 * CHUNK, &c, 1, &n), 0);
+        assert_int_equal(blob_read(r, CHUNK, &c, 1, &n), -EBADMSG); /* but not its chunk */
+        assert_non_null(strstr(blob_fault(), info.id));
+        blob_reader_free(r);
+        assert_int_equal(damage_seen(*state), 1);
+        assert_int_equal(blob_verify(*state, info.id), -EBADMSG);
+        assert_int_equal(damage_seen(*state), 2);
+}
+
+static void every_bit_of_a_small_blob_counts(void **state)
+{
+        struct blob_info info = blob_put_text(*state, "abc");
+        struct stat st;
+        int fd = open_file(info.id);
+        assert_int_equal(fstat(fd, &st), 0);
+        close(fd);
+        for (off_t at = 0; at < st.st_size; at++) {
+                flip(info.id, at);
+                assert_int_equal(blob_verify(*state, info.id), -EBADMSG);
+                flip(info.id, at);
+        }
+        assert_int_equal(blob_verify(*state, info.id), 0);
+}
+
+static void every_lost_end_is_found(void **state)
+{
+        struct blob_info info = blob_put_text(*state, "abcdef");
+        struct stat st;
+        int fd = open_file(info.id);
+        assert_int_equal(fstat(fd, &st), 0);
+        for (off_t size = st.st_size - 1; size >= 0; size--) {
+                assert_int_equal(ftruncate(fd, size), 0);
+                assert_int_equal(blob_verify(*state, info.id), -EBADMSG);
+        }
+        close(fd);
+}
+
+static void another_blob_under_the_name_is_found(void **state)
+{
+        struct blob_info a = blob_put_text(*state, "aaa"), b = blob_put_text(*state, "bbb");
+        char from[160], to[160];
+        snprintf(from, sizeof(from), "%s/blobs/%.2s/%s", dir, a.id, a.id + 2);
+        snprintf(to, sizeof(to), "%s/blobs/%.2s/%s", dir, b.id, b.id + 2);
+        assert_int_equal(rename(from, to), 0);
+        assert_int_equal(blob_verify(*state, b.id), -EBADMSG);
+}
+
+#ifdef CAIRN_FAULTS
+static void a_failed_sync_is_no_commit(void **state)
+{
+        struct blob_writer *w;
+        struct blob_info info;
+        assert_int_equal(blob_create(*state, 10, &w), 0);
+        assert_int_equal(blob_append(w, "a", 1), 0);
+        assert_int_equal(fault_arm(STR("blob.sync:1:EIO")), 0);
+        assert_int_equal(blob_commit(w, &info), -EIO);
+        fault_clear();
+        assert_int_equal(entries("tmp"), 0);
+        assert_int_equal(entries("blobs"), 0);
+}
+#endif
 
 #define CASE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                CASE(a_blob_is_written_and_read),
-                CASE(blobs_outlive_the_store),
-                CASE(limits_are_kept),
-                CASE(aborted_blobs_leave_nothing),
-                CASE(deletion_spares_open_readers),
+                CASE(nothing_shows_before_the_commit),
                 CASE(leftovers_go_at_the_servers_start),
-                CASE(what_is_no_id_is_no_path),
+                CASE(deletion_spares_open_readers),
                 CASE(a_bad_place_is_named),
                 CASE(a_full_disk_is_an_error),
-                CASE(threads_share_the_store),
+                CASE(a_flipped_bit_is_found_where_it_is),
+                CASE(every_bit_of_a_small_blob_counts),
+                CASE(every_lost_end_is_found),
+                CASE(another_blob_under_the_name_is_found),
+#ifdef CAIRN_FAULTS
+                CASE(a_failed_sync_is_no_commit),
+#endif
         };
-        return cmocka_run_group_tests(tests, NULL, NULL);
+        int failed = blob_conformance("directory", &directory);
+        return failed + cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,350 @@
+/* Blobs on S3: the common suite against a real service (OpenStack Swift with its s3api, from Debian packages,
+ * started by tests/lib/swift.py), and a service that misbehaves. Ends with 77 where the packages are missing.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <cmocka.h>
+#include "base/clock.h"
+#include "base/fault.h"
+#include "store/conformance_blob.h"
+#define LIST_PAGE 3 /* so that short lists have pages */
+#include "store/blob_s3.c"
+
+#define SKIPPED 77
+
+static char dir[64], err[256], endpoint[128], url[64];
+static pid_t swift;
+static int swift_stdin;
+
+/* ---- the service ---- */
+
+/* Starts tests/lib/swift.py, which prints its endpoint when it serves and ends with its standard input. */
+static int swift_start(void)
+{
+        int in[2], out[2], status;
+        assert_int_equal(pipe(in) | pipe(out), 0);
+        swift = fork();
+        if (!swift) {
+                dup2(in[0], 0);
+                dup2(out[1], 1);
+                close(in[1]);
+                execlp("python3", "python3", "tests/lib/swift.py", (char *)NULL);
+                _exit(127);
+        }
+        close(in[0]);
+        close(out[1]);
+        swift_stdin = in[1];
+        FILE *answer = fdopen(out[0], "r");
+        bool ready = fscanf(answer, "%127s", endpoint) == 1;
+        fclose(answer);
+        if (ready)
+                return 0;
+        waitpid(swift, &status, 0);
+        return WIFEXITED(status) && WEXITSTATUS(status) == SKIPPED ? SKIPPED : 1;
+}
+
+static void swift_stop(void)
+{
+        close(swift_stdin);
+        waitpid(swift, NULL, 0);
+}
+
+static struct blobs_options options(void)
+{
+        return (struct blobs_options){ .data_dir = dir,
+                                       .exclusive = true,
+                                       .url = url,
+                                       .endpoint = endpoint,
+                                       .key = "test:tester",
+                                       .secret = "testing" };
+}
+
+/* Each test has a prefix of its own in the one bucket. */
+static int bucket_open(struct blob_fixture *f)
+{
+        static int number;
+        snprintf(dir, sizeof(dir), "/tmp/cairn-blob-s3-XXXXXX");
+        snprintf(url, sizeof(url), "s3://cairn-tests/run/%d", ++number);
+        struct blobs_options o = options();
+        return mkdtemp(dir) ? blobs_open(&o, &f->blobs, err, sizeof(err)) : -errno;
+}
+
+static void bucket_close(struct blob_fixture *f)
+{
+        char command[128];
+        blobs_close(f->blobs);
+        snprintf(command, sizeof(command), "rm -rf '%s'", dir);
+        assert_int_equal(system(command), 0);
+}
+
+static struct blobs *bucket_again(struct blob_fixture *f)
+{
+        struct blobs *b = NULL;
+        struct blobs_options o = options();
+        (void)f;
+        o.exclusive = false;
+        assert_int_equal(blobs_open(&o, &b, err, sizeof(err)), 0);
+        return b;
+}
+
+static struct blob_fixture s3 = { .open = bucket_open, .close = bucket_close, .again = bucket_again };
+
+static int setup(void **state)
+{
+        int rc = bucket_open(&s3);
+        *state = s3.blobs;
+        return rc;
+}
+
+static int teardown(void **state)
+{
+        (void)state;
+        bucket_close(&s3);
+        return 0;
+}
+
+static void a_wrong_secret_is_refused(void **state)
+{
+        struct blob_writer *w;
+        struct blob_info info;
+        struct blobs *b;
+        struct blobs_options o = options();
+        (void)state;
+        o.secret = "guessed";
+        assert_int_equal(blobs_open(&o, &b, err, sizeof(err)), 0);
+        assert_int_equal(blobs_ping(b, err, sizeof(err)), -EACCES);
+        assert_non_null(strstr(err, "SignatureDoesNotMatch"));
+        assert_int_equal(blob_create(b, 10, &w), 0);
+        assert_int_equal(blob_append(w, "a", 1), 0);
+        assert_int_equal(blob_commit(w, &info), -EACCES);
+        blobs_close(b);
+}
+
+static void a_missing_bucket_is_no_missing_blob(void **state)
+{
+        struct blob_reader *r;
+        struct blobs *b;
+        struct blobs_options o = options();
+        (void)state;
+        o.url = "s3://no-such-bucket";
+        assert_int_equal(blobs_open(&o, &b, err, sizeof(err)), 0);
+        assert_int_equal(blob_open(b, "0123456789abcdef0123456789abcdef", &r), -EIO);
+        assert_true(blobs_ping(b, err, sizeof(err)) < 0);
+        assert_non_null(strstr(err, "NoSuchBucket"));
+        blobs_close(b);
+}
+
+static int count(void *ctx, const char *id, int64_t modified)
+{
+        (void)id;
+        (void)modified;
+        ++*(int *)ctx;
+        return 0;
+}
+
+static void long_lists_have_pages(void **state)
+{
+        int seen = 0;
+        for (int i = 0; i < 8; i++)
+                blob_put_text(*state, "x");
+        assert_int_equal(blobs_list(*state, count, &seen), 0);
+        assert_int_equal(seen, 8);
+}
+
+static void bad_options_are_named(void **state)
+{
+        struct blobs *b;
+        struct blobs_options o = options();
+        (void)state;
+        o.url = "s3://x";
+        assert_int_equal(blobs_open(&o, &b, err, sizeof(err)), -EINVAL);
+        o.url = "s3://bucket/with space";
+        assert_int_equal(blobs_open(&o, &b, err, sizeof(err)), -EINVAL);
+        o = options();
+        o.endpoint = "localhost:1";
+        assert_int_equal(blobs_open(&o, &b, err, sizeof(err)), -EINVAL);
+        assert_non_null(strstr(err, "s3_endpoint"));
+        o = options();
+        o.key = "";
+        unsetenv("AWS_ACCESS_KEY_ID");
+        assert_int_equal(blobs_open(&o, &b, err, sizeof(err)), -EINVAL);
+        assert_non_null(strstr(err, "AWS_ACCESS_KEY_ID"));
+        assert_null(b);
+}
+
+#ifdef CAIRN_FAULTS
+static void what_passes_is_tried_again(void **state)
+{
+        struct blobs_stats stats;
+        assert_int_equal(fault_arm(STR("s3.request:1:EIO:2")), 0);
+        struct blob_info info = blob_put_text(*state, "abc");
+        fault_clear();
+        blobs_get_stats(*state, &stats);
+        assert_int_equal(stats.retries, 2);
+        assert_int_equal(blob_verify(*state, info.id), 0);
+}
+
+static int none(void *ctx, const char *id, int64_t modified)
+{
+        (void)ctx;
+        (void)id;
+        (void)modified;
+        return -1;
+}
+
+/* The service goes away amid the parts of a large blob: nothing shows, and what was begun can be removed. */
+static void a_broken_upload_shows_nothing(void **state)
+{
+        static char block[1 << 20];
+        struct blob_writer *w;
+        struct blob_info info;
+        assert_int_equal(blob_create(*state, 64 << 20, &w), 0);
+        for (int i = 0; i < 20; i++)
+                assert_int_equal(blob_append(w, block, sizeof(block)), 0);
+        assert_int_equal(fault_arm(STR("s3.request:3:EIO:5")), 0); /* the second part, to the last attempt */
+        assert_int_equal(blob_commit(w, &info), -EAGAIN);
+        fault_clear();
+        assert_int_equal(blobs_list(*state, none, NULL), 0);
+        assert_int_equal(blobs_abandon(*state, -60), 0);
+}
+#endif
+
+/* ---- a service that misbehaves ---- */
+
+struct fake {
+        int fd, port;
+        const char *answer; /* NULL: accepts and says nothing more */
+        atomic_int asked;
+        pthread_t thread;
+};
+
+static void *fake_main(void *arg)
+{
+        struct fake *f = arg;
+        char block[4096];
+        for (;;) {
+                int fd = accept(f->fd, NULL, NULL);
+                if (fd < 0)
+                        return NULL;
+                atomic_fetch_add(&f->asked, 1);
+                if (f->answer && read(fd, block, sizeof(block)) > 0)
+                        assert_true(write(fd, f->answer, strlen(f->answer)) > 0);
+                shutdown(fd, SHUT_WR);
+                while (read(fd, block, sizeof(block)) > 0)
+                        ;
+                close(fd);
+        }
+}
+
+static void fake_start(struct fake *f)
+{
+        struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+        socklen_t n = sizeof(a);
+        f->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        assert_int_equal(bind(f->fd, (struct sockaddr *)&a, sizeof(a)), 0);
+        assert_int_equal(listen(f->fd, 16), 0);
+        assert_int_equal(getsockname(f->fd, (struct sockaddr *)&a, &n), 0);
+        f->port = ntohs(a.sin_port);
+        assert_int_equal(pthread_create(&f->thread, NULL, fake_main, f), 0);
+}
+
+static void fake_stop(struct fake *f)
+{
+        shutdown(f->fd, SHUT_RDWR);
+        close(f->fd);
+        pthread_join(f->thread, NULL);
+}
+
+/* What a commit to a service with this answer says, and how often it asked. */
+static int commit_to(const char *answer, int *ret_asked)
+{
+        struct fake f = { .answer = answer };
+        char where[64];
+        struct blobs *b;
+        struct blob_writer *w;
+        struct blob_info info;
+        fake_start(&f);
+        snprintf(where, sizeof(where), "http://127.0.0.1:%d", f.port);
+        struct blobs_options o = options();
+        o.endpoint = where;
+        assert_int_equal(blobs_open(&o, &b, err, sizeof(err)), 0);
+        assert_int_equal(blob_create(b, 10, &w), 0);
+        assert_int_equal(blob_append(w, "a", 1), 0);
+        int rc = blob_commit(w, &info);
+        assert_string_equal(info.id, "");
+        blobs_close(b);
+        fake_stop(&f);
+        *ret_asked = atomic_load(&f.asked);
+        return rc;
+}
+
+static void errors_are_told_apart(void **state)
+{
+        int asked;
+        (void)state;
+        assert_int_equal(commit_to("HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\n\r\n", &asked), -EAGAIN);
+        assert_int_equal(asked, 5);
+        assert_int_equal(commit_to("HTTP/1.1 507 Full\r\nContent-Length: 0\r\n\r\n", &asked), -ENOSPC);
+        assert_int_equal(asked, 1);
+        assert_int_equal(
+                commit_to("HTTP/1.1 400 Bad\r\nContent-Length: 76\r\n\r\n<Error><Code>EntityTooLarge</Code>"
+                          "<Message>a &lt; b &amp; c</Message></Error>",
+                          &asked),
+                -EIO);
+        assert_non_null(strstr(blob_fault(), "EntityTooLarge"));
+        assert_non_null(strstr(blob_fault(), "a < b & c"));
+        assert_int_equal(commit_to("nonsense\r\n\r\n", &asked), -EAGAIN);
+        assert_int_equal(commit_to(NULL, &asked), -EAGAIN);
+        assert_int_equal(asked, 5);
+}
+
+static void a_service_that_is_down_is_an_error_soon(void **state)
+{
+        struct blobs_options o = options();
+        struct blobs *b;
+        struct blob_reader *r;
+        int64_t start = clock_mono_ms();
+        (void)state;
+        o.endpoint = "http://127.0.0.1:9"; /* discard: nobody listens */
+        assert_int_equal(blobs_open(&o, &b, err, sizeof(err)), 0);
+        assert_int_equal(blobs_ping(b, err, sizeof(err)), -EAGAIN);
+        assert_int_equal(blob_open(b, "0123456789abcdef0123456789abcdef", &r), -EAGAIN);
+        assert_null(r);
+        assert_true(clock_mono_ms() - start < 10000);
+        blobs_close(b);
+}
+
+#define CASE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                CASE(a_wrong_secret_is_refused),  CASE(a_missing_bucket_is_no_missing_blob),
+                CASE(long_lists_have_pages),      CASE(bad_options_are_named),
+#ifdef CAIRN_FAULTS
+                CASE(what_passes_is_tried_again), CASE(a_broken_upload_shows_nothing),
+#endif
+                CASE(errors_are_told_apart),      CASE(a_service_that_is_down_is_an_error_soon),
+        };
+        signal(SIGPIPE, SIG_IGN);
+        int rc = swift_start();
+        if (rc)
+                return rc;
+        int failed = blob_conformance("s3", &s3) + cmocka_run_group_tests(tests, NULL, NULL);
+        swift_stop();
+        return failed;
+}
