@@ -66,6 +66,15 @@ static void watchers_are_told_of_commits(void **state)
         for (int i = 2; i < 8; i++)
                 assert_int_equal(store_watch(*state, hear, &b), 0);
         assert_int_equal(store_watch(*state, hear, &b), -ENOSPC);
+        store_unwatch(*state, hear, &b);
+        b.words[0] = '\0';
+        note.id = "two";
+        assert_int_equal(store_write(*state, &note, 1, NULL), 0);
+        hear_out(&a, "topic:two");
+        assert_string_equal(b.words, "");
+        assert_int_equal(store_watch(*state, hear, &b), 0);
+        store_unwatch(*state, hear, &a);
+        store_unwatch(*state, hear, &b);
 }
 
 /* ---- scans ---- */

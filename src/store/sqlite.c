@@ -84,9 +84,7 @@ static void sqlite_stats(struct store *store, struct store_stats *ret)
         ret->failed = s->n_failed;
         ret->commits = s->n_commits;
         ret->reads = s->n_reads;
-        pthread_mutex_lock(&s->queue_lock);
-        ret->queued = s->n_queued;
-        pthread_mutex_unlock(&s->queue_lock);
+        ret->queued = write_queue_length(&s->queue);
 }
 
 static void sqlite_close_store(struct store *store)
@@ -98,8 +96,7 @@ static void sqlite_close_store(struct store *store)
                 close(s->lock_fd);
         pthread_mutex_destroy(&s->readers_lock);
         pthread_cond_destroy(&s->reader_back);
-        pthread_mutex_destroy(&s->queue_lock);
-        pthread_cond_destroy(&s->queue_filled);
+        write_queue_release(&s->queue);
         mem_free(s->path);
         mem_free(s);
 }
@@ -129,15 +126,12 @@ static struct sqlite_store *sqlite_new(const char *dir, const struct store_optio
                 return NULL;
         s->store.backend = &sqlite_backend;
         s->lock_fd = -1;
-        s->tail = &s->head;
-        s->max_queued = options->max_queued ? options->max_queued : 65536;
+        write_queue_init(&s->queue, options->max_queued);
         s->max_readers = options->readers > 0 ? options->readers : 8;
         if (s->max_readers > READERS_MAX)
                 s->max_readers = READERS_MAX;
         pthread_mutex_init(&s->readers_lock, NULL);
         pthread_cond_init(&s->reader_back, NULL);
-        pthread_mutex_init(&s->queue_lock, NULL);
-        pthread_cond_init(&s->queue_filled, NULL);
         size_t size = strlen(dir) + sizeof("/" DATABASE_NAME);
         s->path = mem_alloc(size);
         if (!s->path) {

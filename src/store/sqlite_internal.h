@@ -4,7 +4,7 @@
  *   sqlite_schema.c  connections and migrations
  *   sqlite_pool.c    the connections of readers and their statements
  *   sqlite_read.c    get and list
- *   sqlite_write.c   the queue and the group commit, on the writer thread
+ *   sqlite_write.c   the group commit, on the writer thread
  *   sqlite_ops.c     the writer's statements, and what operations do to objects
  *   sqlite_jobs.c    jobs: what operations do to them, claims, counts
  *   sqlite_usage.c   the log of usage, its folding, sums
@@ -18,6 +18,7 @@
 #include <sqlite3.h>
 #include <stdatomic.h>
 #include "base/map.h"
+#include "store/queue.h"
 #include "store/store_internal.h"
 
 #define READERS_MAX 64
@@ -74,14 +75,10 @@ struct sqlite_store {
         int n_idle, n_readers, max_readers;
         _Atomic uint64_t n_reads;
 
-        /* writer: the queue is under the lock, the rest is the writer thread's */
+        /* writer: all but the queue is its thread's */
         pthread_t writer;
         bool writer_runs;
-        pthread_mutex_t queue_lock;
-        pthread_cond_t queue_filled;
-        struct store_write *head, **tail;
-        size_t n_queued, max_queued, queued_bytes;
-        bool stopping;
+        struct write_queue queue;
         sqlite3 *wdb;
         sqlite3_stmt *w[W_STMTS];
         _Atomic uint64_t n_writes, n_failed, n_commits;

@@ -13,8 +13,7 @@
 #include "base/fault.h"
 #include "store/sqlite_internal.h"
 
-#define GROUP_MAX 1024               /* writes of one transaction; bounds the time to the first answer */
-#define QUEUE_BYTES_MAX (256u << 20) /* documents that wait; a longer one may wait alone */
+#define GROUP_MAX 1024 /* writes of one transaction; bounds the time to the first answer */
 
 /* ---- writes ---- */
 
@@ -156,57 +155,18 @@ static void group_write(struct sqlite_store *s, struct store_write *list)
         }
 }
 
-/* ---- the queue and its thread ---- */
+/* ---- the thread ---- */
 
 int sqlite_submit(struct store *store, struct store_write *w)
 {
-        struct sqlite_store *s = (struct sqlite_store *)store;
-        int rc = 0;
-        w->next = NULL;
-        pthread_mutex_lock(&s->queue_lock);
-        bool full = s->n_queued >= s->max_queued || (s->head && s->queued_bytes + w->bytes > QUEUE_BYTES_MAX);
-        if (s->stopping || full) {
-                rc = -EAGAIN;
-        } else {
-                bool was_empty = !s->head;
-                *s->tail = w;
-                s->tail = &w->next;
-                s->n_queued++;
-                s->queued_bytes += w->bytes;
-                if (was_empty)
-                        pthread_cond_signal(&s->queue_filled);
-        }
-        pthread_mutex_unlock(&s->queue_lock);
-        return rc;
-}
-
-/* Waits for writes and takes up to GROUP_MAX of them, as a list; NULL when the store stops and none is left.
- */
-static struct store_write *group_take(struct sqlite_store *s)
-{
-        pthread_mutex_lock(&s->queue_lock);
-        while (!s->head && !s->stopping)
-                pthread_cond_wait(&s->queue_filled, &s->queue_lock);
-        struct store_write *list = s->head, **end = &s->head;
-        for (int n = 0; n < GROUP_MAX && *end; n++) {
-                s->n_queued--;
-                s->queued_bytes -= (*end)->bytes;
-                end = &(*end)->next;
-        }
-        s->head = *end;
-        if (!s->head)
-                s->tail = &s->head;
-        if (list)
-                *end = NULL;
-        pthread_mutex_unlock(&s->queue_lock);
-        return list;
+        return write_queue_add(&((struct sqlite_store *)store)->queue, w);
 }
 
 static void *writer_main(void *arg)
 {
         struct sqlite_store *s = arg;
         struct store_write *list;
-        while ((list = group_take(s)))
+        while ((list = write_queue_take(&s->queue, GROUP_MAX, SIZE_MAX)))
                 group_write(s, list);
         return NULL;
 }
@@ -256,10 +216,7 @@ void sqlite_writer_stop(struct sqlite_store *s)
 {
         if (!s->writer_runs)
                 return;
-        pthread_mutex_lock(&s->queue_lock);
-        s->stopping = true;
-        pthread_cond_signal(&s->queue_filled);
-        pthread_mutex_unlock(&s->queue_lock);
+        write_queue_stop(&s->queue);
         pthread_join(s->writer, NULL);
         s->writer_runs = false;
         writer_close(s);

@@ -143,22 +143,6 @@ int store_job_tally(struct store *s, struct job_tally *ret, size_t max, size_t *
         return s->backend->job_tally(s, ret, max, ret_n, fault);
 }
 
-/* ---- watching ---- */
-
-int store_watch(struct store *s, store_watch_fn *fn, void *ctx)
-{
-        int n = s->n_watchers;
-        if (n == WATCHERS_MAX)
-                return -ENOSPC;
-        s->watchers[n].fn = fn;
-        s->watchers[n].ctx = ctx;
-        s->n_watchers = n + 1;
-        int rc = s->backend->listen ? s->backend->listen(s, NULL) : 0;
-        if (rc)
-                s->n_watchers = n;
-        return rc;
-}
-
 /* ---- usage ---- */
 
 int store_usage_fold(struct store *s, struct store_fault *fault)

@@ -257,38 +257,3 @@ int store_write_async(struct store *s, const struct store_op *ops, size_t n, sto
                 mem_free(d);
         return rc;
 }
-
-/* ---- telling ---- */
-
-bool store_op_tells(const struct store_op *op, const char **ret_topic, const char **ret_id)
-{
-        switch (op->verb) {
-        case STORE_NOTIFY:
-                *ret_topic = op->kind;
-                *ret_id = op->id;
-                return true;
-        case STORE_JOB_PUT:
-        case STORE_JOB_RETRY:
-        case STORE_JOB_WAKE:
-                *ret_topic = STORE_TOPIC_JOB;
-                *ret_id = op->kind;
-                return true;
-        default:
-                return false;
-        }
-}
-
-void store_tell(struct store *s, const char *topic, const char *id)
-{
-        for (int i = 0; i < s->n_watchers; i++)
-                s->watchers[i].fn(s->watchers[i].ctx, topic, id);
-}
-
-void store_tell_ops(struct store *s, const struct store_op *ops, size_t n)
-{
-        const char *topic, *id;
-        for (size_t i = 0; i < n && s->n_watchers; i++) {
-                if (store_op_tells(&ops[i], &topic, &id))
-                        store_tell(s, topic, id);
-        }
-}
