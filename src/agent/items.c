@@ -186,6 +186,14 @@ struct reading {
         struct schema_err *err;
 };
 
+/* "input[3]" and what follows it, as errors name a place; out has SCHEMA_PARAM_MAX bytes. */
+static const char *path_of(const struct reading *rd, const char *rest, char *out)
+{
+        snprintf(out, SCHEMA_PARAM_MAX, "%s[%zu]%s", rd->source->field ? rd->source->field : "input",
+                 rd->index, rest);
+        return out;
+}
+
 /* The id wanted if it is still free, else a new one in `out`; NULL when memory is out. */
 static const char *take_id(struct reading *rd, const char *wanted, const char *prefix, char *out)
 {
@@ -217,8 +225,8 @@ static json_t *message_item(const char *role, json_t *parts, const char *id)
 
 static json_t *read_message(struct reading *rd, const json_t *in)
 {
-        char path[64];
-        snprintf(path, sizeof(path), "input[%zu].content", rd->index);
+        char path[SCHEMA_PARAM_MAX];
+        path_of(rd, ".content", path);
         const char *role = json_cstr(in, "role", "user");
         json_t *parts = item_parts(role, json_object_get(in, "content"), path, rd->err);
         if (!parts)
@@ -239,15 +247,15 @@ static json_t *read_call(struct reading *rd, const json_t *in, bool custom)
 
 static json_t *read_output(struct reading *rd, const json_t *in, bool custom)
 {
-        char path[64];
+        char path[SCHEMA_PARAM_MAX];
         const json_t *said = json_object_get(in, "output");
-        snprintf(path, sizeof(path), "input[%zu].call_id", rd->index);
+        path_of(rd, ".call_id", path);
         if (!json_str(in, "call_id").n) {
                 item_refuse(rd->err, "missing_required_parameter", path, "Missing required parameter: '%s'.",
                             path);
                 return NULL;
         }
-        snprintf(path, sizeof(path), "input[%zu].output", rd->index);
+        path_of(rd, ".output", path);
         json_t *output =
                 json_is_array(said) ? item_parts("user", said, path, rd->err) : json_incref((json_t *)said);
         if (!output)
@@ -269,7 +277,7 @@ static json_t *read_reasoning(struct reading *rd, const json_t *in)
                 return identified(rd, rd->source->find(rd->source->ctx, id, rd->index, rd->err), "rs_");
         if (sealed.n && !json_array_size(content)) {
                 json_decref(text);
-                text = rd->source->unseal(rd->source->ctx, sealed, rd->index, rd->err);
+                text = rd->source->unseal(rd->source->ctx, "reasoning", sealed, rd->index, rd->err);
                 if (!text)
                         return NULL;
                 content = json_pack("[o]", item_reasoning_part(json_as_str(text)));
@@ -282,6 +290,20 @@ static json_t *read_reasoning(struct reading *rd, const json_t *in)
                                  "summary", summary ? json_incref(summary) : json_array(), "content", content,
                                  "encrypted_content", json_get(in, "encrypted_content"));
         return identified(rd, item, "rs_");
+}
+
+/* A compaction stays sealed; it is opened to see that it is whole and ours. */
+static json_t *read_compaction(struct reading *rd, const json_t *in)
+{
+        json_t *text = rd->source->unseal(rd->source->ctx, "compaction", json_str(in, "encrypted_content"),
+                                          rd->index, rd->err);
+        if (!text)
+                return NULL;
+        json_decref(text);
+        return identified(rd,
+                          json_pack("{s:s*, s:s, s:O}", "id", json_cstr(in, "id", NULL), "type", "compaction",
+                                    "encrypted_content", json_object_get(in, "encrypted_content")),
+                          "cmp_");
 }
 
 /* One item of the input array; NULL with rd->err. */
@@ -298,14 +320,15 @@ static json_t *read_item(struct reading *rd, const json_t *in)
                         "msg_");
         if (!strcmp(type, "reasoning"))
                 return read_reasoning(rd, in);
+        if (!strcmp(type, "compaction"))
+                return read_compaction(rd, in);
         bool custom = !strncmp(type, "custom_tool_call", 16);
         if (!strcmp(type, "function_call") || !strcmp(type, "custom_tool_call"))
                 return read_call(rd, in, custom);
         if (!strcmp(type, "function_call_output") || !strcmp(type, "custom_tool_call_output"))
                 return read_output(rd, in, custom);
-        char path[48];
-        snprintf(path, sizeof(path), "input[%zu]", rd->index);
-        refuse_type(rd->err, path, type);
+        char path[SCHEMA_PARAM_MAX];
+        refuse_type(rd->err, path_of(rd, "", path), type);
         return NULL;
 }
 

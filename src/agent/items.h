@@ -14,9 +14,11 @@ struct agent_item;
 struct item_source {
         /* The item behind {"type":"item_reference","id":...}. */
         json_t *(*find)(void *ctx, const char *id, size_t index, struct schema_err *reterr);
-        /* The text behind `encrypted_content`, a string. */
-        json_t *(*unseal)(void *ctx, struct str sealed, size_t index, struct schema_err *reterr);
+        /* The text behind the `encrypted_content` of an item of the type, a string. */
+        json_t *(*unseal)(void *ctx, const char *type, struct str sealed, size_t index,
+                          struct schema_err *reterr);
         void *ctx;
+        const char *field; /* the parameter that the items come from, for errors; NULL: "input" */
 };
 
 /* Normalises the `input` of a response (a string or an array that the contract has checked) to items with

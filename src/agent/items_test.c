@@ -42,9 +42,10 @@ static json_t *find_stored(void *ctx, const char *id, size_t index, struct schem
         return NULL;
 }
 
-static json_t *unseal(void *ctx, struct str sealed, size_t index, struct schema_err *reterr)
+static json_t *unseal(void *ctx, const char *type, struct str sealed, size_t index, struct schema_err *reterr)
 {
         (void)ctx;
+        (void)type;
         (void)index;
         if (str_starts(sealed, "sealed:"))
                 return json_stringn(sealed.p + 7, sealed.n - 7);
@@ -52,7 +53,7 @@ static json_t *unseal(void *ctx, struct str sealed, size_t index, struct schema_
         return NULL;
 }
 
-static const struct item_source source = { find_stored, unseal, NULL };
+static const struct item_source source = { find_stored, unseal, NULL, NULL };
 
 static json_t *items_of_input(const char *input, json_t *made)
 {

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include "api/conversation.h"
 #include "api/handlers.h"
 #include "api/pipeline.h"
 #include "api/presence.h"
@@ -59,6 +60,8 @@ int api_start(struct api *api, const struct http_config *http, char *err, size_t
         if (rc == 0)
                 rc = presence_start(api);
         if (rc == 0)
+                rc = conversations_start(api);
+        if (rc == 0)
                 rc = upkeep_start(api, &api->upkeep);
         if (rc)
                 snprintf(err, errn, "cannot start: %s", strerror(-rc));
@@ -79,6 +82,7 @@ void api_stop(struct api *api, int grace_ms)
         presence_stop(api);
         pool_free(api->slow);
         pool_free(api->workers);
+        conversations_stop(api);
         metrics_release(&api->metrics);
         routes_free(api->routes);
         mem_free((char *)api->model_list.p);

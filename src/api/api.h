@@ -12,6 +12,7 @@
 
 struct account;
 struct blobs;
+struct conversations;
 struct jobs;
 struct limits;
 struct pool;
@@ -44,6 +45,7 @@ struct api {
         atomic_long live;      /* requests that somebody still refers to: a run may outlast its connection */
         struct str model_list; /* the reply of listModels when all are ready, made once */
         struct upkeep *upkeep;
+        struct conversations *conversations; /* those that responses of this process hold */
         char process[ID_MAX]; /* names this process among those on the store (presence.h) */
 };
 

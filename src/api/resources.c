@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 #include "api/api.h"
+#include "api/conversation.h"
 #include "api/page.h"
 #include "base/clock.h"
 #include "base/mem.h"
@@ -43,7 +44,8 @@ const struct resource RESOURCE_RESPONSE = { .kind = "response",
                                             .deleted_object = "response",
                                             .on_retrieve = response_on_retrieve };
 
-static const struct resource *const resources[] = { &RESOURCE_CHAT, &RESOURCE_RESPONSE };
+static const struct resource *const resources[] = { &RESOURCE_CHAT, &RESOURCE_RESPONSE,
+                                                    &RESOURCE_CONVERSATION, &RESOURCE_CONVERSATION_ITEM };
 
 /* ---- reading ---- */
 

@@ -46,6 +46,10 @@ struct conversation_items {
         json_t *made;  /* ids made here */
 };
 
-/* Gathers previous_response_id's chain and `input` of the body; arrays of the request's arena. */
-int response_gather(struct req *r, struct conversation_items *ret, struct api_err *reterr);
+/* Gathers what the body goes on from (previous_response_id's chain, a conversation) and its `input`; arrays of
+ * the request's arena. */
+int response_gather(struct req *r, const struct model *m, struct conversation_items *ret,
+                    struct api_err *reterr);
+/* The id of body.conversation, which is a string or {id}; NULL without one. */
+const char *response_conversation(const json_t *body);
 #endif

@@ -1,75 +1,24 @@
-/* The conversation a response stands in: the chain behind previous_response_id, items referenced by id, and
+/* What a response goes on from: the chain behind previous_response_id, or a conversation; and
  * GET /responses/{response_id}/input_items. */
 #include "api/response.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
-#include "agent/items.h"
 #include "api/api.h"
+#include "api/compact.h"
+#include "api/conversation.h"
 #include "api/handlers.h"
+#include "api/input.h"
 #include "api/page.h"
 #include "api/resources.h"
-#include "api/stored.h"
 #include "base/mem.h"
-#include "store/store.h"
+#include "models/registry.h"
 
 #define CHAIN_MAX 10000 /* responses behind one another */
 #define INPUT_MAX 10000 /* items of one request: each is a row, and one commit takes them all */
-#define JSON_DEPTH_STORED 256
-
-/* ---- items referenced by id ---- */
-
-struct lookup {
-        struct req *r;
-        struct api_err *err; /* set when there is no item to be had: not an error of the contract */
-        bool failed;
-};
-
-static json_t *find_item(void *ctx, const char *id, size_t index, struct schema_err *reterr)
-{
-        struct lookup *l = ctx;
-        struct object row;
-        struct store_fault fault = { 0 };
-        struct json_fault why;
-        (void)index;
-        int rc = store_get(l->r->api->store, KIND_ITEM, id, req_project(l->r), &row, &fault);
-        if (rc == 0) {
-                json_t *item = json_parse(row.doc, JSON_DEPTH_STORED, &why);
-                object_release(&row);
-                return item;
-        }
-        l->failed = true;
-        snprintf(reterr->msg, sizeof(reterr->msg), "item");
-        if (rc == -ENOENT || rc == -EINVAL) /* -EINVAL: no id of ours looks like that */
-                err_set(l->err, 404, "invalid_request_error", NULL, "input",
-                        "Item with id '%.100s' not found. Items are not persisted when `store` is set to "
-                        "false. Try again with `store` set to true, or remove this item from your input.",
-                        id);
-        else
-                err_store(l->err, rc, &fault);
-        return NULL;
-}
-
-/* What a client kept for us: only the project that it was sealed for may send it. */
-static json_t *unseal(void *ctx, struct str sealed, size_t index, struct schema_err *reterr)
-{
-        struct lookup *l = ctx;
-        char *text;
-        size_t n;
-        int rc = account_unseal(l->r->api->account, str_c(req_project(l->r)), sealed, &text, &n);
-        json_t *v = rc ? NULL : json_strn((struct str){ text, n });
-        mem_free(text);
-        if (rc == -EINVAL) {
-                char param[64];
-                snprintf(param, sizeof(param), "input[%zu].encrypted_content", index);
-                item_refuse(reterr, "invalid_encrypted_content", param,
-                            "The encrypted content of '%s' could not be verified: it was not made by this "
-                            "server for this project, or it was changed.",
-                            param);
-        }
-        return v;
-}
+/* A context of n tokens holds less than this many bytes of items: what is longer is not read. */
+#define BYTES_PER_TOKEN 256
+#define LEAST_BYTES ((size_t)16 << 20)
 
 /* ---- the chain ---- */
 
@@ -84,7 +33,24 @@ enum chain {
         CHAIN_REST,  /* it begins behind the newest one that is gone */
 };
 
-/* Appends the stored documents from `id` back to the first response, newest first. */
+/* Whether nothing from before this response is shown to the model any more. */
+static bool begins_anew(struct req *r, const json_t *doc)
+{
+        const json_t *lists[] = { json_object_get(doc, "input"),
+                                  json_object_get(json_object_get(doc, "object"), "output") };
+        for (int k = 0; k < 2; k++) {
+                size_t i;
+                json_t *item;
+                json_array_foreach((json_t *)lists[k], i, item)
+                {
+                        if (compaction_covers_all(r, item))
+                                return true;
+                }
+        }
+        return false;
+}
+
+/* Appends the stored documents from `id` back to the first response whose items count, newest first. */
 static int load_chain(struct req *r, const char *id, enum chain want, json_t *ret, struct api_err *reterr)
 {
         for (int hops = 0; id; hops++) {
@@ -106,7 +72,7 @@ static int load_chain(struct req *r, const char *id, enum chain want, json_t *re
                                 reterr, "invalid_value", "previous_response_id",
                                 "Previous response with id '%.200s' cannot be continued: its status is '%s'.",
                                 id, status);
-                id = json_cstr(object, "previous_response_id", NULL);
+                id = begins_anew(r, doc) ? NULL : json_cstr(object, "previous_response_id", NULL);
         }
         return 0;
 }
@@ -128,16 +94,44 @@ static int append_chain(struct req *r, const char *id, enum chain want, json_t *
         return 0;
 }
 
-int response_gather(struct req *r, struct conversation_items *ret, struct api_err *reterr)
+/* ---- the conversation ---- */
+
+const char *response_conversation(const json_t *body)
 {
-        const char *previous = json_cstr(r->body, "previous_response_id", NULL);
-        json_t *input = json_get(r->body, "input");
-        ret->all = json_keep(r->arena, json_array());
-        ret->input = json_keep(r->arena, json_array());
-        ret->made = json_keep(r->arena, json_array());
-        if (!ret->all || !ret->input || !ret->made)
-                return err_internal(reterr, -ENOMEM, "items", "");
-        if (!input && !previous)
+        const json_t *v = json_get(body, "conversation");
+        return json_is_string(v) ? json_string_value(v) : json_cstr(v, "id", NULL);
+}
+
+/* Appends the items of the conversation, as far back as the model could be shown them. `ret_taken` gets what
+ * the ids of new items must differ from. */
+static int append_conversation(struct req *r, const char *id, const struct model *m, json_t *all,
+                               json_t **ret_taken, struct api_err *reterr)
+{
+        bool cuts = !strcmp(json_cstr(r->body, "truncation", "disabled"), "auto");
+        size_t max = (size_t)m->n_ctx * BYTES_PER_TOKEN;
+        enum conversation_extent extent;
+        json_t *taken;
+        if (conversation_read(r, id, max > LEAST_BYTES ? max : LEAST_BYTES, all, &extent, reterr))
+                return -1;
+        if (extent == CONVERSATION_CUT && !cuts)
+                return err_invalid(reterr, "context_length_exceeded", "conversation",
+                                   "The conversation exceeds the context window of this model. Please set "
+                                   "'truncation' to 'auto' or compact it and try again.");
+        if (extent == CONVERSATION_WHOLE)
+                return 0;
+        if (conversation_ids_taken(r, id, json_get(r->body, "input"), &taken, reterr))
+                return -1;
+        *ret_taken = json_keep(r->arena, json_copy(all));
+        if (!*ret_taken || json_array_extend(*ret_taken, taken))
+                return err_internal(reterr, -ENOMEM, "conversation", "");
+        return 0;
+}
+
+/* ---- all of it ---- */
+
+static int check_input(const json_t *input, bool goes_on, struct api_err *reterr)
+{
+        if (!input && !goes_on)
                 return err_invalid(reterr, "missing_required_parameter", "input",
                                    "Missing required parameter: 'input'.");
         if (json_array_size(input) > INPUT_MAX)
@@ -146,18 +140,32 @@ int response_gather(struct req *r, struct conversation_items *ret, struct api_er
                         "Invalid 'input': array too long. Expected an array with maximum length %d, "
                         "but got an array with length %zu instead.",
                         INPUT_MAX, json_array_size(input));
-        if (previous && append_chain(r, previous, CHAIN_WHOLE, ret->all, reterr))
-                return -1;
-        struct schema_err why;
-        struct lookup lookup = { r, reterr, false };
-        struct item_source source = { find_item, unseal, &lookup };
-        int rc = input ? items_from_input(input, &source, ret->all, ret->input, ret->made, &why) : 0;
-        if (lookup.failed)
-                return -1;
-        if (rc)
-                return rc == -EINVAL ? err_schema(reterr, &why) : err_internal(reterr, rc, "items", "");
-        json_array_extend(ret->all, ret->input);
         return 0;
+}
+
+int response_gather(struct req *r, const struct model *m, struct conversation_items *ret,
+                    struct api_err *reterr)
+{
+        const char *previous = json_cstr(r->body, "previous_response_id", NULL);
+        const char *conversation = response_conversation(r->body);
+        struct input in = { .field = "input", .value = json_get(r->body, "input") };
+        json_t *all = json_keep(r->arena, json_array()), *taken = all;
+        ret->input = json_keep(r->arena, json_array());
+        ret->made = json_keep(r->arena, json_array());
+        if (!all || !ret->input || !ret->made)
+                return err_internal(reterr, -ENOMEM, "items", "");
+        if (check_input(in.value, previous || conversation, reterr) ||
+            (previous && append_chain(r, previous, CHAIN_WHOLE, all, reterr)) ||
+            (conversation && append_conversation(r, conversation, m, all, &taken, reterr)))
+                return -1;
+        in.earlier = taken;
+        in.near = all;
+        if (input_read(r, &in, ret->input, ret->made, reterr))
+                return -1;
+        if (json_array_extend(all, ret->input))
+                return err_internal(reterr, -ENOMEM, "items", "");
+        ret->all = compaction_expand(r, all, reterr);
+        return ret->all ? 0 : -1;
 }
 
 /* ---- GET /responses/{response_id}/input_items ---- */

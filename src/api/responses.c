@@ -262,7 +262,7 @@ static int read_request(struct req *r, struct conversation_items *items, struct 
                         struct api_err *reterr)
 {
         if (check_combinations(r, reterr) || params_refuse(r, refused, reterr) ||
-            params_model(r, &t->model, reterr) || response_gather(r, items, reterr))
+            params_model(r, &t->model, reterr) || response_gather(r, t->model, items, reterr))
                 return -1;
         return read_turn(r, items->all, t, reterr);
 }

@@ -17,6 +17,7 @@ static const struct route routes[] = {
         { "createResponse", response_create, 0, NULL },
         { "listInputItems", response_input_items, 0, NULL },
         { "Getinputtokencounts", response_input_tokens, 0, NULL },
+        { "createConversationItems", conversation_items_create, 0, NULL },
         { "getHealth", health_live, RT_FAST, NULL },
         { "getReadiness", health_ready, 0, NULL },
         { "getMetrics", health_metrics, 0, NULL },

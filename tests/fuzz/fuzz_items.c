@@ -28,7 +28,7 @@ static json_t *find(void *ctx, const char *id, size_t index, struct schema_err *
         return NULL;
 }
 
-static json_t *unseal(void *ctx, struct str sealed, size_t index, struct schema_err *reterr)
+static json_t *unseal(void *ctx, const char *type, struct str sealed, size_t index, struct schema_err *reterr)
 {
         (void)ctx;
         (void)index;
@@ -77,7 +77,7 @@ static void check_messages(const json_t *messages)
 
 static int read_items(const json_t *body, bool chat, json_t *items)
 {
-        static const struct item_source source = { find, unseal, NULL };
+        static const struct item_source source = { find, unseal, NULL, NULL };
         struct schema_err why;
         if (chat)
                 return items_from_chat(json_object_get(body, "messages"), items, &why);

@@ -1,0 +1,164 @@
+/* /conversations and their items: rows of resources.c, with what keeps a conversation and its state together.
+ *
+ * Deleting a conversation takes its items out of reach of its own operations at once; those that a request
+ * added can still be referenced by id, like items of responses, until they expire. */
+#include <errno.h>
+#include "agent/items.h"
+#include "api/api.h"
+#include "api/conversation.h"
+#include "api/handlers.h"
+#include "api/input.h"
+#include "api/page.h"
+#include "api/stored.h"
+#include "base/clock.h"
+#include "base/mem.h"
+
+#define INCLUDE_SEALED "reasoning.encrypted_content"
+#define ATTEMPTS 16
+
+/* Normalises body.items into new arrays of the request's arena. */
+static int read_items(struct req *r, const json_t *taken, json_t **ret_items, json_t **ret_made,
+                      struct api_err *reterr)
+{
+        struct input in = { .field = "items", .value = json_get(r->body, "items"), .earlier = taken };
+        *ret_items = json_keep(r->arena, json_array());
+        *ret_made = json_keep(r->arena, json_array());
+        if (!*ret_items || !*ret_made)
+                return err_internal(reterr, -ENOMEM, "items", "");
+        return input_read(r, &in, *ret_items, *ret_made, reterr);
+}
+
+/* ---- conversations ---- */
+
+static int on_create(struct req *r, struct resource_change *c, struct api_err *reterr)
+{
+        json_t *object = json_object_get(c->doc, "object"), *items, *made;
+        json_object_del(object, "items");
+        if (!json_get(object, "metadata") && json_put(object, "metadata", json_object()))
+                return err_internal(reterr, -ENOMEM, "conversation", "");
+        if (read_items(r, NULL, &items, &made, reterr))
+                return -1;
+        return conversation_begin_ops(r, c->id, items, made, &c->more, &c->n_more, reterr);
+}
+
+const struct resource RESOURCE_CONVERSATION = { .kind = "conversation",
+                                                .what = "Conversation",
+                                                .id_param = "conversation_id",
+                                                .create = "createConversation",
+                                                .retrieve = "getConversation",
+                                                .update = "updateConversation",
+                                                .del = "deleteConversation",
+                                                .object = "conversation",
+                                                .prefix = "conv_",
+                                                .deleted_object = "conversation.deleted",
+                                                .on_create = on_create };
+
+/* ---- items ---- */
+
+/* Nothing else is different in a conversation without an item than that it has one item less. */
+static int on_delete(struct req *r, struct resource_change *c, struct api_err *reterr)
+{
+        const char *conversation = req_param(r, RESOURCE_CONVERSATION.id_param);
+        return conversation_remove_ops(r, conversation, &c->more, &c->n_more, reterr);
+}
+
+/* An item that was added by a request can be referenced no more; one of a response is the response's. */
+static void on_gone(struct req *r, const json_t *doc)
+{
+        const char *id = json_cstr(json_object_get(doc, "object"), "id", "");
+        struct object row;
+        if (store_get(r->api->store, KIND_ITEM, id, req_project(r), &row, NULL))
+                return;
+        if (!*row.parent)
+                store_delete(r->api->store, KIND_ITEM, id, req_project(r), NULL);
+        object_release(&row);
+}
+
+static bool includes(const struct req *r, const char *what)
+{
+        size_t i;
+        json_t *v;
+        json_array_foreach(json_get(r->query, "include"), i, v)
+        {
+                if (str_eqc(json_as_str(v), what))
+                        return true;
+        }
+        return false;
+}
+
+/* Reasoning has its sealed form when a reader asks for it, whether or not the writer did. */
+static json_t *show_item(struct req *r, json_t *item)
+{
+        json_t *text;
+        char *sealed = NULL;
+        if (!str_eqc(json_str(item, "type"), "reasoning") || json_get(item, "encrypted_content") ||
+            !includes(r, INCLUDE_SEALED))
+                return json_incref(item);
+        text = item_reasoning_text(item);
+        if (!text)
+                return json_incref(item);
+        json_t *copy = input_seal(r, "reasoning", json_as_str(text), &sealed) ? NULL : json_copy(item);
+        if (copy && json_put(copy, "encrypted_content", json_string(sealed))) {
+                json_decref(copy);
+                copy = NULL;
+        }
+        json_decref(text);
+        mem_free(sealed);
+        return copy;
+}
+
+const struct resource RESOURCE_CONVERSATION_ITEM = { .kind = "conversation.item",
+                                                     .what = "Item",
+                                                     .id_param = "item_id",
+                                                     .parent = &RESOURCE_CONVERSATION,
+                                                     .list = "listConversationItems",
+                                                     .retrieve = "getConversationItem",
+                                                     .del = "deleteConversationItem",
+                                                     .flags = RES_IN_PARENT,
+                                                     .on_delete = on_delete,
+                                                     .on_gone = on_gone,
+                                                     .show = show_item };
+
+/* The list of the items that were added. */
+static json_t *added(struct req *r, const json_t *items)
+{
+        json_t *data = json_array(), *item;
+        size_t i;
+        json_array_foreach((json_t *)items, i, item)
+        {
+                if (json_array_append_new(data, show_item(r, item))) {
+                        json_decref(data);
+                        return NULL;
+                }
+        }
+        return page_json(data, false);
+}
+
+/* POST /conversations/{conversation_id}/items. Others may add at the same time: then again. */
+int conversation_items_create(struct req *r, struct reply *ret, struct api_err *reterr)
+{
+        const char *id = req_param(r, RESOURCE_CONVERSATION.id_param);
+        json_t *items, *made, *taken, *doc;
+        if (resource_load(r, &RESOURCE_CONVERSATION, id, &doc, NULL, reterr))
+                return -1;
+        json_decref(doc);
+        for (int i = 0; i < ATTEMPTS; i++) {
+                struct store_fault fault = { 0 };
+                const struct store_op *ops;
+                size_t n;
+                if (conversation_ids_taken(r, id, json_get(r->body, "items"), &taken, reterr) ||
+                    read_items(r, taken, &items, &made, reterr) ||
+                    conversation_add_ops(r, id, items, made, &ops, &n, reterr))
+                        return -1;
+                int rc = store_write(r->api->store, ops, n, &fault);
+                if (rc == 0) {
+                        ret->json = added(r, items);
+                        return ret->json ? 0 : err_internal(reterr, -ENOMEM, "items", "");
+                }
+                if (rc == -ENOENT)
+                        return err_not_found(reterr, RESOURCE_CONVERSATION.what, id);
+                if (rc != -ESTALE && rc != -EEXIST)
+                        return err_store(reterr, rc, &fault);
+        }
+        return err_overloaded(reterr);
+}

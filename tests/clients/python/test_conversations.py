@@ -1,0 +1,170 @@
+"""Conversations and their items, by themselves and behind responses: scenarios 52 and 53 of the conformance
+list, and the pages of scenario 73 over items."""
+import concurrent.futures
+
+import openai
+import pytest
+
+from cairn_server import MODEL
+from support import check_error, endless, response_body, response_events
+
+CONVERSATIONS = "/v1/conversations"
+RESPONSES = "/v1/responses"
+
+
+def said(text, role="user"):
+    return {"type": "message", "role": role, "content": text}
+
+
+def make(wire, *items, **extra):
+    reply = wire.post(CONVERSATIONS, json={"items": list(items), **extra})
+    assert reply.status_code == 200, reply.text
+    return reply.json()["id"]
+
+
+def items_of(wire, conversation, **params):
+    reply = wire.get(f"{CONVERSATIONS}/{conversation}/items", params={"order": "asc", "limit": 100, **params})
+    assert reply.status_code == 200, reply.text
+    return reply.json()["data"]
+
+
+def texts(items):
+    return [item["content"][0]["text"] for item in items]
+
+
+# ---- conversations ----
+
+def test_s52_life_of_a_conversation(wire, client):
+    made = client.conversations.create(metadata={"topic": "demo"})
+    assert made.id.startswith("conv_") and made.object == "conversation" and made.created_at > 1.7e9
+    assert made.metadata == {"topic": "demo"}
+    assert client.conversations.retrieve(made.id) == made
+    changed = client.conversations.update(made.id, metadata={"other": "x"})
+    assert changed.metadata == {"other": "x"} and changed.created_at == made.created_at
+    gone = client.conversations.delete(made.id)
+    assert gone.deleted is True and gone.id == made.id and gone.object == "conversation.deleted"
+    for call in (client.conversations.retrieve, client.conversations.items.list):
+        with pytest.raises(openai.NotFoundError):
+            call(made.id)
+    check_error(wire.delete(f"{CONVERSATIONS}/{made.id}"), 404,
+                message=f"Conversation with id '{made.id}' not found.")
+
+
+@pytest.mark.parametrize("body", [None, {}, {"items": []}, {"items": None, "metadata": None}])
+def test_s52_empty_ones(wire, body):
+    reply = wire.post(CONVERSATIONS, json=body) if body is not None else wire.post(CONVERSATIONS)
+    assert reply.status_code == 200, reply.text
+    assert set(reply.json()) == {"id", "object", "created_at", "metadata"}
+    assert reply.json()["metadata"] == {}
+    listed = wire.get(f"{CONVERSATIONS}/{reply.json()['id']}/items").json()
+    assert listed["data"] == [] and listed["has_more"] is False
+
+
+def test_s52_bad_bodies(wire):
+    check_error(wire.post(CONVERSATIONS, json={"items": [said("x")] * 21}), 400, param="items",
+                code="array_above_max_length")
+    check_error(wire.post(CONVERSATIONS, json={"colour": "red"}), 400, param="colour", code="unknown_parameter")
+    made = make(wire)
+    check_error(wire.post(f"{CONVERSATIONS}/{made}", json={}), 400, param="metadata",
+                code="missing_required_parameter")
+    check_error(wire.post(f"{CONVERSATIONS}/{made}/items", json={}), 400, param="items",
+                code="missing_required_parameter")
+    check_error(wire.post(f"{CONVERSATIONS}/{made}/items", json={"items": [
+        said("ok"), {"type": "reasoning", "id": "rs_x", "summary": [], "encrypted_content": "forged"}]}), 400,
+        param="items[1].encrypted_content", code="invalid_encrypted_content")
+    check_error(wire.post(f"{CONVERSATIONS}/{made}/items", json={"items": [
+        {"type": "compaction", "encrypted_content": "forged"}]}), 400,
+        param="items[0].encrypted_content", code="invalid_encrypted_content")
+    check_error(wire.post(f"{CONVERSATIONS}/{made}/items", json={"items": [
+        {"type": "item_reference", "id": "msg_unknown"}]}), 404, param="items", message="msg_unknown")
+    assert items_of(wire, made) == []
+
+
+# ---- items ----
+
+def test_s52_items(wire, client):
+    made = client.conversations.create(items=[said("one"), said("two", "assistant"), said("three", "developer")])
+    listed = client.conversations.items.list(made.id)
+    assert [i.content[0].text for i in listed.data] == ["three", "two", "one"]
+    assert listed.first_id == listed.data[0].id and listed.last_id == listed.data[-1].id
+    assert listed.has_more is False
+    kinds = [(i.role, i.content[0].type, i.status) for i in reversed(listed.data)]
+    assert kinds == [("user", "input_text", "completed"), ("assistant", "output_text", "completed"),
+                     ("developer", "input_text", "completed")]
+    added = client.conversations.items.create(made.id, items=[
+        {"type": "function_call", "call_id": "call_1", "name": "f", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "call_1", "output": "42"}])
+    assert [i.type for i in added.data] == ["function_call", "function_call_output"]
+    assert added.first_id == added.data[0].id and added.last_id == added.data[1].id and added.has_more is False
+    assert added.data[0].id.startswith("fc_") and added.data[1].id.startswith("fco_")
+    one = client.conversations.items.retrieve(added.data[0].id, conversation_id=made.id)
+    assert one == added.data[0]
+    left = client.conversations.items.delete(added.data[0].id, conversation_id=made.id)
+    assert left.id == made.id and left.object == "conversation"
+    with pytest.raises(openai.NotFoundError):
+        client.conversations.items.retrieve(added.data[0].id, conversation_id=made.id)
+    check_error(wire.delete(f"{CONVERSATIONS}/{made.id}/items/{added.data[0].id}"), 404,
+                message=f"Item with id '{added.data[0].id}' not found.")
+    check_error(wire.get(f"{CONVERSATIONS}/conv_none/items/{added.data[1].id}"), 404,
+                message="Conversation with id 'conv_none' not found.")
+    assert len(items_of(wire, made.id)) == 4
+
+
+def test_s52_items_keep_the_ids_they_have_unless_taken(wire):
+    first, second = make(wire), make(wire)
+    item = {**said("x"), "id": "msg_chosen"}
+    for conversation in (first, second):
+        for turn in range(2):
+            reply = wire.post(f"{CONVERSATIONS}/{conversation}/items", json={"items": [item]}).json()
+            assert (reply["data"][0]["id"] == "msg_chosen") == (turn == 0)
+    assert len({i["id"] for i in items_of(wire, first)}) == 2
+    check_error(wire.get(f"{CONVERSATIONS}/{first}/items/{items_of(wire, second)[1]['id']}"), 404,
+                message="Item with id")
+
+
+def test_s52_items_can_be_referenced_also_after_the_conversation(wire):
+    made = make(wire, said("The word is heron."))
+    item = items_of(wire, made)[0]["id"]
+    body = {"model": MODEL, "input": [{"type": "item_reference", "id": item}, said("Which word?")]}
+    assert wire.post(RESPONSES, json={**body, "max_output_tokens": 16}).status_code == 200
+    assert wire.delete(f"{CONVERSATIONS}/{made}").status_code == 200
+    assert wire.post(RESPONSES, json={**body, "max_output_tokens": 16}).status_code == 200
+    again = make(wire, {"type": "item_reference", "id": item})
+    assert texts(items_of(wire, again)) == ["The word is heron."]
+    own = items_of(wire, make(wire, said("To be deleted.")))  # deleting an item itself ends that
+    conversation = make(wire, said("This one too."))
+    own = items_of(wire, conversation)[0]["id"]
+    assert wire.delete(f"{CONVERSATIONS}/{conversation}/items/{own}").status_code == 200
+    check_error(wire.post(RESPONSES, json={"model": MODEL, "input": [{"id": own}]}), 404, param="input",
+                message=own)
+
+
+def test_s73_pages_of_items_under_inserts(wire, client):
+    made = client.conversations.create()
+    for k in range(3):
+        client.conversations.items.create(made.id, items=[said(f"{k}-{i}") for i in range(20)])
+    want = [f"{k}-{i}" for k in range(3) for i in range(20)]
+    for order in ("asc", "desc"):
+        seen = []
+        for item in client.conversations.items.list(made.id, limit=7, order=order):
+            seen.append(item.content[0].text)
+            if len(seen) == 8:
+                client.conversations.items.create(made.id, items=[said(f"late {order}")])
+        old = [text for text in seen if not text.startswith("late")]
+        assert old == (want if order == "asc" else want[::-1])
+        assert len(seen) == len(set(seen))
+
+
+def test_s52_writers_at_the_same_time(wire, client):
+    made = client.conversations.create()
+
+    def add(k):
+        return client.conversations.items.create(made.id, items=[said(f"{k}-{i}") for i in range(5)])
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        list(pool.map(add, range(16)))
+    got = texts(items_of(wire, made.id))
+    assert sorted(got) == sorted(f"{k}-{i}" for k in range(16) for i in range(5))
+    for k in range(16):  # each request's items stand together, in order
+        at = got.index(f"{k}-0")
+        assert got[at:at + 5] == [f"{k}-{i}" for i in range(5)]
