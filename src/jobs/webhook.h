@@ -12,12 +12,12 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "base/json.h"
+#include "http/client.h"
 #include "jobs/jobs.h"
 #include "store/store.h"
 
 struct account;
 struct arena;
-struct http_client;
 
 #define WEBHOOK_EVENT "webhook.event" /* job kinds */
 #define WEBHOOK_DELIVERY "webhook.delivery"
@@ -37,6 +37,7 @@ int webhook_event_op(struct arena *a, const char *project, const char *type, con
 struct webhooks;
 
 #define WEBHOOK_WORKERS 2
+#define WEBHOOK_LOG_S (7 * 86400) /* how long the row of a delivery is kept */
 
 /* The store, the account and the client outlive it. 0 or -ENOMEM. */
 int webhooks_new(struct store *store, struct account *account, struct http_client *client,
@@ -45,4 +46,17 @@ int webhooks_new(struct store *store, struct account *account, struct http_clien
 void webhooks_free(struct webhooks *w);
 /* The workers to hand to jobs_start(). */
 void webhooks_workers(struct webhooks *w, struct job_worker ret[WEBHOOK_WORKERS]);
+
+/* When the attempt after `attempts` failed ones is due, in milliseconds from the last; 0: no more, `age_s`
+ * seconds after the event. A fifth of it is chance. */
+int64_t webhook_backoff_ms(int attempts, int64_t age_s);
+
+/* ---- one message ---- */
+
+/* {id, object: "event", created_at, type, data}: a new object, taking a reference to data. */
+json_t *webhook_event_json(const char *id, const char *type, int64_t created_at, json_t *data);
+/* Posts `body`, signed with the secrets of an endpoint's document, to its URL; `done` as of
+ * http_client_send(). 0 or a negative errno (-EINVAL: the document has no usable secret). */
+int webhook_post(struct webhooks *w, const char *endpoint, const json_t *doc, const char *event_id,
+                 struct str body, http_answer_fn *done, void *ctx, uint64_t *ret_id);
 #endif
