@@ -160,8 +160,18 @@ static struct str text_or_empty(char *text, size_t n)
         return text ? (struct str){ text, n } : (struct str){ "", 0 };
 }
 
+/* What tells whether two servers have the same secret, and nothing about it. */
+static int check_value(const struct pepper *pepper, char ret[DIGEST_HEX])
+{
+        uint8_t digest[DIGEST_BYTES];
+        int rc = secret_digest(pepper, STR("check of the installation's secret"), digest);
+        if (!rc)
+                digest_hex(digest, ret);
+        return rc;
+}
+
 /* The rows of a new installation, in one write that the root's id makes happen once among all processes. */
-static int bootstrap(struct account *a, struct store_fault *fault)
+static int bootstrap(struct account *a, const char *check, struct store_fault *fault)
 {
         char org[ID_MAX], project[ID_MAX], user[ID_MAX], *text[4];
         size_t n[4];
@@ -170,7 +180,8 @@ static int bootstrap(struct account *a, struct store_fault *fault)
         id_alnum(project, "proj_", 24);
         id_alnum(user, "user-", 24);
         json_t *docs[4] = {
-                json_pack("{s:s, s:s, s:s}", "organization", org, "default_project", project, "owner", user),
+                json_pack("{s:s, s:s, s:s, s:s}", "organization", org, "default_project", project, "owner",
+                          user, "secret_check", check),
                 json_pack("{s:s, s:s, s:s, s:I}", "object", "organization", "id", org, "name",
                           "Default organization", "created_at", now),
                 json_pack("{s:s, s:s, s:s, s:I, s:n, s:s}", "id", project, "object", "organization.project",
@@ -200,23 +211,19 @@ static int bootstrap(struct account *a, struct store_fault *fault)
         return rc;
 }
 
-/* Learns the defaults from the root row, which is made when it is missing. */
+/* Learns the defaults from the root row; -ENOENT when there is none yet. */
 static int root_load(struct account *a, struct store_fault *fault)
 {
         struct object root;
         struct json_fault why;
         int rc = store_get(a->store, KIND_ACCOUNT, ROOT_ID, "", &root, fault);
-        if (rc == -ENOENT) {
-                rc = bootstrap(a, fault);
-                if (!rc || rc == -EEXIST)
-                        rc = store_get(a->store, KIND_ACCOUNT, ROOT_ID, "", &root, fault);
-        }
         if (rc)
                 return rc;
         json_t *doc = json_parse(root.doc, 8, &why);
         snprintf(a->org, sizeof(a->org), "%s", json_cstr(doc, "organization", ""));
         snprintf(a->project, sizeof(a->project), "%s", json_cstr(doc, "default_project", ""));
         snprintf(a->user, sizeof(a->user), "%s", json_cstr(doc, "owner", ""));
+        snprintf(a->secret_check, sizeof(a->secret_check), "%s", json_cstr(doc, "secret_check", ""));
         json_decref(doc);
         object_release(&root);
         if (!*a->org || !*a->project) {
@@ -225,6 +232,75 @@ static int root_load(struct account *a, struct store_fault *fault)
                 return -EIO;
         }
         return 0;
+}
+
+/* A root row of before there was a check value gets one; a process that does the same meanwhile may win. */
+static int root_add_check(struct account *a, const char *check, struct store_fault *fault)
+{
+        struct object root;
+        struct json_fault why;
+        size_t n = 0;
+        int rc = store_get(a->store, KIND_ACCOUNT, ROOT_ID, "", &root, fault);
+        if (rc)
+                return rc;
+        json_t *doc = json_parse(root.doc, 8, &why);
+        char *text = doc && !json_put(doc, "secret_check", json_string(check)) ? json_text(doc, &n) : NULL;
+        struct store_op op = { .verb = STORE_UPDATE,
+                               .kind = KIND_ACCOUNT,
+                               .id = ROOT_ID,
+                               .doc = text_or_empty(text, n),
+                               .set = STORE_SET_DOC,
+                               .if_version = root.version };
+        rc = text ? store_write(a->store, &op, 1, fault) : -ENOMEM;
+        mem_free(text);
+        json_decref(doc);
+        object_release(&root);
+        return rc == -ESTALE ? 0 : rc;
+}
+
+/* The secret that was given, or that of the data directory; it is made only where nothing depends on one. */
+static int secret_take(struct account *a, const char *data_dir, const char *secret, bool create, char *err,
+                       size_t errn)
+{
+        if (!secret || !*secret)
+                return pepper_load(data_dir, create, &a->pepper, err, errn);
+        uint8_t bytes[DIGEST_BYTES];
+        if (!digest_parse(secret, bytes)) {
+                snprintf(err, errn,
+                         "secret: 64 hexadecimal digits in lower case are needed, as "
+                         "`openssl rand -hex 32` prints them");
+                return -EINVAL;
+        }
+        pepper_set(&a->pepper, bytes);
+        OPENSSL_cleanse(bytes, sizeof(bytes));
+        return 0;
+}
+
+/* All servers on one store must have one secret. The root row has a check value of it, written by the server
+ * that made the row: so of two that begin on an empty store with secrets of their own, the second is refused.
+ */
+static int secret_agree(struct account *a, struct store_fault *fault)
+{
+        char check[DIGEST_HEX];
+        int rc = check_value(&a->pepper, check);
+        if (!rc && !*a->org) {
+                rc = bootstrap(a, check, fault);
+                if (!rc || rc == -EEXIST)
+                        rc = root_load(a, fault);
+        }
+        if (!rc && !*a->secret_check) {
+                rc = root_add_check(a, check, fault);
+                if (!rc)
+                        rc = root_load(a, fault);
+        }
+        if (rc || !CRYPTO_memcmp(check, a->secret_check, sizeof(check)))
+                return rc;
+        if (fault)
+                snprintf(fault->msg, sizeof(fault->msg),
+                         "this server's secret is not that of the store: give all servers the same, as the "
+                         "file "
+                         "`pepper` of the first one's data directory or as CAIRN_SECRET");
+        return -EKEYREJECTED;
 }
 
 static struct account *account_new(struct store *store)
@@ -249,16 +325,23 @@ static struct account *account_new(struct store *store)
         return a;
 }
 
-int account_open(struct store *store, const char *data_dir, struct account **ret, char *err, size_t errn)
+int account_open(struct store *store, const char *data_dir, const char *secret, struct account **ret,
+                 char *err, size_t errn)
 {
         struct store_fault fault = { 0 };
         struct account *a = account_new(store);
         *ret = NULL;
         int rc = a ? root_load(a, &fault) : -ENOMEM;
+        bool fresh = rc == -ENOENT;
         if (!rc)
                 rc = account_reload(a, &fault);
+        if (!rc || fresh)
+                rc = secret_take(a, data_dir, secret, fresh || (!*a->secret_check && !a->table->n), fault.msg,
+                                 sizeof(fault.msg));
         if (!rc)
-                rc = pepper_load(data_dir, a->table->n == 0, &a->pepper, fault.msg, sizeof(fault.msg));
+                rc = secret_agree(a, &fault);
+        if (!rc && fresh)
+                rc = account_reload(a, &fault);
         if (!rc)
                 rc = keeper_start(a);
         if (rc) {

@@ -26,9 +26,12 @@ enum key_kind { KEY_PROJECT, KEY_ADMIN };
 /* ---- opening ---- */
 
 /* Opens the account kept in `store`, making the organization, its owner and the default project when there
- * are none. data_dir holds the pepper; -ENOKEY when keys exist but their pepper is gone. Starts the thread
- * that watches for changes and flushes last-use times. The store must outlive the account. */
-int account_open(struct store *store, const char *data_dir, struct account **ret, char *err, size_t errn);
+ * are none. The installation's secret is `secret`, 64 hexadecimal digits, or when that is NULL or empty the
+ * file data_dir/pepper: -ENOKEY when the store depends on a secret and the file is gone, -EKEYREJECTED when
+ * it is not that of the store. Starts the thread that watches for changes and flushes last-use times. The
+ * store must outlive the account. */
+int account_open(struct store *store, const char *data_dir, const char *secret, struct account **ret,
+                 char *err, size_t errn);
 void account_close(struct account *a); /* flushes, joins, frees; accepts NULL */
 
 /* What a start of the server made; an empty string means that nothing was. Show it once, then wipe it. */

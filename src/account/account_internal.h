@@ -42,6 +42,7 @@ struct account {
         struct store *store;
         char org[ID_MAX], project[ID_MAX], user[ID_MAX];
         struct pepper pepper;
+        char secret_check[DIGEST_HEX]; /* of the root row; "" in one that an older program made */
 
         pthread_rwlock_t table_lock; /* held for writing only to exchange the pointer */
         struct key_table *table;

@@ -41,7 +41,7 @@ static struct view view_open(void)
         struct store_fault fault = { 0 };
         if (store_open(dir, NULL, &v.store, &fault))
                 fail_msg("%s", fault.msg);
-        if (account_open(v.store, dir, &v.account, err, sizeof(err)))
+        if (account_open(v.store, dir, NULL, &v.account, err, sizeof(err)))
                 fail_msg("%s", err);
         return v;
 }
@@ -339,17 +339,45 @@ static void the_pepper_is_private_and_needed(void **state)
         assert_int_equal(st.st_mode & 0777, 0600);
         assert_int_equal(st.st_size, 32);
         assert_int_equal(rename(path, moved), 0);
-        assert_int_equal(account_open(v->store, dir, &none, err, sizeof(err)), -ENOKEY);
+        assert_int_equal(account_open(v->store, dir, NULL, &none, err, sizeof(err)), -ENOKEY);
         assert_null(none);
         assert_non_null(strstr(err, "pepper"));
         assert_int_equal(rename(moved, path), 0);
         assert_int_equal(chmod(path, 0644), 0);
-        assert_int_equal(account_open(v->store, dir, &none, err, sizeof(err)), 0);
+        assert_int_equal(account_open(v->store, dir, NULL, &none, err, sizeof(err)), 0);
         account_close(none);
         assert_int_equal(stat(path, &st), 0);
         assert_int_equal(st.st_mode & 0777, 0600);
         assert_int_equal(truncate(path, 31), 0);
-        assert_int_equal(account_open(v->store, dir, &none, err, sizeof(err)), -EBADMSG);
+        assert_int_equal(account_open(v->store, dir, NULL, &none, err, sizeof(err)), -EBADMSG);
+}
+
+/* Another server on the same store: with the same secret by either way, or not at all. */
+static void all_servers_have_one_secret(void **state)
+{
+        static const char other[] = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+        struct view *v = *state;
+        char path[128], hex[65], elsewhere[] = "/tmp/cairn-account-XXXXXX";
+        uint8_t bytes[32];
+        struct account *second = NULL;
+        ensure(v->account, NULL, NULL);
+        assert_int_equal(account_open(v->store, dir, other, &second, err, sizeof(err)), -EKEYREJECTED);
+        assert_null(second);
+        assert_non_null(strstr(err, "CAIRN_SECRET"));
+        assert_int_equal(account_open(v->store, dir, "short", &second, err, sizeof(err)), -EINVAL);
+        /* A data directory of its own has no secret yet, and must not get one that fits nobody. */
+        assert_non_null(mkdtemp(elsewhere));
+        assert_int_equal(account_open(v->store, elsewhere, NULL, &second, err, sizeof(err)), -ENOKEY);
+        assert_int_equal(rmdir(elsewhere), 0);
+        snprintf(path, sizeof(path), "%s/pepper", dir);
+        FILE *f = fopen(path, "r");
+        assert_non_null(f);
+        assert_int_equal(fread(bytes, 1, sizeof(bytes), f), sizeof(bytes));
+        fclose(f);
+        for (size_t i = 0; i < sizeof(bytes); i++)
+                snprintf(hex + 2 * i, 3, "%02x", bytes[i]);
+        assert_int_equal(account_open(v->store, elsewhere, hex, &second, err, sizeof(err)), 0);
+        account_close(second);
 }
 
 /* RFC 4231 test case 1 has a key of 20 bytes 0x0b; HMAC pads keys with zeros, so 32 bytes hold it. */
@@ -529,6 +557,7 @@ int main(void)
                 CASE(other_processes_are_noticed),
                 CASE(last_use_is_kept),
                 CASE(the_pepper_is_private_and_needed),
+                CASE(all_servers_have_one_secret),
                 cmocka_unit_test(digests_are_hmac_sha256),
                 cmocka_unit_test(redaction_shows_little),
                 CASE(changes_do_not_disturb_requests),

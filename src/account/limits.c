@@ -81,6 +81,13 @@ int64_t limit_of_tier(enum limit_tier tier, enum limit_dim dim)
 
 /* ---- rules ---- */
 
+void limit_rule_init(struct limit_rule *rule)
+{
+        *rule = (struct limit_rule){ .tier = TIER_UNSAID, .budget = -1 };
+        for (int dim = 0; dim < LIMIT_DIMS; dim++)
+                rule->max[dim] = LIMIT_UNSAID;
+}
+
 static bool same(const char *a, const char *b)
 {
         return a && b && !strcmp(a, b);

@@ -55,12 +55,7 @@ struct limit_rule {
         int64_t max[LIMIT_DIMS]; /* LIMIT_UNSAID; 0: no limit */
         double budget;           /* US dollars a calendar month (UTC), of a project; < 0: unsaid */
 };
-#define LIMIT_RULE_INIT(rule)                                                       \
-        do {                                                                        \
-                *(rule) = (struct limit_rule){ .tier = TIER_UNSAID, .budget = -1 }; \
-                for (int i_ = 0; i_ < LIMIT_DIMS; i_++)                             \
-                        (rule)->max[i_] = LIMIT_UNSAID;                             \
-        } while (0)
+void limit_rule_init(struct limit_rule *rule); /* says nothing */
 
 /* ---- opening ---- */
 

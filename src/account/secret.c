@@ -86,7 +86,11 @@ int pepper_load(const char *data_dir, bool create, struct pepper *ret, char *err
                 pepper_set(ret, secret);
         OPENSSL_cleanse(secret, sizeof(secret));
         if (rc == -ENOENT) {
-                snprintf(err, errn, "%s is missing: without it the stored keys cannot be checked", path);
+                snprintf(err, errn,
+                         "%s is missing: without it the stored keys cannot be checked; put it back, copy it "
+                         "from "
+                         "another server of the same database, or set CAIRN_SECRET",
+                         path);
                 return -ENOKEY;
         }
         if (rc)

@@ -15,6 +15,7 @@ static const char *const log_formats[] = { "json", "text", NULL };
 static const char *const log_levels[] = { "debug", "info", "warn", "error", NULL };
 static const char *const kv_types[] = { "f16", "q8_0", NULL };
 static const char *const switches[] = { "off", "on", NULL };
+static const char *const unreachable_modes[] = { "alone", "refuse", NULL };
 static const char *const unknown_modes[] = { "reject", "ignore", NULL };
 
 #define AT(member) .offset = offsetof(struct config, member)
@@ -29,6 +30,11 @@ static const struct option options[] = {
           "127.0.0.1:8080", .type = OPT_LISTEN, AT(listen) },
         { "data", "data", "CAIRN_DATA", "DIR", "data directory [~/.local/share/cairn]", .type = OPT_PATH,
           AT(data) },
+        { "database", "database", "CAIRN_DATABASE", "URL",
+          "postgres://... shared by several servers, in place of the data directory's", .type = OPT_STRING,
+          AT(database) },
+        { "secret", NULL, "CAIRN_SECRET", "HEX", "64 digits, the same on all servers of a database",
+          .type = OPT_STRING, AT(secret) },
         { "models", "model", "CAIRN_MODEL", "FILE", "GGUF model to serve, repeatable [the built-in one]",
           .type = OPT_MODELS, AT(models) },
         { "aliases", "alias", "CAIRN_ALIAS", "NAME=MODEL", "another name of a model, repeatable",
@@ -59,6 +65,18 @@ static const struct option options[] = {
         { "limits.write_timeout", "write-timeout", "CAIRN_WRITE_TIMEOUT", "TIME",
           "for a client that does not read its reply", "60s", NULL, 1, DAY, .type = OPT_TIME,
           AT(limits.write_timeout) },
+        { "limits.backend", "limits", "CAIRN_LIMITS", "memory|store|URL",
+          "where rate limits are kept: in memory, in the store, redis://HOST:PORT/DB [by the store]",
+          .type = OPT_STRING, AT(limits.backend) },
+        { "limits.unreachable", "limits-unreachable", "CAIRN_LIMITS_UNREACHABLE", "alone|refuse",
+          "while that place cannot be reached: each process limits alone, or requests are refused", "alone",
+          unreachable_modes, .type = OPT_WORD, AT(limits.unreachable) },
+        { "rate_limits", "rate-limit", "CAIRN_RATE_LIMIT", "RULE",
+          "as 'project=ID tier=tier_1 requests_per_minute=100', repeatable [no limits]", .type = OPT_RATES,
+          AT(rate_limits) },
+        { "prices", "price", "CAIRN_PRICE", "PRICE",
+          "as 'model=NAME input=1.25 output=10', US dollars a million tokens, repeatable [none]",
+          .type = OPT_PRICES, AT(prices) },
         { "tls.cert", "tls-cert", "CAIRN_TLS_CERT", "FILE", "PEM certificate chain; turns TLS on",
           .type = OPT_PATH, AT(tls.cert) },
         { "tls.key", "tls-key", "CAIRN_TLS_KEY", "FILE", "its PEM private key", .type = OPT_PATH,
@@ -328,6 +346,10 @@ static void list_begin(struct loader *l, const struct option *o)
                 list_release(field);
         else if (o->type == OPT_MODELS)
                 models_release(field);
+        else if (o->type == OPT_RATES)
+                rates_release(field);
+        else if (o->type == OPT_PRICES)
+                prices_release(field);
         else
                 aliases_release(field);
 }
@@ -343,6 +365,12 @@ int model_add(struct loader *l, const struct option *o, struct config_model **re
         *ret = &items[models->n++];
         memset(*ret, 0, sizeof(**ret));
         return 0;
+}
+
+int record_begin(struct loader *l, const struct option *o, void **ret)
+{
+        list_begin(l, o);
+        return record_add(l->c, o, ret);
 }
 
 int adapter_add(struct config_model *model, struct config_adapter **ret)
@@ -398,6 +426,7 @@ int option_set(struct loader *l, const struct option *o, const char *where, cons
         void *field = (char *)l->c + o->offset;
         struct str host;
         int64_t port;
+        void *record;
         if (!*text)
                 return loader_fail(l, -EINVAL, where, "must not be empty");
         switch (o->type) {
@@ -422,6 +451,11 @@ int option_set(struct loader *l, const struct option *o, const char *where, cons
                 return set_model(l, o, text);
         case OPT_ALIASES:
                 return set_alias(l, o, where, text);
+        case OPT_RATES:
+        case OPT_PRICES:
+                if (record_begin(l, o, &record))
+                        return -ENOMEM;
+                return record_read(l, o, record, where, text);
         }
         return -EINVAL;
 }
@@ -430,7 +464,8 @@ int option_set(struct loader *l, const struct option *o, const char *where, cons
 
 static bool is_list(const struct option *o)
 {
-        return o->type == OPT_LIST || o->type == OPT_MODELS || o->type == OPT_ALIASES;
+        return o->type == OPT_LIST || o->type == OPT_MODELS || o->type == OPT_ALIASES ||
+               option_is_records(o);
 }
 
 static int set_defaults(struct loader *l)
@@ -638,7 +673,12 @@ void config_release(struct config *c)
         aliases_release(&c->aliases);
         secret_free(c->api_key);
         secret_free(c->admin_key);
+        secret_free(c->database); /* it may hold a password */
+        secret_free(c->secret);
         list_release(&c->cors_origins);
+        secret_free(c->limits.backend); /* it may hold a password */
+        rates_release(&c->rate_limits);
+        prices_release(&c->prices);
         mem_free(c->tls.cert);
         mem_free(c->tls.key);
         mem_free(c->tls.client_ca);

@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include "account/limits.h"
 
 struct config_list {
         char **items;
@@ -49,7 +50,18 @@ struct config_aliases {
         size_t n;
 };
 
+struct config_rates {
+        struct limit_rule *items; /* project and model are owned */
+        size_t n;
+};
+
+struct config_prices {
+        struct price *items; /* model is owned */
+        size_t n;
+};
+
 enum config_log_format { CONFIG_LOG_JSON, CONFIG_LOG_TEXT };
+enum config_unreachable { CONFIG_ALONE, CONFIG_REFUSE };
 enum config_switch { CONFIG_OFF, CONFIG_ON };
 enum config_unknown { CONFIG_UNKNOWN_REJECT, CONFIG_UNKNOWN_IGNORE };
 
@@ -57,6 +69,8 @@ enum config_unknown { CONFIG_UNKNOWN_REJECT, CONFIG_UNKNOWN_IGNORE };
 struct config {
         char *listen;                /* "127.0.0.1:8080" */
         char *data;                  /* data directory; the XDG data directory + "/cairn" */
+        char *database;              /* "postgres://..."; NULL: the data directory's own */
+        char *secret;                /* of the installation; NULL: the data directory's own */
         struct config_models models; /* empty: the built-in model */
         struct config_aliases aliases;
         char *api_key, *admin_key; /* values of the environment keys */
@@ -69,7 +83,11 @@ struct config {
                 int64_t max_body; /* JSON body */
                 int64_t max_connections;
                 int64_t header_timeout, body_timeout, idle_timeout, write_timeout;
+                char *backend;   /* where rate limits are kept; NULL: found out from the store */
+                int unreachable; /* enum config_unreachable: what happens while it is */
         } limits;
+        struct config_rates rate_limits;
+        struct config_prices prices;
         struct {
                 char *cert, *key, *client_ca; /* PEM files; client_ca asks clients for a certificate */
         } tls;

@@ -15,6 +15,8 @@ enum option_type {
         OPT_LIST, /* of strings */
         OPT_MODELS,
         OPT_ALIASES,
+        OPT_RATES,  /* records: mappings in the file, "NAME=VALUE NAME=VALUE" elsewhere */
+        OPT_PRICES, /* records too */
 };
 
 struct option {
@@ -56,6 +58,20 @@ int adapter_add(struct config_model *model, struct config_adapter **ret); /* wit
 int alias_add(struct loader *l, const struct option *o, const char *name, const char *model);
 int list_add(struct config_list *list, const char *text);
 char *path_expand(const char *text); /* a copy, with "~/" expanded */
+
+/* ---- config_limits.c: records ---- */
+
+bool option_is_records(const struct option *o);
+/* Adds an empty record, of which the members are then set; record_check() ends it. */
+int record_begin(struct loader *l, const struct option *o, void **ret);
+int record_add(struct config *c, const struct option *o, void **ret);
+int record_member(struct loader *l, const struct option *o, void *item, const char *where, const char *name,
+                  const char *text);
+int record_check(struct loader *l, const struct option *o, const void *item, const char *where);
+/* All of it from "NAME=VALUE NAME=VALUE". */
+int record_read(struct loader *l, const struct option *o, void *item, const char *where, const char *text);
+void rates_release(struct config_rates *rates);
+void prices_release(struct config_prices *prices);
 
 /* Reads the file into the loader's configuration. */
 int config_read_yaml(struct loader *l, const char *path);

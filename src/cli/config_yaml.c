@@ -218,6 +218,36 @@ static int add_model(struct yaml_walk *w, const struct option *o, const yaml_nod
         return rc;
 }
 
+/* A record under way. */
+struct record {
+        const struct option *o;
+        void *item;
+};
+
+static int record_pair(struct yaml_walk *w, void *ctx, const yaml_node_t *key, const yaml_node_t *value)
+{
+        struct record *rec = ctx;
+        char where[WHERE_MAX];
+        if (is_null(value))
+                return 0;
+        if (!is_text(value))
+                return fail_at(w, value, scalar(key), "must be a single value");
+        return record_member(w->l, rec->o, rec->item, place(w, key, rec->o->name, where), scalar(key),
+                             scalar(value));
+}
+
+static int add_record(struct yaml_walk *w, const struct option *o, const yaml_node_t *n)
+{
+        struct record rec = { .o = o };
+        char where[WHERE_MAX];
+        if (n->type != YAML_MAPPING_NODE)
+                return fail_at(w, n, o->name, "must hold mappings");
+        int rc = record_begin(w->l, o, &rec.item);
+        if (!rc)
+                rc = each_pair(w, n, record_pair, &rec);
+        return rc ? rc : record_check(w->l, o, rec.item, place(w, n, o->name, where));
+}
+
 static int set_sequence(struct yaml_walk *w, const struct option *o, const yaml_node_t *n)
 {
         char where[WHERE_MAX];
@@ -232,6 +262,8 @@ static int set_sequence(struct yaml_walk *w, const struct option *o, const yaml_
                         rc = option_set(w->l, o, place(w, item, o->name, where), scalar(item));
                 else if (o->type == OPT_MODELS)
                         rc = add_model(w, o, item);
+                else if (option_is_records(o))
+                        rc = add_record(w, o, item);
                 else
                         rc = fail_at(w, item, o->name, "must be a list of texts");
         }
@@ -247,6 +279,15 @@ static int alias_pair(struct yaml_walk *w, void *ctx, const yaml_node_t *key, co
 
 /* ---- the walk ---- */
 
+/* A group with a backend may be written as the backend alone. */
+static int set_short(struct yaml_walk *w, const char *group, const yaml_node_t *key, const yaml_node_t *value)
+{
+        char name[NAME_SIZE + 16];
+        snprintf(name, sizeof(name), "%s.backend", group);
+        const struct option *o = option_find(name);
+        return o ? set_scalar(w, o, value) : fail_at(w, key, group, "must be a mapping");
+}
+
 static int walk_pair(struct yaml_walk *w, void *ctx, const yaml_node_t *key, const yaml_node_t *value)
 {
         const char *prefix = ctx;
@@ -256,6 +297,8 @@ static int walk_pair(struct yaml_walk *w, void *ctx, const yaml_node_t *key, con
         if (!o && option_is_group(name)) {
                 if (is_null(value))
                         return 0;
+                if (is_text(value)) /* "limits: redis://..." is short for its backend */
+                        return set_short(w, name, key, value);
                 if (value->type != YAML_MAPPING_NODE)
                         return fail_at(w, key, name, "must be a mapping");
                 char below[NAME_SIZE + 1];
@@ -264,7 +307,7 @@ static int walk_pair(struct yaml_walk *w, void *ctx, const yaml_node_t *key, con
         }
         if (!o)
                 return fail_unknown(w, key, prefix, scalar(key));
-        if (o->type == OPT_LIST || o->type == OPT_MODELS)
+        if (o->type == OPT_LIST || o->type == OPT_MODELS || option_is_records(o))
                 return set_sequence(w, o, value);
         if (o->type != OPT_ALIASES)
                 return set_scalar(w, o, value);

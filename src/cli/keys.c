@@ -10,9 +10,9 @@
 #include "cli/args.h"
 #include "cli/cli.h"
 #include "cli/config.h"
+#include "cli/state.h"
 #include "cli/suggest.h"
 #include "cli/table.h"
-#include "store/store.h"
 
 #define DAY_S 86400
 
@@ -32,6 +32,7 @@ static const struct arg options[] = {
         { "expires-days", ARG_INT, "DAYS", "create: it ends after so many days (never)",
           .target = &given.expires_days, .min = 1, .max = 36500 },
         { "data", ARG_CONFIG, "DIR", "the data directory, as for `cairn serve`", .target = NULL },
+        { "database", ARG_CONFIG, "URL", "the database, as for `cairn serve`", .target = NULL },
         { "config", ARG_CONFIG, "FILE", "the configuration file, as for `cairn serve`", .target = NULL },
 };
 #define N_OPTIONS (sizeof(options) / sizeof(*options))
@@ -131,22 +132,14 @@ static const struct {
 static int run_on_store(size_t action, const struct config *config, char **words)
 {
         char err[CLI_ERR];
-        struct store_fault fault;
-        struct store *store;
-        struct account *account;
+        struct state state;
         struct stat st;
         if (actions[action].existing && stat(config->data, &st))
                 return cli_fail("data directory %s: %s", config->data, strerror(errno));
-        if (store_open(config->data, NULL, &store, &fault))
-                return cli_fail("%s", fault.msg);
-        int code = 1;
-        if (account_open(store, config->data, &account, err, sizeof(err))) {
-                cli_fail("%s", err);
-        } else {
-                code = actions[action].run(account, words);
-                account_close(account);
-        }
-        store_close(store);
+        if (state_open(config, false, &state, err, sizeof(err)))
+                return cli_fail("%s", err);
+        int code = actions[action].run(state.account, words);
+        state_close(&state);
         return code;
 }
 

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "account/account.h"
+#include "account/limits.h"
 #include "api/api.h"
 #include "base/buf.h"
 #include "base/clock.h"
@@ -16,9 +17,9 @@
 #include "cli/cli.h"
 #include "cli/config.h"
 #include "cli/lineup.h"
+#include "cli/state.h"
 #include "http/server.h"
 #include "models/registry.h"
-#include "store/store.h"
 
 #define HOST_MAX 256
 #define SWEEP_INTERVAL_S 300
@@ -30,8 +31,8 @@
 struct server {
         struct config config;
         struct lineup lineup;
-        struct store *store;
-        struct account *account;
+        struct state state;
+        struct limits *limits;
         struct api api;
         bool serving;
         char host[HOST_MAX];
@@ -86,19 +87,28 @@ static void allow_hard_stop(void)
 
 /* ---- start ---- */
 
+static int open_limits(struct server *s, char *err, size_t errn)
+{
+        const struct config *c = &s->config;
+        struct limits_options o = {
+                .rules = c->rate_limits.items,
+                .n_rules = c->rate_limits.n,
+                .prices = c->prices.items,
+                .n_prices = c->prices.n,
+                .backend = c->limits.backend,
+                .refuse = c->limits.unreachable == CONFIG_REFUSE,
+        };
+        return limits_open(&o, s->state.store, &s->limits, err, errn);
+}
+
 static int open_state(struct server *s, struct account_minted *ret_minted, char *err, size_t errn)
 {
-        struct store_options exclusive = { .exclusive = true };
-        struct store_fault fault;
-        int rc = store_open(s->config.data, &exclusive, &s->store, &fault);
-        if (rc) {
-                snprintf(err, errn, "%s", fault.msg);
-                return rc;
-        }
-        rc = account_open(s->store, s->config.data, &s->account, err, errn);
+        int rc = state_open(&s->config, true, &s->state, err, errn);
         if (rc == 0)
-                rc = account_ensure_keys(s->account, s->config.api_key, s->config.admin_key, ret_minted, err,
-                                         errn);
+                rc = account_ensure_keys(s->state.account, s->config.api_key, s->config.admin_key,
+                                         ret_minted, err, errn);
+        if (rc == 0)
+                rc = open_limits(s, err, errn);
         return rc;
 }
 
@@ -152,8 +162,9 @@ static int start_api(struct server *s, char *err, size_t errn)
                 goto out;
         struct http_config http = http_config_of(s, origins.n ? origins.p : NULL);
         s->api.models = s->lineup.registry;
-        s->api.store = s->store;
-        s->api.account = s->account;
+        s->api.store = s->state.store;
+        s->api.account = s->state.account;
+        s->api.limits = s->limits;
         s->api.options =
                 (struct api_options){ .workers = worker_threads(c),
                                       .max_body = (size_t)c->limits.max_body,
@@ -257,8 +268,8 @@ static void stop(struct server *s)
 {
         if (s->serving)
                 api_stop(&s->api, (int)(s->config.shutdown_grace * 1000));
-        account_close(s->account);
-        store_close(s->store);
+        limits_close(s->limits);
+        state_close(&s->state);
         lineup_release(&s->lineup);
         config_release(&s->config);
 }

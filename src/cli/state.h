@@ -1,0 +1,26 @@
+/* Where a command finds what is kept: the store of the configuration, and the account in it. */
+#ifndef CAIRN_CLI_STATE_H
+#define CAIRN_CLI_STATE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include "cli/config.h"
+
+struct account;
+struct store;
+
+/* What a command opened; zeroed before, and NULL where nothing was. */
+struct state {
+        struct store *store;
+        struct account *account;
+        int lock; /* of the data directory beside a database; 0: none */
+};
+
+/* Opens the store: the configured database, else that of the data directory. The directory is made either
+ * way, for it holds the secret and what is being written. `exclusive` is for the server, one for each
+ * directory. */
+int state_open_store(const struct config *c, bool exclusive, struct state *ret, char *err, size_t errn);
+/* The same, and the account. */
+int state_open(const struct config *c, bool exclusive, struct state *ret, char *err, size_t errn);
+void state_close(struct state *s); /* harmless on a zeroed one */
+#endif
