@@ -30,7 +30,7 @@ struct store;
 #define STORE_FILTERS 4      /* filter columns of a row */
 #define STORE_PAGE_MAX 10000 /* longest page */
 #define STORE_METADATA_MAX 16
-#define STORE_ID_MAX 255           /* longest kind, id, project, parent */
+#define STORE_ID_MAX 255           /* longest kind, id, project, parent, filter column */
 #define STORE_DOC_MAX (256u << 20) /* longest doc, bytes */
 
 struct store_fault {
@@ -86,13 +86,15 @@ struct store_pair {
 /* What a list asks for; zeroed members ask for nothing. Rows come in the order (created, seq). */
 struct store_query {
         const char *kind;
-        const char *project;          /* NULL: all (sorts the whole kind: for kinds with few rows) */
-        const char *parent;           /* NULL or "": rows without a parent */
-        const char *after;            /* the page begins behind this id */
-        const char *before;           /* the page ends in front of this id; alone: the page just before it */
-        bool descending;              /* newest first */
-        int limit;                    /* 1..STORE_PAGE_MAX */
-        const char *f[STORE_FILTERS]; /* NULL: any; else the column must equal it */
+        const char *project; /* NULL: all (sorts the whole kind: for kinds with few rows) */
+        const char *parent;  /* NULL or "": rows without a parent */
+        const char *after;   /* the page begins behind this id */
+        const char *before;  /* the page ends in front of this id; alone: the page just before it */
+        bool descending;     /* newest first */
+        int limit;           /* 1..STORE_PAGE_MAX */
+        /* NULL: any; else the column must equal it. A page of a list filtered by f[0], or by metadata, costs
+         * the same wherever it lies; by the other columns the rows in between are looked at. */
+        const char *f[STORE_FILTERS];
         const struct store_pair *metadata; /* all pairs must match; needs a project */
         size_t nmetadata;
 };

@@ -35,13 +35,17 @@ static bool holds_lease(enum store_verb verb)
         return verb == STORE_JOB_SAVE || verb == STORE_JOB_RETRY || verb == STORE_JOB_FINISH;
 }
 
-/* What only some verbs need. */
+/* What only some verbs use. */
 static int verb_check(const struct store_op *op, struct store_fault *fault)
 {
         if (op->verb == STORE_UPDATE && (!op->set || op->set > 15))
                 return store_fail(fault, -EINVAL, "an update must say what it sets");
         if (holds_lease(op->verb) && op->lease <= 0)
                 return store_fail(fault, -EINVAL, "only the holder of a lease may do that");
+        for (int i = 0; i < STORE_FILTERS; i++) {
+                if (!store_word_ok(op->f[i], false))
+                        return store_fail(fault, -EINVAL, "a filter column may have %d bytes", STORE_ID_MAX);
+        }
         if (op->due < 0)
                 return store_fail(fault, -EINVAL, "a job cannot be due before 1970");
         return 0;

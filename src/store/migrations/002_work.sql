@@ -1,3 +1,6 @@
+-- The order of lists that are filtered by the first column.
+CREATE INDEX object_first ON object (kind, project, parent, f1, created, place) WHERE f1 IS NOT NULL;
+
 -- Work to be done, each piece once. `due` is when a job that waits may be claimed, and when the lease of one
 -- that is claimed runs out: the two are the same question to whoever looks for work.
 CREATE TABLE job (

@@ -27,6 +27,8 @@ CREATE TABLE object (
 CREATE UNIQUE INDEX object_id ON object (kind, id);
 -- The order of every list.
 CREATE INDEX object_page ON object (kind, project, parent, created, seq);
+-- The same where lists are filtered by the first column.
+CREATE INDEX object_first ON object (kind, project, parent, f1, created, seq) WHERE f1 IS NOT NULL;
 CREATE INDEX object_parent ON object (parent) WHERE parent <> '';
 CREATE INDEX object_expires ON object (expires) WHERE expires <> 0;
 
