@@ -2,6 +2,7 @@
 
 #ifdef CAIRN_FAULTS
 #include <stdint.h>
+#include "base/fault.h"
 #include "base/map.h"
 #include "base/mem.h"
 
@@ -21,26 +22,46 @@ static bool due(struct str key, int64_t times)
         return n <= times;
 }
 
-int fault_inject(struct req *r, struct api_err *reterr)
+int64_t fault_number(const struct req *r, const char *name, int64_t dflt)
 {
         struct str spec = req_header(r, "X-Cairn-Fault");
-        int64_t status = 0, times = 0, midstream = 0, alloc = 0;
+        int64_t number = dflt;
         while (spec.n) {
-                struct str rest, value, name = str_split(str_split(spec, ';', &rest), '=', &value);
-                if (str_eqc(name, "status"))
-                        str_to_i64(value, &status);
-                else if (str_eqc(name, "times"))
-                        str_to_i64(value, &times);
-                else if (str_eqc(name, "midstream"))
-                        str_to_i64(value, &midstream);
-                else if (str_eqc(name, "alloc"))
-                        str_to_i64(value, &alloc);
+                struct str rest, value, word = str_split(str_split(spec, ';', &rest), '=', &value);
+                if (str_eqc(word, name))
+                        str_to_i64(value, &number);
                 spec = rest;
         }
-        r->fail_after = (int)midstream;
+        return number;
+}
+
+/* Arms the places of each "point=..."; false when one is malformed. */
+static bool points_arm(const struct req *r)
+{
+        struct str spec = req_header(r, "X-Cairn-Fault");
+        bool good = true;
+        while (spec.n) {
+                struct str rest, value, word = str_split(str_split(spec, ';', &rest), '=', &value);
+                if (str_eqc(word, "point"))
+                        good &= !fault_arm(value);
+                spec = rest;
+        }
+        return good;
+}
+
+int fault_inject(struct req *r, struct api_err *reterr)
+{
+        int64_t status = fault_number(r, "status", 0), alloc = fault_number(r, "alloc", 0);
+        r->fail_after = (int)fault_number(r, "midstream", 0);
         if (alloc)
                 mem_fail_nth((long)alloc);
-        if (status < 400 || status > 599 || !due(req_header(r, "X-Cairn-Fault-Key"), times))
+        if (!points_arm(r)) {
+                err_set(reterr, 400, "invalid_request_error", "invalid_value", NULL,
+                        "X-Cairn-Fault arms no place: PLACE[:NTH[:EFFECT[:TIMES]]] was expected.");
+                return -1;
+        }
+        if (status < 400 || status > 599 ||
+            !due(req_header(r, "X-Cairn-Fault-Key"), fault_number(r, "times", 0)))
                 return 0;
         err_set(reterr, (int)status, status >= 500 ? "server_error" : "invalid_request_error", "injected",
                 NULL, "A fault was injected by the request.");
@@ -48,6 +69,13 @@ int fault_inject(struct req *r, struct api_err *reterr)
         return -1;
 }
 #else
+int64_t fault_number(const struct req *r, const char *name, int64_t dflt)
+{
+        (void)r;
+        (void)name;
+        return dflt;
+}
+
 int fault_inject(struct req *r, struct api_err *reterr)
 {
         (void)r;
