@@ -1,0 +1,107 @@
+/* The worker: takes a batch from state to state, from wherever it was left. */
+#include "jobs/batch_internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include "base/clock.h"
+#include "base/mem.h"
+
+#define RETRY_MIN_MS 1000
+#define RETRY_MAX_MS 60000
+#define AT_ONCE 64 /* each has a thread, and a share of the lines in flight */
+
+static bool is_over(const struct batch *b)
+{
+        static const char *const states[] = { "completed", "failed", "cancelled", "expired" };
+        bool over = false;
+        for (size_t i = 0; i < sizeof(states) / sizeof(*states); i++)
+                over |= batch_is(b, states[i]);
+        return over;
+}
+
+/* One step. BATCH_DONE: look at the state again; BATCH_STOPPED, or a negative errno. */
+static int step(struct batch *b)
+{
+        int end = BATCH_DONE;
+        if (batch_is(b, "validating")) {
+                end = batch_validate(b);
+                if (end == BATCH_DONE)
+                        return 0;
+        } else if (batch_is(b, "in_progress")) {
+                end = batch_execute(b);
+        } else if (batch_is(b, "cancelling")) {
+                end = BATCH_CANCELLED;
+        }
+        if (end < 0 || end == BATCH_STOPPED)
+                return end;
+        end = batch_finalize(b, (enum batch_end)end);
+        return end == -ECANCELED ? 0 : end; /* it has another state by now */
+}
+
+static int work(struct batch *b)
+{
+        struct store_fault fault = { 0 };
+        int rc = batch_load(b, &fault);
+        if (rc)
+                return rc;
+        json_t *who = json_get(b->doc, "who");
+        b->who = (struct principal){ .kind = KEY_PROJECT };
+        snprintf(b->who.org, sizeof(b->who.org), "%s", json_cstr(who, "org", ""));
+        snprintf(b->who.project, sizeof(b->who.project), "%s", json_cstr(who, "project", ""));
+        snprintf(b->who.user, sizeof(b->who.user), "%s", json_cstr(who, "user", ""));
+        snprintf(b->who.key, sizeof(b->who.key), "%s", json_cstr(who, "key", ""));
+        while (rc == 0 && !is_over(b))
+                rc = step(b);
+        return rc ? rc : batch_clean(b);
+}
+
+/* Ends the job by what the work has come to. */
+static void end_job(struct job_run *run, int rc)
+{
+        static const struct str same = { NULL, 0 };
+        int attempt = job_of(run)->attempt < 7 ? job_of(run)->attempt : 7;
+        int64_t pause = (int64_t)RETRY_MIN_MS << attempt, now = clock_unix_us() / 1000;
+        bool gone = rc == 0 || rc == -ENOENT || rc == -EBADMSG; /* its row, or there is no reading it */
+        if (gone)
+                rc = job_finish(run, NULL, 0, NULL);
+        else if (rc == BATCH_STOPPED)
+                rc = job_retry(run, 0, same, NULL, 0, NULL);
+        else if (rc != -ESTALE)
+                rc = job_retry(run, now + (pause < RETRY_MAX_MS ? pause : RETRY_MAX_MS), same, NULL, 0, NULL);
+        else
+                rc = -EIO;
+        if (rc && rc != -ESTALE)
+                job_lost(run);
+}
+
+static void run_batch(void *ctx, struct job_run *run)
+{
+        struct batch b = { .all = ctx, .run = run, .id = job_of(run)->id, .project = job_of(run)->project };
+        int rc = work(&b);
+        batch_unload(&b);
+        end_job(run, rc);
+}
+
+int batches_new(const struct batches_options *options, struct batches **ret)
+{
+        struct batches *all = *ret = mem_calloc(1, sizeof(*all));
+        if (!all)
+                return -ENOMEM;
+        all->o = *options;
+        pthread_mutex_init(&all->lock, NULL);
+        return 0;
+}
+
+void batches_free(struct batches *all)
+{
+        if (!all)
+                return;
+        pthread_mutex_destroy(&all->lock);
+        mem_free(all);
+}
+
+struct job_worker batches_worker(struct batches *all)
+{
+        return (struct job_worker){ .kind = BATCH_KIND, .at_once = AT_ONCE, .run = run_batch, .ctx = all };
+}

@@ -1,0 +1,550 @@
+/* The lines of a batch at work: many at a time, each answer committed once.
+ *
+ * The thread of the job reads the input, starts requests and commits what came back; the answers arrive on
+ * other threads, which write them as lines of the output. While a commit waits for the disk the lines in
+ * flight go on, and what they bring makes the next commit. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include "base/clock.h"
+#include "base/mem.h"
+#include "base/rand.h"
+#include "base/vec.h"
+#include "jobs/batch_internal.h"
+
+#define LINE_DEPTH 128
+#define PAGE 1000
+#define TICK_MS 100
+#define ATTEMPTS 10 /* of a line that is refused for the moment, */
+#define RETRY_MIN_MS 500
+#define RETRY_MAX_MS 30000 /* with pauses that double: together more than two minutes */
+#define COMMIT_ANSWERS 512
+#define COMMIT_BYTES ((size_t)8 << 20)
+#define ANSWER_MAX STORE_DOC_MAX
+
+/* A line from its start to the commit of its answer. */
+struct answer {
+        struct lane *lane;
+        size_t index, slot; /* in the input; in lane.running */
+        char *text;         /* of the line, for another attempt */
+        size_t n;
+        char *custom_id; /* as JSON */
+        int attempts;
+        int64_t due_ms; /* of the next attempt, monotonic */
+        void *handle;
+        /* Of the last attempt: */
+        int status;
+        struct buf out; /* the line of the output file */
+        const struct store_usage *usage;
+        json_int_t tokens[4]; /* input, cached, output, reasoning */
+        struct answer *next;
+};
+
+struct answers {
+        struct answer *first, **last;
+        size_t n;
+};
+
+/* What a batch has at work. */
+struct lane {
+        struct batch *b;
+        struct batch_input in;
+        unsigned char *answered; /* a bit for each line of the input */
+        size_t total, next;      /* of the lines that were read */
+        bool read_all;
+        struct VEC(struct answer *) running;
+        struct answers waiting; /* for another attempt */
+        struct answers ready;   /* to be committed */
+        pthread_mutex_t lock;
+        pthread_cond_t told;
+        struct answer *done; /* under the lock: came back, in no order */
+};
+
+/* ---- lists ---- */
+
+static void list_init(struct answers *l)
+{
+        l->first = NULL;
+        l->last = &l->first;
+        l->n = 0;
+}
+
+static void list_add(struct answers *l, struct answer *a)
+{
+        a->next = NULL;
+        *l->last = a;
+        l->last = &a->next;
+        l->n++;
+}
+
+static struct answer *list_take(struct answers *l, struct answer **at)
+{
+        struct answer *a = *at;
+        *at = a->next;
+        if (!a->next)
+                l->last = at;
+        l->n--;
+        return a;
+}
+
+static void answer_free(struct answer *a, bool recorded)
+{
+        struct batch_runner *run = &a->lane->b->all->o.runner;
+        if (a->handle)
+                run->release(a->handle, recorded);
+        buf_release(&a->out);
+        mem_free(a->custom_id);
+        mem_free(a->text);
+        mem_free(a);
+}
+
+static void list_clear(struct answers *l)
+{
+        while (l->first)
+                answer_free(list_take(l, &l->first), false);
+}
+
+/* ---- answers ---- */
+
+static bool is_answered(const struct lane *l, size_t index)
+{
+        return l->answered[index / 8] & 1u << index % 8;
+}
+
+static void set_answered(struct lane *l, size_t index)
+{
+        l->answered[index / 8] |= (unsigned char)(1u << index % 8);
+}
+
+/* The counts that chat completions, completions and embeddings call prompt and completion, and responses
+ * input and output. */
+static void read_tokens(struct answer *a, const json_t *body)
+{
+        const json_t *u = json_get(body, "usage");
+        bool newer = json_get(u, "input_tokens");
+        const json_t *in = json_get(u, newer ? "input_tokens_details" : "prompt_tokens_details");
+        const json_t *out = json_get(u, newer ? "output_tokens_details" : "completion_tokens_details");
+        a->tokens[0] = json_int(u, newer ? "input_tokens" : "prompt_tokens", 0);
+        a->tokens[1] = json_int(in, "cached_tokens", 0);
+        a->tokens[2] = json_int(u, newer ? "output_tokens" : "completion_tokens", 0);
+        a->tokens[3] = json_int(out, "reasoning_tokens", 0);
+}
+
+static bool succeeded(const struct answer *a)
+{
+        return a->status >= 200 && a->status < 300;
+}
+
+/* Refused for the moment; or lost here, for want of memory. */
+static bool is_passing(const struct answer *a)
+{
+        return a->status == 429 || a->status == 503 || !a->status;
+}
+
+/* Another line of the output: what there is no reply to. */
+static void write_failure(struct answer *a)
+{
+        char id[ID_MAX];
+        buf_clear(&a->out);
+        buf_addf(&a->out,
+                 "{\"id\":\"%s\",\"custom_id\":%s,\"response\":null,\"error\":{\"code\":\"server_error\","
+                 "\"message\":\"The reply to this line could not be kept.\"}}",
+                 id_hex(id, "batch_req_", 32), a->custom_id);
+}
+
+/* Told of the reply, on any thread: writes the line of the output and hands the answer to the job's thread.
+ */
+static void on_done(void *ctx, const struct batch_reply *reply)
+{
+        struct answer *a = ctx;
+        struct lane *l = a->lane;
+        char id[ID_MAX];
+        buf_clear(&a->out);
+        buf_addf(&a->out,
+                 "{\"id\":\"%s\",\"custom_id\":%s,\"response\":{\"status_code\":%d,\"request_id\":\"%s\",",
+                 id_hex(id, "batch_req_", 32), a->custom_id, reply->status, reply->request_id);
+        buf_adds(&a->out, "\"body\":");
+        int rc = reply->body ? json_write(reply->body, &a->out) : -ENOMEM;
+        buf_adds(&a->out, "},\"error\":null}");
+        a->status = rc || buf_error(&a->out) ? 0 : reply->status;
+        a->usage = reply->usage;
+        read_tokens(a, reply->body);
+        pthread_mutex_lock(&l->lock);
+        a->next = l->done;
+        l->done = a;
+        pthread_cond_signal(&l->told);
+        pthread_mutex_unlock(&l->lock);
+}
+
+/* A line that was validated: its answer to be, not started yet. NULL when it is not what it was (-EBADMSG) or
+ * memory is out. */
+static int answer_new(struct lane *l, struct str text, size_t index, struct answer **ret)
+{
+        struct json_fault why;
+        size_t n;
+        json_t *line = json_parse(text, LINE_DEPTH, &why);
+        struct answer *a = mem_calloc(1, sizeof(*a));
+        *ret = a;
+        if (a) {
+                a->lane = l;
+                a->index = index;
+                a->text = mem_strndup(text.p, text.n);
+                a->n = text.n;
+                a->custom_id = line ? json_text(json_get(line, "custom_id"), &n) : NULL;
+                buf_init(&a->out, ANSWER_MAX);
+        }
+        bool bad = !line && !why.no_memory;
+        json_decref(line);
+        if (a && a->text && a->custom_id)
+                return 0;
+        if (a)
+                answer_free(a, false);
+        *ret = NULL;
+        return bad ? -EBADMSG : -ENOMEM;
+}
+
+/* Makes an attempt. 0, or a negative errno: nothing was begun. */
+static int answer_start(struct answer *a)
+{
+        struct batch *b = a->lane->b;
+        struct batch_runner *run = &b->all->o.runner;
+        struct json_fault why;
+        json_t *line = json_parse((struct str){ a->text, a->n }, LINE_DEPTH, &why);
+        struct batch_call call = { .endpoint = json_cstr(b->object, "endpoint", ""),
+                                   .who = &b->who,
+                                   .body = json_get(line, "body"),
+                                   .done = on_done,
+                                   .ctx = a };
+        int rc = call.body ? run->start(run->ctx, &call, &a->handle) : -ENOMEM;
+        json_decref(line);
+        return rc;
+}
+
+/* Puts a line aside for another attempt. */
+static void postpone(struct lane *l, struct answer *a)
+{
+        struct batch_runner *run = &l->b->all->o.runner;
+        int64_t pause = (int64_t)RETRY_MIN_MS << (a->attempts < 10 ? a->attempts : 10);
+        pause = pause < RETRY_MAX_MS ? pause : RETRY_MAX_MS;
+        pause -= (int64_t)(rand_u64() % (uint64_t)(pause / 4 + 1)); /* so that not all come back at once */
+        if (a->handle)
+                run->release(a->handle, false);
+        a->handle = NULL;
+        a->usage = NULL;
+        a->due_ms = clock_mono_ms() + pause;
+        list_add(&l->waiting, a);
+}
+
+/* Makes an attempt, or puts the line aside: false. */
+static bool begin(struct lane *l, struct answer *a)
+{
+        if (vec_reserve(&l->running, l->running.n + 1) || answer_start(a)) {
+                postpone(l, a);
+                return false;
+        }
+        a->slot = l->running.n;
+        l->running.p[l->running.n++] = a;
+        return true;
+}
+
+static void end(struct lane *l, struct answer *a)
+{
+        struct answer *last = l->running.p[--l->running.n];
+        l->running.p[a->slot] = last;
+        last->slot = a->slot;
+}
+
+/* ---- starting ---- */
+
+/* How many lines of this batch may run now: those that run share what there is. */
+static size_t share(struct batches *all)
+{
+        pthread_mutex_lock(&all->lock);
+        int n = all->running > 1 ? all->o.lines / all->running : all->o.lines;
+        pthread_mutex_unlock(&all->lock);
+        return n > 1 ? (size_t)n : 1;
+}
+
+/* The next line of the input that has no answer: 1, 0 at the end, or a negative errno. */
+static int next_line(struct lane *l, struct answer **ret)
+{
+        struct str text;
+        while (l->next < l->total) {
+                int rc = batch_input_next(&l->in, &text);
+                if (rc == 0 || rc == -EMSGSIZE) /* it is not what was validated */
+                        return -EBADMSG;
+                if (rc < 0)
+                        return rc;
+                size_t index = l->next++;
+                if (is_answered(l, index))
+                        continue;
+                rc = answer_new(l, text, index, ret);
+                return rc ? rc : 1;
+        }
+        l->read_all = true;
+        return 0;
+}
+
+/* Starts as many lines as may run. */
+static int feed(struct lane *l)
+{
+        size_t most = share(l->b->all);
+        int64_t now = clock_mono_ms();
+        struct answer *a, **at = &l->waiting.first;
+        while (*at && l->running.n < most) {
+                if ((*at)->due_ms > now) {
+                        at = &(*at)->next;
+                        continue;
+                }
+                a = list_take(&l->waiting, at);
+                if (!begin(l, a))
+                        break;
+        }
+        while (!l->read_all && l->running.n + l->waiting.n < most) {
+                int rc = next_line(l, &a);
+                if (rc < 0)
+                        return rc;
+                if (rc && !begin(l, a))
+                        break;
+        }
+        return 0;
+}
+
+/* ---- coming back ---- */
+
+static void wait_told(struct lane *l)
+{
+        struct timespec until;
+        clock_gettime(CLOCK_MONOTONIC, &until);
+        until.tv_nsec += TICK_MS * 1000000;
+        if (until.tv_nsec >= 1000000000) {
+                until.tv_sec++;
+                until.tv_nsec -= 1000000000;
+        }
+        pthread_cond_timedwait(&l->told, &l->lock, &until);
+}
+
+/* Takes what has come back, waiting a moment for it: to the commit, or aside for another attempt; with `over`
+ * what is no answer is dropped. */
+static void collect(struct lane *l, bool over)
+{
+        pthread_mutex_lock(&l->lock);
+        if (!l->done && !l->ready.n)
+                wait_told(l);
+        struct answer *done = l->done;
+        l->done = NULL;
+        pthread_mutex_unlock(&l->lock);
+        for (struct answer *next; done; done = next) {
+                next = done->next;
+                end(l, done);
+                if (over && is_passing(done)) {
+                        answer_free(done, false);
+                } else if (is_passing(done) && ++done->attempts < ATTEMPTS) {
+                        postpone(l, done);
+                } else {
+                        if (!done->status)
+                                write_failure(done);
+                        list_add(&l->ready, done);
+                }
+        }
+}
+
+/* ---- committing ---- */
+
+/* The counts of the object with those of n answers more. */
+static json_t *counted(const struct batch *b, const struct answers *list, size_t n)
+{
+        json_t *counts = json_get(b->object, "request_counts"), *u = json_get(b->object, "usage");
+        json_int_t good = 0, t[4] = { json_int(u, "input_tokens", 0),
+                                      json_int(json_get(u, "input_tokens_details"), "cached_tokens", 0),
+                                      json_int(u, "output_tokens", 0),
+                                      json_int(json_get(u, "output_tokens_details"), "reasoning_tokens", 0) };
+        const struct answer *a = list->first;
+        for (size_t i = 0; i < n; i++, a = a->next) {
+                good += succeeded(a);
+                for (int k = 0; k < 4; k++)
+                        t[k] += succeeded(a) ? a->tokens[k] : 0;
+        }
+        return json_pack("{s:{s:I, s:I, s:I}, s:{s:I, s:{s:I}, s:I, s:{s:I}, s:I}}", "request_counts",
+                         "total", json_int(counts, "total", 0), "completed",
+                         json_int(counts, "completed", 0) + good, "failed",
+                         json_int(counts, "failed", 0) + (json_int_t)n - good, "usage", "input_tokens", t[0],
+                         "input_tokens_details", "cached_tokens", t[1], "output_tokens", t[2],
+                         "output_tokens_details", "reasoning_tokens", t[3], "total_tokens", t[0] + t[2]);
+}
+
+/* The row of an answer, and its usage: the number of operations. `created` is its place: lists come in the
+ * order of the input. */
+static size_t answer_ops(const struct answer *a, char id[BATCH_LINE_ID_MAX], struct store_op *ops)
+{
+        const struct batch *b = a->lane->b;
+        ops[0] = (struct store_op){ .verb = STORE_PUT,
+                                    .kind = BATCH_LINE_KIND,
+                                    .id = batch_line_id(b, a->index, id),
+                                    .project = b->project,
+                                    .parent = b->id,
+                                    .created = batch_time(b, "created_at") + (int64_t)a->index,
+                                    .f = { succeeded(a) ? BATCH_LINE_OUTPUT : BATCH_LINE_ERROR },
+                                    .doc = buf_str(&a->out) };
+        if (a->usage)
+                ops[1] = (struct store_op){ .verb = STORE_USAGE, .usage = a->usage };
+        return a->usage ? 2 : 1;
+}
+
+/* Commits the first answers that are ready, as many as make a reasonable transaction. */
+static int commit_some(struct lane *l)
+{
+        size_t n = 0, bytes = 0, n_ops = 0;
+        for (const struct answer *a = l->ready.first; a && n < COMMIT_ANSWERS && bytes < COMMIT_BYTES;
+             a = a->next) {
+                bytes += a->out.n;
+                n++;
+        }
+        struct store_op *ops = mem_calloc(2 * n, sizeof(*ops));
+        char(*ids)[BATCH_LINE_ID_MAX] = mem_calloc(n, sizeof(*ids));
+        const struct answer *a = l->ready.first;
+        for (size_t i = 0; ops && ids && i < n; i++, a = a->next)
+                n_ops += answer_ops(a, ids[i], ops + n_ops);
+        int rc = ops && ids ? batch_save(l->b, NULL, counted(l->b, &l->ready, n), ops, n_ops, NULL) : -ENOMEM;
+        for (size_t i = 0; rc == 0 && i < n; i++) {
+                struct answer *kept = list_take(&l->ready, &l->ready.first);
+                set_answered(l, kept->index);
+                answer_free(kept, true);
+        }
+        mem_free(ids);
+        mem_free(ops);
+        return rc;
+}
+
+static int commit_ready(struct lane *l)
+{
+        int rc = 0;
+        while (rc == 0 && l->ready.n)
+                rc = commit_some(l);
+        return rc;
+}
+
+/* ---- the whole ---- */
+
+/* Marks the lines that a process before this one has answered. */
+static int read_answered(struct lane *l)
+{
+        char after[BATCH_LINE_ID_MAX];
+        bool more = true;
+        int rc = 0;
+        for (bool first = true; more && rc == 0; first = false) {
+                struct store_page page;
+                size_t index;
+                rc = batch_lines(l->b, first ? NULL : after, PAGE, &page, NULL);
+                if (rc)
+                        break;
+                for (size_t i = 0; i < page.n; i++)
+                        if (batch_line_index(l->b, page.items[i].id, &index) && index < l->total)
+                                set_answered(l, index);
+                if (page.n)
+                        snprintf(after, sizeof(after), "%s", page.items[page.n - 1].id);
+                more = page.has_more;
+                store_page_release(&page);
+        }
+        return rc;
+}
+
+/* What an error of the input leads to. */
+static int input_end(int rc)
+{
+        return batch_input_lost(rc) ? BATCH_NO_INPUT : rc;
+}
+
+static int lane_open(struct lane *l, struct batch *b)
+{
+        pthread_condattr_t monotonic;
+        memset(l, 0, sizeof(*l));
+        l->b = b;
+        l->total = (size_t)json_int(json_get(b->object, "request_counts"), "total", 0);
+        l->total = l->total < BATCH_MAX_LINES ? l->total : BATCH_MAX_LINES;
+        l->answered = mem_calloc(l->total / 8 + 1, 1);
+        list_init(&l->waiting);
+        list_init(&l->ready);
+        pthread_mutex_init(&l->lock, NULL);
+        pthread_condattr_init(&monotonic);
+        pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+        pthread_cond_init(&l->told, &monotonic);
+        pthread_condattr_destroy(&monotonic);
+        int rc = l->answered ? read_answered(l) : -ENOMEM;
+        return rc ? rc : input_end(batch_input_open(&l->in, b));
+}
+
+/* Nothing runs any more. */
+static void lane_close(struct lane *l)
+{
+        list_clear(&l->waiting);
+        list_clear(&l->ready);
+        batch_input_close(&l->in);
+        pthread_cond_destroy(&l->told);
+        pthread_mutex_destroy(&l->lock);
+        vec_release(&l->running);
+        mem_free(l->answered);
+}
+
+/* Whether a commit that failed is worth another attempt by this claim. */
+static bool is_passing_error(int rc)
+{
+        return rc != -ESTALE && rc != -ENOENT && rc != -EEXIST && rc != -EBADMSG && rc != -EALREADY;
+}
+
+/* Lets what runs come to its end, or ends it, and commits what it brings. */
+static int drain(struct lane *l, bool cancel)
+{
+        struct batch_runner *run = &l->b->all->o.runner;
+        for (size_t i = 0; cancel && i < l->running.n; i++)
+                run->cancel(l->running.p[i]->handle);
+        while (l->running.n) {
+                list_clear(&l->waiting);
+                collect(l, cancel);
+        }
+        return commit_ready(l);
+}
+
+/* Runs lines until there are none or there is a reason to leave off. */
+static int work(struct lane *l)
+{
+        int rc = 0, why = BATCH_DONE;
+        bool done = false;
+        while (!done && why == BATCH_DONE && rc == 0) {
+                if (!l->ready.n) /* else the store is in trouble: no more work for it */
+                        rc = input_end(feed(l));
+                collect(l, false);
+                int saved = commit_ready(l);
+                if (saved && !is_passing_error(saved))
+                        return saved;
+                if (saved)
+                        nanosleep(&(struct timespec){ .tv_nsec = TICK_MS * 1000000 }, NULL);
+                done = l->read_all && !l->running.n && !l->waiting.n && !l->ready.n;
+                why = batch_look(l->b, false);
+        }
+        return rc ? rc : done ? BATCH_DONE : why;
+}
+
+static void count_running(struct batches *all, int change)
+{
+        pthread_mutex_lock(&all->lock);
+        all->running += change;
+        pthread_mutex_unlock(&all->lock);
+}
+
+int batch_execute(struct batch *b)
+{
+        struct lane l;
+        count_running(b->all, 1);
+        int rc = lane_open(&l, b);
+        if (rc == 0)
+                rc = work(&l);
+        /* With the input lost its last answers still count; for any other reason they would come too late. */
+        int saved = drain(&l, rc != BATCH_DONE && rc != BATCH_NO_INPUT);
+        if (saved && rc >= 0 && rc != BATCH_STOPPED)
+                rc = saved;
+        lane_close(&l);
+        count_running(b->all, -1);
+        return rc;
+}
