@@ -16,23 +16,39 @@ struct pool {
         pthread_cond_t wake;
         struct task *tasks; /* circular, `cap` long */
         size_t cap, head, queued;
+        struct pool_task *first, **last; /* pushed ones go before them */
+        size_t pushed;
         bool stopping;
         int threads;
         pthread_t thread[];
 };
+
+/* The next task, off its queue; there is one. Lock held. */
+static struct task next_task(struct pool *p)
+{
+        struct pool_task *t = p->first;
+        if (t) {
+                p->first = t->_next;
+                p->last = p->first ? p->last : &p->first;
+                p->pushed--;
+                return (struct task){ t->fn, t->arg };
+        }
+        struct task task = p->tasks[p->head];
+        p->head = (p->head + 1) % p->cap;
+        p->queued--;
+        return task;
+}
 
 static void *worker_main(void *arg)
 {
         struct pool *p = arg;
         pthread_mutex_lock(&p->lock);
         for (;;) {
-                while (!p->queued && !p->stopping)
+                while (!p->queued && !p->pushed && !p->stopping)
                         pthread_cond_wait(&p->wake, &p->lock);
-                if (!p->queued)
+                if (!p->queued && !p->pushed)
                         break;
-                struct task task = p->tasks[p->head];
-                p->head = (p->head + 1) % p->cap;
-                p->queued--;
+                struct task task = next_task(p);
                 pthread_mutex_unlock(&p->lock);
                 task.fn(task.arg);
                 pthread_mutex_lock(&p->lock);
@@ -49,6 +65,7 @@ struct pool *pool_new(const char *name, int threads, size_t max_queued)
         pthread_mutex_init(&p->lock, NULL);
         pthread_cond_init(&p->wake, NULL);
         p->cap = max_queued;
+        p->last = &p->first;
         p->tasks = mem_calloc(max_queued, sizeof(*p->tasks));
         for (; p->tasks && p->threads < threads; p->threads++) {
                 if (pthread_create(&p->thread[p->threads], NULL, worker_main, p))
@@ -76,10 +93,21 @@ int pool_submit(struct pool *p, void (*fn)(void *), void *arg)
         return rc;
 }
 
+void pool_push(struct pool *p, struct pool_task *t)
+{
+        t->_next = NULL;
+        pthread_mutex_lock(&p->lock);
+        *p->last = t;
+        p->last = &t->_next;
+        p->pushed++;
+        pthread_cond_signal(&p->wake);
+        pthread_mutex_unlock(&p->lock);
+}
+
 size_t pool_queued(struct pool *p)
 {
         pthread_mutex_lock(&p->lock);
-        size_t n = p->queued;
+        size_t n = p->queued + p->pushed;
         pthread_mutex_unlock(&p->lock);
         return n;
 }
