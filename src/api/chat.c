@@ -51,7 +51,9 @@ static int failure(const struct chat *c, struct api_err *e)
                         return err_internal(e, -EIO, "chat", out->error);
                 cancelled |= out->finish == ENGINE_CANCELLED;
         }
-        return cancelled ? err_overloaded(e) : 0; /* the client left, or the server stops */
+        if (cancelled)
+                return err_overloaded(e); /* the client left, or the server stops */
+        return gen_failure(&c->gen, e);
 }
 
 static void end_stream(struct chat *c, const struct api_err *e)
@@ -83,7 +85,15 @@ static void chat_finish(struct gen *g)
         json_decref(completion);
 }
 
-static const struct gen_ops chat_ops = { cancel_runs, resume_runs, chat_finish, chat_free };
+static void chat_usage(const struct gen *g, struct usage *ret)
+{
+        const struct chat *c = (const struct chat *)g;
+        struct engine_usage sum;
+        int reasoning = chat_total(c, &sum);
+        usage_count(ret, c->model, c->tier, &sum, reasoning);
+}
+
+static const struct gen_ops chat_ops = { cancel_runs, resume_runs, chat_usage, chat_finish, chat_free };
 
 /* The end of one choice. */
 static void choice_done(struct chat_choice *choice)

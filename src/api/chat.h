@@ -43,6 +43,11 @@ json_t *chat_usage_chunk(const struct chat *c);
 /* What the store keeps: {"object": the completion with the request's settings, "messages": [...]}. */
 json_t *chat_document(const struct chat *c, json_t *completion);
 const char *chat_finish_name(const struct chat *c, const struct agent_outcome *out);
+/* What all choices took together: they share one prompt. Returns the tokens of reasoning among it. */
+int chat_total(const struct chat *c, struct engine_usage *ret);
+/* The same in the terms of the log of usage. */
+void usage_count(struct usage *ret, const struct model *m, const char *tier, const struct engine_usage *u,
+                 int reasoning_tokens);
 /* The `usage` of Chat Completions and Completions. */
 json_t *usage_json(const struct engine_usage *u, int reasoning_tokens);
 /* A run of random letters that hides the length of a delta: pads it to a multiple of 16. */

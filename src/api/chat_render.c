@@ -32,7 +32,7 @@ json_t *obfuscation_json(size_t delta_bytes)
 }
 
 /* All choices share one prompt, so it counts once; what they generated adds up. */
-static json_t *total_usage(const struct chat *c)
+int chat_total(const struct chat *c, struct engine_usage *ret)
 {
         struct engine_usage sum = agent_outcome(c->choices[0].run)->usage;
         int reasoning = 0;
@@ -44,7 +44,27 @@ static json_t *total_usage(const struct chat *c)
                 sum.rejected_prediction += out->usage.rejected_prediction;
                 reasoning += out->reasoning_tokens;
         }
+        *ret = sum;
+        return reasoning;
+}
+
+static json_t *total_usage(const struct chat *c)
+{
+        struct engine_usage sum;
+        int reasoning = chat_total(c, &sum);
         return usage_json(&sum, reasoning);
+}
+
+void usage_count(struct usage *ret, const struct model *m, const char *tier, const struct engine_usage *u,
+                 int reasoning_tokens)
+{
+        ret->what = USAGE_COMPLETIONS;
+        ret->model = m->id;
+        ret->tier = tier;
+        ret->n[USAGE_INPUT] = u->prompt_tokens;
+        ret->n[USAGE_CACHED] = u->cached_tokens;
+        ret->n[USAGE_OUTPUT] = u->completion_tokens;
+        ret->n[USAGE_REASONING] = reasoning_tokens;
 }
 
 /* {"content":[...],"refusal":null}, or null when not asked for. */

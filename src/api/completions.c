@@ -173,7 +173,7 @@ static json_t *chunk_json(const struct completion *c, json_t *choice)
 }
 
 /* Each prompt counts once; everything generated counts, also what best_of threw away. */
-static json_t *total_usage(const struct completion *c)
+static struct engine_usage total(const struct completion *c)
 {
         struct engine_usage sum = { 0 };
         for (int i = 0; i < c->n_runs; i++) {
@@ -184,7 +184,20 @@ static json_t *total_usage(const struct completion *c)
                         sum.cached_tokens += u->cached_tokens;
                 }
         }
+        return sum;
+}
+
+static json_t *total_usage(const struct completion *c)
+{
+        struct engine_usage sum = total(c);
         return usage_json(&sum, 0);
+}
+
+static void completion_usage(const struct gen *g, struct usage *ret)
+{
+        const struct completion *c = (const struct completion *)g;
+        struct engine_usage sum = total(c);
+        usage_count(ret, c->model, "default", &sum, 0);
 }
 
 /* ---- events of the model ---- */
@@ -272,7 +285,7 @@ static int failure(const struct completion *c, struct api_err *e)
                 if (c->runs[i].finish == ENGINE_CANCELLED)
                         return err_overloaded(e);
         }
-        return 0;
+        return gen_failure(&c->gen, e);
 }
 
 static json_t *whole_json(struct completion *c)
@@ -310,7 +323,8 @@ static void completion_finish(struct gen *g)
                 req_reply(g->r, &(struct reply){ .json = whole_json(c) });
 }
 
-static const struct gen_ops completion_ops = { cancel_runs, resume_runs, completion_finish, completion_free };
+static const struct gen_ops completion_ops = { cancel_runs, resume_runs, completion_usage, completion_finish,
+                                               completion_free };
 
 /* ---- the start ---- */
 

@@ -5,6 +5,7 @@
 #include <openssl/evp.h>
 #include "api/api.h"
 #include "api/handlers.h"
+#include "api/meter.h"
 #include "api/params.h"
 #include "base/mem.h"
 
@@ -114,6 +115,17 @@ static json_t *vector_json(const float *v, int dims, bool base64)
         return list;
 }
 
+/* The record of usage is on the disk before the reply is given. */
+static int record(struct req *r, const struct model *m, size_t tokens, struct api_err *e)
+{
+        meter_use(r, &(struct usage){ .what = USAGE_EMBEDDINGS,
+                                      .model = m->id,
+                                      .tier = "default",
+                                      .n[USAGE_INPUT] = (int64_t)tokens });
+        int rc = meter_write(r);
+        return rc ? err_internal(e, rc, "usage", "") : 0;
+}
+
 int embedding_create(struct req *r, struct reply *ret, struct api_err *reterr)
 {
         const struct model *m;
@@ -131,6 +143,8 @@ int embedding_create(struct req *r, struct reply *ret, struct api_err *reterr)
         float *out = rc ? NULL : mem_calloc(in.n * (size_t)m->n_embd, sizeof(*out));
         if (rc == 0)
                 rc = out ? compute(r, m, &in, out, reterr) : err_internal(reterr, -ENOMEM, "embeddings", "");
+        if (rc == 0)
+                rc = record(r, m, in.tokens.n, reterr);
         if (rc == 0) {
                 bool base64 = !strcmp(json_cstr(r->body, "encoding_format", "float"), "base64");
                 json_t *data = json_array();

@@ -16,6 +16,7 @@ struct api_err {
         char param[SCHEMA_PARAM_MAX]; /* "" is JSON null */
         char msg[SCHEMA_MSG_MAX];
         int retry_after_ms; /* 0: no header */
+        bool no_retry;      /* clients that retry by the status are told not to */
         unsigned allow;     /* 405: methods by bit, for the Allow header */
 };
 

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include "api/api.h"
+#include "api/meter.h"
 #include "base/mem.h"
 #include "base/pool.h"
 
@@ -34,7 +35,21 @@ static void finish(void *ctx)
         req_on_abort(g->r, NULL, NULL);
         mem_take_failure(); /* of this thread's earlier work */
         g->ops->finish(g);
+        meter_write(g->r); /* of a run that failed, so that nothing else was stored */
         unref(g);
+}
+
+/* The usage is on the disk, or cannot be brought there. */
+static void recorded(void *ctx, int rc)
+{
+        struct gen *g = ctx;
+        g->unrecorded = rc;
+        pool_push(g->r->api->workers, &g->_end);
+}
+
+int gen_failure(const struct gen *g, struct api_err *reterr)
+{
+        return g->unrecorded ? err_internal(reterr, g->unrecorded, "usage", "") : 0;
 }
 
 void gen_init(struct gen *g, const struct gen_ops *ops, struct req *r, int parts)
@@ -69,9 +84,14 @@ void gen_done(struct gen *g, int parts)
                 unref(g);
                 return;
         }
-        bool quick = g->stream && !g->commits;
-        if (quick || pool_submit(g->r->api->workers, finish, g))
-                finish(g); /* with a full queue, under a flood, this thread waits for the commit */
+        struct usage used = { 0 };
+        g->ops->usage(g, &used);
+        meter_use(g->r, &used);
+        g->_end = (struct pool_task){ .fn = finish, .arg = g };
+        if (g->commits)
+                recorded(g, 0);
+        else
+                meter_write_async(g->r, recorded, g);
 }
 
 void gen_reject(struct gen *g, struct reply *ret, int unstarted)

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "api/api.h"
+#include "api/meter.h"
 #include "api/presence.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -303,7 +304,7 @@ int req_commit(struct req *r, const struct store_op *ops, size_t n, const json_t
 {
         struct idempotency *i = r->idem;
         if (!i || atomic_load(&i->ended))
-                return store_write(r->api->store, ops, n, fault);
+                return meter_commit(r, ops, n, fault);
         size_t doc_n;
         char *doc = kept_json(r, i, 200, reply, &doc_n);
         struct store_op *all = arena_array(r->arena, struct store_op, n + 1);
@@ -311,7 +312,7 @@ int req_commit(struct req *r, const struct store_op *ops, size_t n, const json_t
         if (rc == 0) {
                 memcpy(all, ops, n * sizeof(*ops));
                 all[n] = replacement(r, i, (struct str){ doc, doc_n });
-                rc = store_write(r->api->store, all, n + 1, fault);
+                rc = meter_commit(r, all, n + 1, fault);
                 atomic_store(&i->ended, rc == 0);
         }
         mem_free(doc);

@@ -7,14 +7,15 @@
  * reserved and not used goes back with the last reference of the request.
  *
  * Requests of the batch lane (CALL_BATCH) reserve nothing; their record goes to the sink's owner, who takes
- * it with meter_op() while it is told of the reply, for the transaction of the result. */
+ * it with meter_batch_op() while it is told of the reply, for the transaction of the result. Those that
+ * another request was admitted for (CALL_ADMITTED) reserve nothing either; what they use is counted. */
 #ifndef CAIRN_API_METER_H
 #define CAIRN_API_METER_H
 
 #include "account/usage.h"
 #include "api/req.h"
 
-/* Before the handler. 0, or -1 with 429 or 503. May wait: worker threads only. */
+/* Before the handler, with the validated body. 0, or -1 with 429 or 503. May wait: worker threads only. */
 int meter_open(struct req *r, struct api_err *e);
 /* What the request used. `u` is copied, its strings must live as long as the request; u->batch and
  * USAGE_REQUESTS (when 0) are filled in. The second and later calls of a request are ignored. Any thread,
@@ -22,15 +23,24 @@ int meter_open(struct req *r, struct api_err *e);
 void meter_use(struct req *r, const struct usage *u);
 /* 1 with the record as an operation in *ret when it is due, else 0. It borrows from the request. */
 size_t meter_op(struct req *r, struct store_op *ret);
+/* The same for a request of the batch lane, once, under the id of its line (borrowed): it is the caller's. */
+size_t meter_batch_op(struct req *r, const char *id, struct store_op *ret);
 /* The transaction with meter_op's operation is committed: the record is not due any more. */
 void meter_wrote(struct req *r);
+/* store_write() of the operations and, when it is due, the record: what the request stores. */
+int meter_commit(struct req *r, const struct store_op *ops, size_t n, struct store_fault *fault);
 /* Commits a record that is due, on its own. Waits for the store. 0 or a negative errno. */
 int meter_write(struct req *r);
 /* The same without waiting: `done(ctx, rc)` runs once, possibly before the return and possibly on the store's
  * writer thread. */
 void meter_write_async(struct req *r, void (*done)(void *ctx, int rc), void *ctx);
-/* With the last reference: gives back what was not used. A record that is still due is written behind. */
+/* With the last reference: gives back what was reserved for a model that did not run. */
 void meter_close(struct req *r);
+
+struct api;
+/* Every few seconds: folds the log of usage. */
+void meter_upkeep(struct api *api);
+#define METER_UPKEEP_MS 5000
 
 #define METER_HEADERS 12
 /* The x-ratelimit-* headers of the request's reply; at most METER_HEADERS, borrowed from the request. */

@@ -19,6 +19,7 @@ struct metrics_op {
 struct metrics {
         struct metrics_op *ops; /* by index of the operation, the last for requests without one */
         atomic_uint_fast64_t violations;
+        _Atomic int64_t limits_complained_ms; /* monotonic: when the log last told of unreachable limits */
 };
 
 int metrics_init(struct metrics *m); /* 0 or -ENOMEM */

@@ -5,6 +5,7 @@
 #include <string.h>
 #include "api/api.h"
 #include "api/faults.h"
+#include "api/meter.h"
 #include "api/idempotency.h"
 #include "api/params.h"
 #include "api/req.h"
@@ -207,6 +208,8 @@ static void run_handler(void *arg)
         if (rc == 0 && r->http)
                 rc = parse_body(r, &e);
         bool again = rc == 0 && r->http && (rc = idempotency_begin(r, &reply, &e)) == 1;
+        if (rc == 0 && !(r->route->flags & RT_FAST))
+                rc = meter_open(r, &e);
         if (rc == 0)
                 rc = r->route->handler(r, &reply, &e);
         conclude(r, again ? 0 : rc, &reply, &e);

@@ -4,6 +4,7 @@
 #include <string.h>
 #include "api/api.h"
 #include "api/call.h"
+#include "api/meter.h"
 #include "api/idempotency.h"
 #include "api/stream.h"
 #include "base/clock.h"
@@ -48,6 +49,7 @@ void req_unref(struct req *r)
         if (!r || atomic_fetch_sub(&r->_refs, 1) != 1)
                 return;
         struct api *api = r->api;
+        meter_close(r);
         pthread_mutex_destroy(&r->_lock);
         arena_free(r->arena); /* r itself lies in it */
         atomic_fetch_sub(&api->live, 1);
@@ -108,7 +110,7 @@ void req_violation(struct req *r, const char *where, const struct schema_err *wh
 
 /* ---- headers ---- */
 
-#define HEADERS_MAX 12
+#define HEADERS_MAX (12 + METER_HEADERS)
 
 struct headers {
         struct http_header h[HEADERS_MAX];
@@ -142,6 +144,10 @@ static void common_headers(struct req *r, struct headers *hs, const char *conten
         add(hs, "openai-version", STR(REQ_API_VERSION));
         if (r->who.org[0])
                 add(hs, "openai-organization", str_c(r->who.org));
+        const struct http_header *limits;
+        size_t n = meter_headers(r, &limits);
+        for (size_t i = 0; i < n; i++)
+                hs->h[hs->n++] = limits[i];
 }
 
 static void error_headers(struct headers *hs, const struct api_err *e)
@@ -152,7 +158,7 @@ static void error_headers(struct headers *hs, const struct api_err *e)
                 add(hs, "retry-after-ms", str_c(hs->retry_ms));
                 add(hs, "retry-after", str_c(hs->retry));
         }
-        if (e->status == 501) /* SDKs would try again */
+        if (e->status == 501 || e->no_retry) /* SDKs would try again */
                 add(hs, "x-should-retry", STR("false"));
         if (e->status == 401)
                 add(hs, "WWW-Authenticate", STR("Bearer"));

@@ -15,6 +15,7 @@
 
 struct api;
 struct idempotency;
+struct meter;
 struct reply;
 struct req;
 struct req_sink;
@@ -28,6 +29,7 @@ typedef int handler_fn(struct req *r, struct reply *ret, struct api_err *reterr)
 enum route_flags {
         RT_FAST = 1, /* runs on the I/O thread: no blocking call, no inference */
         RT_SLOW = 2, /* waits for a model: on threads of its own, so that it never holds up a quick one */
+        RT_METERED = 4, /* runs the model that body.model names: its limits hold, its usage is recorded */
 };
 
 struct resource;
@@ -50,6 +52,7 @@ struct req {
         const struct operation *op;
         struct route_match *match;
         struct principal who;
+        struct meter *meter; /* what it may use and what it used (meter.h); NULL: nothing is counted */
         json_t *query, *body;     /* validated; never NULL in a handler */
         char id[ID_MAX];          /* x-request-id */
         handler_fn *next;         /* of req_continue */

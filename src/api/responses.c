@@ -7,6 +7,7 @@
 #include "agent/items.h"
 #include "agent/messages.h"
 #include "api/api.h"
+#include "api/chat.h"
 #include "api/format.h"
 #include "api/handlers.h"
 #include "api/params.h"
@@ -80,7 +81,7 @@ static int failure(const struct response *p, struct api_err *e)
         const struct agent_outcome *out = agent_outcome(p->run);
         if (out->finish == ENGINE_ERROR)
                 return err_internal(e, -EIO, "response", out->error);
-        return out->finish == ENGINE_CANCELLED ? err_overloaded(e) : 0;
+        return out->finish == ENGINE_CANCELLED ? err_overloaded(e) : gen_failure(&p->gen, e);
 }
 
 static void response_finish(struct gen *g)
@@ -108,7 +109,15 @@ static void response_finish(struct gen *g)
         }
 }
 
-static const struct gen_ops response_ops = { cancel_run, resume_run, response_finish, response_free };
+static void response_usage(const struct gen *g, struct usage *ret)
+{
+        const struct response *p = (const struct response *)g;
+        const struct agent_outcome *out = agent_outcome(p->run);
+        usage_count(ret, p->model, params_tier(g->r), &out->usage, out->reasoning_tokens);
+}
+
+static const struct gen_ops response_ops = { cancel_run, resume_run, response_usage, response_finish,
+                                             response_free };
 
 static bool on_event(void *ctx, struct agent_run *run, const struct agent_event *ev)
 {

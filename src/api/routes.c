@@ -8,13 +8,13 @@
 
 /* Only what a row of resources.c cannot say. */
 static const struct route routes[] = {
-        { "createChatCompletion", chat_create, 0, NULL },
+        { "createChatCompletion", chat_create, RT_METERED, NULL },
         { "getChatCompletionMessages", chat_stored_messages, 0, NULL },
-        { "createCompletion", completion_create, 0, NULL },
-        { "createEmbedding", embedding_create, RT_SLOW, NULL },
+        { "createCompletion", completion_create, RT_METERED, NULL },
+        { "createEmbedding", embedding_create, RT_SLOW | RT_METERED, NULL },
         { "listModels", model_list, RT_FAST, NULL },
         { "retrieveModel", model_retrieve, RT_FAST, NULL },
-        { "createResponse", response_create, 0, NULL },
+        { "createResponse", response_create, RT_METERED, NULL },
         { "listInputItems", response_input_items, 0, NULL },
         { "Getinputtokencounts", response_input_tokens, 0, NULL },
         { "createConversationItems", conversation_items_create, 0, NULL },

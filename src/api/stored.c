@@ -5,6 +5,7 @@
 #include <string.h>
 #include "api/api.h"
 #include "api/handlers.h"
+#include "api/meter.h"
 #include "api/page.h"
 #include "api/resources.h"
 #include "base/clock.h"
@@ -44,7 +45,7 @@ int stored_put_chat(struct req *r, const char *id, int64_t created, json_t *doc,
         int rc = mem_take_failure() ? -ENOMEM : json_write(doc, &text); /* a part of it may be missing */
         op.doc = buf_str(&text);
         if (rc == 0)
-                rc = store_put(r->api->store, &op, &fault);
+                rc = meter_commit(r, &op, 1, &fault);
         buf_release(&text);
         json_decref(doc);
         return rc ? err_store(reterr, rc, &fault) : 0;
@@ -115,7 +116,7 @@ int stored_put_response(struct req *r, const char *id, int64_t created, enum sto
                 ops[n + 1] = mark_op(id, req_project(r), step == STORED_STARTED ? STORE_PUT : STORE_DELETE);
         }
         if (rc == 0)
-                rc = store_write(r->api->store, ops, n + (step == STORED_WHOLE ? 1 : 2), &fault);
+                rc = meter_commit(r, ops, n + (step == STORED_WHOLE ? 1 : 2), &fault);
         if (rc == -ENOENT && step == STORED_FINISHED) {
                 store_delete(r->api->store, KIND_RUNNING, id, req_project(r), NULL);
                 rc = 0;

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <time.h>
 #include "api/api.h"
+#include "api/meter.h"
 #include "api/presence.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -29,6 +30,7 @@ struct task {
 
 static const struct task tasks[] = {
         { sweep, 0 },
+        { meter_upkeep, METER_UPKEEP_MS },
         { presence_renew, PRESENCE_RENEW_MS },
 };
 
