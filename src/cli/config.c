@@ -613,6 +613,11 @@ static int check_together(struct loader *l)
         if (!c->tls.cert != !c->tls.key)
                 return loader_fail(l, -EINVAL, c->tls.cert ? "tls.cert" : "tls.key", "is set, but %s is not",
                                    c->tls.cert ? "tls.key" : "tls.cert");
+        const char *backend = c->limits.backend;
+        if (backend && strcmp(backend, "memory") != 0 && strcmp(backend, "store") != 0 &&
+            strncmp(backend, "redis://", 8) != 0 && strncmp(backend, "unix:", 5) != 0)
+                return loader_fail(l, -EINVAL, "limits.backend",
+                                   "must be memory, store, redis://HOST:PORT/DB or unix:PATH");
         if (c->tls.client_ca && !c->tls.cert)
                 return loader_fail(l, -EINVAL, "tls.client_ca", "is set, but tls.cert is not");
         return 0;

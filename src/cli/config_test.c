@@ -210,7 +210,7 @@ static void mistakes_in_the_file_name_line_and_key(void **state)
         assert_refused("listen: a:65536\n", ":1: 'listen' must be HOST:PORT, not 'a:65536'");
         assert_refused("listen: ::1:80\n", ":1: 'listen' must be HOST:PORT, not '::1:80'");
         assert_refused("listen: ''\n", ":1: 'listen' must not be empty");
-        assert_refused("limits: 5\n", ":1: 'limits' must be a mapping");
+        assert_refused("tls: 5\n", ":1: 'tls' must be a mapping");
         assert_refused("limits: {max_connections: many}\n",
                        ":1: 'limits.max_connections' must be a whole number, not 'many'");
         assert_refused("limits: {max_connections: 0}\n",
