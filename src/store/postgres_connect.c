@@ -116,6 +116,13 @@ static void connection_words(PQconninfoOption *parsed, const char **keys, const 
         keys[n] = values[n] = NULL;
 }
 
+/* What the server remarks beside its answers is for its own log. */
+static void remark_drop(void *arg, const PGresult *res)
+{
+        (void)arg;
+        (void)res;
+}
+
 /* libpq's messages name the server but never the password. */
 static int connection_open(const char *uri, struct postgres_conn *c, struct store_fault *fault)
 {
@@ -134,6 +141,7 @@ static int connection_open(const char *uri, struct postgres_conn *c, struct stor
         PQconninfoFree(parsed);
         if (!c->pg)
                 return store_fail(fault, -ENOMEM, "memory is out");
+        PQsetNoticeReceiver(c->pg, remark_drop, NULL);
         if (PQstatus(c->pg) != CONNECTION_OK)
                 return message_fail(fault, -ECONNRESET, "the database", PQerrorMessage(c->pg));
         return 0;

@@ -12,6 +12,7 @@
 
 #define ARRAY_MAX (1u << 20)
 #define SQL_MAX 8192
+#define CLOCKS_AGREE_MS 1000
 
 /* ---- jobs ---- */
 
@@ -25,18 +26,22 @@ struct claim_call {
         int64_t *ret_next_due;
 };
 
-/* When the next job of these kinds is due, by this machine's clock; 0: there is none. */
+/* When the next job of these kinds is due; 0: there is none. Where this machine's clock and the database's
+ * differ by more than a second, the answer is by ours: a time that the caller can wait for. */
 static int claim_next_due(struct postgres_conn *c, struct str kinds, int64_t *ret, struct store_fault *fault)
 {
         static const char sql[] =
-                "SELECT min(j.due) - store_now_ms() FROM job j WHERE j.kind = ANY ($1::text[])";
+                "SELECT min(j.due), store_now_ms() FROM job j WHERE j.kind = ANY ($1::text[])";
         struct params p = { 0 };
         PGresult *res;
         params_binary(&p, kinds);
         int rc = postgres_run(c, STR(sql), &p, &res, fault, "looking for a job");
         if (rc)
                 return rc;
-        *ret = PQgetisnull(res, 0, 0) ? 0 : clock_unix_us() / 1000 + column_int(res, 0, 0);
+        int64_t ahead = clock_unix_us() / 1000 - column_int(res, 0, 1);
+        if (ahead > -CLOCKS_AGREE_MS && ahead < CLOCKS_AGREE_MS)
+                ahead = 0;
+        *ret = PQgetisnull(res, 0, 0) ? 0 : column_int(res, 0, 0) + ahead;
         PQclear(res);
         return 0;
 }

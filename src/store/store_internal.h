@@ -71,7 +71,8 @@ struct store_backend {
         int (*backup)(struct store *s, const char *to, struct store_fault *fault); /* NULL: -ENOTSUP */
         int (*check)(struct store *s, void (*report)(void *ctx, const char *finding), void *ctx,
                      struct store_fault *fault);
-        /* Begins to tell the watchers of what other processes commit; NULL where there is none to hear. */
+        /* Begins to tell the watchers of what other processes commit, unless it does already; NULL where there is
+         * nothing to hear. */
         int (*listen)(struct store *s, struct store_fault *fault);
         void (*stats)(struct store *s, struct store_stats *ret);
         void (*close)(struct store *s);
@@ -86,7 +87,7 @@ struct store {
                 store_watch_fn *fn;
                 void *ctx;
         } watchers[WATCHERS_MAX];
-        _Atomic int n_watchers; /* those in front are complete */
+        int n_watchers;
         pthread_rwlock_t watch_lock; /* telling reads, store_watch() and store_unwatch() write */
 };
 

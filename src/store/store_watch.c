@@ -16,6 +16,11 @@ int store_watch(struct store *s, store_watch_fn *fn, void *ctx)
                 rc = 0;
         }
         pthread_rwlock_unlock(&watchers_lock);
+        if (!rc && s->backend->listen) {
+                rc = s->backend->listen(s, NULL);
+                if (rc)
+                        store_unwatch(s, fn, ctx);
+        }
         return rc;
 }
 

@@ -1,7 +1,7 @@
 """A real PostgreSQL for tests: in a temporary directory, on a free port of loopback, gone with the test.
 
     with Postgres() as server:
-        uri = server.database()        # a new, empty database
+        url = server.database()        # a new, empty database
 
 As a program it runs a command with CAIRN_TEST_POSTGRES set to a server made for it:
 
@@ -95,12 +95,12 @@ class Postgres:
             time.sleep(0.05)
         return self
 
-    def uri(self, database="postgres"):
+    def url(self, database="postgres"):
         return f"postgres://cairn:{PASSWORD}@127.0.0.1:{self.port}/{database}"
 
     def sql(self, command, database="postgres"):
         """Runs a command; its output, one line a row, columns parted by |."""
-        done = subprocess.run(["psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-c", command, self.uri(database)],
+        done = subprocess.run(["psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-c", command, self.url(database)],
                               check=True, capture_output=True, text=True)
         return done.stdout.rstrip("\n")
 
@@ -109,7 +109,7 @@ class Postgres:
         self._databases += 1
         name = f"cairn_{os.getpid()}_{self._databases}"
         self.sql(f"CREATE DATABASE {name}")
-        return self.uri(name)
+        return self.url(name)
 
     def _signal(self, name):
         """As the server's own user's programs do: pg_ctl knows the process by its file."""
@@ -146,7 +146,7 @@ def main(words):
         print(missing, file=sys.stderr)
         return 1 if os.environ.get("CI") == "true" else 77
     with server:
-        return subprocess.run(words, env=dict(os.environ, CAIRN_TEST_POSTGRES=server.uri()), check=False).returncode
+        return subprocess.run(words, env=dict(os.environ, CAIRN_TEST_POSTGRES=server.url()), check=False).returncode
 
 
 if __name__ == "__main__":
