@@ -9,6 +9,7 @@
  *   sqlite_jobs.c    jobs: what operations do to them, claims, counts
  *   sqlite_usage.c   the log of usage, its folding, sums
  *   sqlite_upkeep.c  scan, backup, check
+ *   sqlite_faults.c  disks that fail, for tests
  *
  * Connections are opened without SQLite's own mutexes: each is used by one thread at a time. */
 #ifndef CAIRN_STORE_SQLITE_INTERNAL_H
@@ -87,6 +88,8 @@ struct sqlite_store {
 /* The errno that stands for SQLite's last error on db; fault gets "what: why". */
 int sqlite_fault(sqlite3 *db, int code, struct store_fault *fault, const char *what);
 
+/* The file system for connections; NULL: SQLite's own. See sqlite_faults.c. */
+const char *sqlite_vfs_name(void);
 /* A connection with all settings; on failure *ret is NULL. */
 int sqlite_connect(const char *path, sqlite3 **ret, struct store_fault *fault);
 /* Switches to WAL and applies the migrations that are missing. */

@@ -27,7 +27,7 @@ int sqlite_connect(const char *path, sqlite3 **ret, struct store_fault *fault)
 {
         int flags =
                 SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE;
-        int code = sqlite3_open_v2(path, ret, flags, NULL);
+        int code = sqlite3_open_v2(path, ret, flags, sqlite_vfs_name());
         if (code == SQLITE_OK) {
                 sqlite3_busy_timeout(*ret, BUSY_TIMEOUT_MS);
                 sqlite3_extended_result_codes(*ret, 1);

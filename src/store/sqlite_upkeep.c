@@ -66,7 +66,7 @@ static int database_copy(sqlite3 *from, sqlite3 *to, struct store_fault *fault)
 static int copy_open(const char *path, sqlite3 **ret, struct store_fault *fault)
 {
         int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE;
-        int code = sqlite3_open_v2(path, ret, flags, NULL);
+        int code = sqlite3_open_v2(path, ret, flags, sqlite_vfs_name());
         if (code == SQLITE_OK)
                 code = sqlite3_exec(*ret, "PRAGMA synchronous=FULL", NULL, NULL, NULL);
         return sqlite_fault(*ret, code, fault, path);

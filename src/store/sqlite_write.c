@@ -39,6 +39,9 @@ static int write_ops(struct sqlite_store *s, struct store_write *w, int64_t now)
 static int disk_check(struct sqlite_store *s, struct store_fault *fault)
 {
         struct statvfs fs;
+        int rc = fault_at("store.disk");
+        if (rc)
+                return store_fail(fault, rc, "the disk of %s: %s", s->path, strerror(-rc));
         if (statvfs(s->path, &fs))
                 return store_fail(fault, -errno, "%s: %s", s->path, strerror(errno));
         if (fs.f_flag & ST_RDONLY)
