@@ -7,6 +7,7 @@
 #include "base/mem.h"
 
 #define JSON_DEPTH_SEALED 256
+#define ID_DIGITS 48
 #define SUMMARY_INTRO                                                                                        \
         "What was said before this point has been left out to save space. This is a summary of it, written " \
         "to go on from:\n\n"
@@ -40,6 +41,23 @@ bool compaction_covers_all(struct req *r, const json_t *item)
         bool all = covers_all(opened);
         json_decref(opened);
         return all;
+}
+
+json_t *compaction_seal(struct req *r, enum compact_covers covers, json_t *summary, json_t *kept)
+{
+        char id[ID_MAX], *sealed = NULL;
+        size_t n = 0;
+        json_t *item = NULL,
+               *opened = json_pack("{s:s, s:O, s:O}", "covers", covers == COMPACT_ALL ? "all" : "answers",
+                                   "summary", summary, "items", kept);
+        char *text = opened ? json_text(opened, &n) : NULL;
+        if (text && input_seal(r, "compaction", (struct str){ text, n }, &sealed) == 0)
+                item = json_pack("{s:s, s:s, s:s}", "id", id_hex(id, "cmp_", ID_DIGITS), "type", "compaction",
+                                 "encrypted_content", sealed);
+        mem_free(sealed);
+        mem_free(text);
+        json_decref(opened);
+        return item;
 }
 
 /* ---- what the model is shown ---- */

@@ -10,6 +10,7 @@
 #ifndef CAIRN_API_COMPACT_H
 #define CAIRN_API_COMPACT_H
 
+#include "api/compact_plan.h"
 #include "api/req.h"
 
 /* Whether an item is a compaction of this project that stands for everything before it. */
@@ -18,4 +19,7 @@ bool compaction_covers_all(struct req *r, const json_t *item);
  * with its summary and by the items that it kept. `items` itself when there is none, else a new array of the
  * request's arena. NULL when memory is out, or *reterr is filled (a compaction that is not ours). */
 json_t *compaction_expand(struct req *r, json_t *items, struct api_err *reterr);
+/* A new compaction item with its own id. `summary` is a string; both are borrowed. NULL when memory is out.
+ */
+json_t *compaction_seal(struct req *r, enum compact_covers covers, json_t *summary, json_t *kept);
 #endif
