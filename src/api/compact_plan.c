@@ -116,8 +116,8 @@ static int find_calls(const json_t *items, struct calls *ret)
         return 0;
 }
 
-/* Said by whoever the assistant works for. The summary of an earlier compaction is not: it has no id. */
-static bool is_request(const json_t *item)
+/* A summary has no id. */
+bool compact_is_request(const json_t *item)
 {
         return str_eqc(json_str(item, "type"), "message") && !str_eqc(json_str(item, "role"), "assistant") &&
                json_get(item, "id");
@@ -135,7 +135,7 @@ static size_t find_tail(const json_t *items)
         while (at > 0 && item_is_output(json_array_get(items, at - 1)))
                 at--;
         if (at == n) {
-                while (at > 0 && is_request(json_array_get(items, at - 1)))
+                while (at > 0 && compact_is_request(json_array_get(items, at - 1)))
                         at--;
                 return at;
         }
@@ -159,7 +159,7 @@ static size_t find_recent(const json_t *items, size_t tail, size_t keep_bytes)
         size_t from = tail, bytes = 0;
         for (size_t i = tail; i-- > 0;) {
                 const json_t *item = json_array_get(items, i);
-                if (!is_request(item))
+                if (!compact_is_request(item))
                         continue;
                 json_t *text = item_text(json_object_get(item, "content"));
                 bytes += json_string_length(text);
@@ -184,7 +184,7 @@ int compact_plan_make(const json_t *items, enum compact_covers covers, size_t ke
         json_array_foreach((json_t *)items, i, item)
         {
                 bool open = i < tail && is_open_call(item, &calls);
-                bool kept = i >= tail || open || (i >= recent && is_request(item));
+                bool kept = i >= tail || open || (i >= recent && compact_is_request(item));
                 if (rc == 0 && kept && json_array_append(ret->kept, item))
                         rc = -ENOMEM;
                 if (rc == 0 && i < tail && !open)

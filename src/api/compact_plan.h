@@ -23,6 +23,10 @@ int compact_plan_make(const json_t *items, enum compact_covers covers, size_t ke
                       struct compact_plan *ret);
 void compact_plan_release(struct compact_plan *p);
 
+/* Whether an item was said by whoever the assistant works for. The summary of an earlier compaction was not.
+ */
+bool compact_is_request(const json_t *item);
+
 /* A digest without a model: the entries from `from` up to `to`, shortened, as many of the newest as max bytes
  * hold. A new string, NULL when memory is out. */
 json_t *compact_digest(const json_t *entries, size_t from, size_t to, size_t max);

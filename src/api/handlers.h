@@ -13,6 +13,7 @@ handler_fn model_retrieve;        /* models.c */
 handler_fn response_create;       /* responses.c */
 handler_fn response_input_items;  /* response_items.c */
 handler_fn response_input_tokens; /* responses.c */
+handler_fn response_compact; /* response_compact.c */
 handler_fn conversation_items_create; /* conversations.c */
 handler_fn health_live;           /* health.c */
 handler_fn health_ready;          /* health.c */

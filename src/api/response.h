@@ -29,6 +29,8 @@ struct response {
 json_t *response_object(const struct response *p, const char *status, bool output);
 /* An item in its final state, added to p->output: borrowed; NULL when memory is out. */
 json_t *response_add_item(struct response *p, const struct agent_item *item);
+/* The usage object of what was used. */
+json_t *response_usage_json(const struct engine_usage *u, int reasoning);
 
 /* ---- response_events.c: each sends events in the order clients demand; false asks for a pause ---- */
 

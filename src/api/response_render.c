@@ -35,13 +35,12 @@ json_t *response_add_item(struct response *p, const struct agent_item *item)
         return json_array_append_new(p->output, v) ? NULL : v;
 }
 
-static json_t *usage(const struct agent_outcome *out)
+json_t *response_usage_json(const struct engine_usage *u, int reasoning)
 {
-        const struct engine_usage *u = &out->usage;
         return json_pack("{s:i, s:{s:i, s:i}, s:i, s:{s:i}, s:i}", "input_tokens", u->prompt_tokens,
                          "input_tokens_details", "cached_tokens", u->cached_tokens, "cache_write_tokens", 0,
                          "output_tokens", u->completion_tokens, "output_tokens_details", "reasoning_tokens",
-                         out->reasoning_tokens, "total_tokens", u->prompt_tokens + u->completion_tokens);
+                         reasoning, "total_tokens", u->prompt_tokens + u->completion_tokens);
 }
 
 /* The request's value as it was given, or the default (JSON text). */
@@ -93,7 +92,9 @@ static void add_settings(const struct response *p, json_t *o)
         for (size_t i = 0; i < sizeof(echoed) / sizeof(*echoed); i++)
                 echo(o, p->gen.r->body, echoed[i].name, echoed[i].dflt);
         json_object_set_new(o, "background", json_false());
-        json_object_set_new(o, "conversation", json_null());
+        const char *conversation = response_conversation(p->gen.r->body);
+        json_object_set_new(o, "conversation",
+                            conversation ? json_pack("{s:s}", "id", conversation) : json_null());
         json_object_set_new(o, "prompt", json_null());
         json_object_set_new(o, "tools", tools_echo(json_get(p->gen.r->body, "tools")));
         json_object_set_new(o, "text", text_settings(p->gen.r->body));
@@ -117,7 +118,10 @@ json_t *response_object(const struct response *p, const char *status, bool outpu
                        : json_null());
         json_object_set_new(o, "incomplete_details",
                             incomplete ? json_pack("{s:s}", "reason", "max_output_tokens") : json_null());
-        json_object_set_new(o, "usage", out && (whole || incomplete) ? usage(out) : json_null());
+        json_object_set_new(o, "usage",
+                            out && (whole || incomplete)
+                                    ? response_usage_json(&out->usage, out->reasoning_tokens)
+                                    : json_null());
         json_object_set_new(o, "service_tier", json_string(out ? params_tier(p->gen.r) : "auto"));
         add_settings(p, o);
         return o;

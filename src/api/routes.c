@@ -17,6 +17,7 @@ static const struct route routes[] = {
         { "createResponse", response_create, RT_METERED, NULL },
         { "listInputItems", response_input_items, 0, NULL },
         { "Getinputtokencounts", response_input_tokens, 0, NULL },
+        { "Compactconversation", response_compact, RT_SLOW | RT_METERED, NULL },
         { "createConversationItems", conversation_items_create, 0, NULL },
         { "getHealth", health_live, RT_FAST, NULL },
         { "getReadiness", health_ready, 0, NULL },
