@@ -5,6 +5,7 @@
 #include <string.h>
 #include <time.h>
 #include "api/conversation.h"
+#include "api/durable.h"
 #include "api/handlers.h"
 #include "api/pipeline.h"
 #include "api/presence.h"
@@ -63,6 +64,8 @@ int api_start(struct api *api, const struct http_config *http, char *err, size_t
                 rc = conversations_start(api);
         if (rc == 0)
                 rc = upkeep_start(api, &api->upkeep);
+        if (rc == 0)
+                rc = durable_start(api);
         if (rc)
                 snprintf(err, errn, "cannot start: %s", strerror(-rc));
         else
@@ -76,8 +79,10 @@ int api_start(struct api *api, const struct http_config *http, char *err, size_t
 void api_stop(struct api *api, int grace_ms)
 {
         http_server_stop(api->http, grace_ms);
+        durable_stop(api);
         while (atomic_load(&api->live)) /* cancelled runs end within a step of their model */
                 nanosleep(&(struct timespec){ .tv_nsec = STOP_POLL_NS }, NULL);
+        durable_close(api);
         upkeep_stop(api->upkeep);
         presence_stop(api);
         pool_free(api->slow);

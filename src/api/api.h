@@ -13,11 +13,14 @@
 struct account;
 struct blobs;
 struct conversations;
+struct http_client;
+struct http_guard;
 struct jobs;
 struct limits;
 struct pool;
 struct registry;
 struct store;
+struct webhooks;
 
 struct api_options {
         int workers;              /* threads for handlers; 0: 4 */
@@ -35,11 +38,15 @@ struct api {
         struct blobs *blobs;
         struct account *account;
         struct limits *limits;
+        struct http_guard *guard;   /* where outgoing requests may go */
+        struct http_client *client; /* makes them */
         struct api_options options;
         struct http_server *_Atomic http;
         struct pool *workers; /* handlers, and commits of what was generated */
         struct pool *slow;    /* handlers that wait for a model (RT_SLOW) or compile schemas */
         struct jobs *jobs;    /* durable work: batches, background responses, webhooks */
+        size_t durables;
+        struct webhooks *webhooks;
         struct metrics metrics;
         const struct route **routes; /* by index of the operation */
         atomic_long live;      /* requests that somebody still refers to: a run may outlast its connection */

@@ -19,6 +19,10 @@ handler_fn health_live;           /* health.c */
 handler_fn health_ready;          /* health.c */
 handler_fn health_metrics;        /* health.c */
 handler_fn openapi_document;      /* health.c */
+handler_fn webhook_create;        /* webhooks.c */
+handler_fn webhook_rotate;        /* webhooks.c */
+handler_fn webhook_test;          /* webhooks.c */
+handler_fn webhook_event_types;   /* webhooks.c */
 
 struct registry;
 /* The reply of listModels; NULL when memory is out. */

@@ -5,6 +5,7 @@
 #include "api/api.h"
 #include "api/conversation.h"
 #include "api/page.h"
+#include "api/webhooks.h"
 #include "base/clock.h"
 #include "base/mem.h"
 #include "models/registry.h"
@@ -45,7 +46,7 @@ const struct resource RESOURCE_RESPONSE = { .kind = "response",
                                             .on_retrieve = response_on_retrieve };
 
 static const struct resource *const resources[] = { &RESOURCE_CHAT, &RESOURCE_RESPONSE,
-                                                    &RESOURCE_CONVERSATION, &RESOURCE_CONVERSATION_ITEM };
+                                                    &RESOURCE_CONVERSATION, &RESOURCE_CONVERSATION_ITEM, &RESOURCE_WEBHOOK, &RESOURCE_WEBHOOK_DELIVERY };
 
 /* ---- reading ---- */
 

@@ -104,6 +104,8 @@ struct config {
                 int64_t memory;    /* bytes of all models in memory; 0: no limit */
                 int lookup;        /* enum config_switch: draft from what was said before */
         } engine;
+        struct config_list outbound_allow; /* private networks and hosts that outgoing requests may reach */
+        char *outbound_ca;                 /* PEM authorities of theirs instead of the system's */
         int unknown_parameters;     /* enum config_unknown */
         int64_t shutdown_grace;     /* time for streams to end after SIGTERM */
         int64_t response_retention; /* how long stored responses are kept, in seconds (30 days) */

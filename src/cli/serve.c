@@ -18,6 +18,7 @@
 #include "cli/config.h"
 #include "cli/lineup.h"
 #include "cli/state.h"
+#include "http/client.h"
 #include "http/server.h"
 #include "models/registry.h"
 
@@ -33,6 +34,8 @@ struct server {
         struct lineup lineup;
         struct state state;
         struct limits *limits;
+        struct http_guard *guard;
+        struct http_client *client;
         struct api api;
         bool serving;
         char host[HOST_MAX];
@@ -101,6 +104,23 @@ static int open_limits(struct server *s, char *err, size_t errn)
         return limits_open(&o, s->state.store, &s->limits, err, errn);
 }
 
+/* What the server asks of others, at addresses that clients name. */
+static int open_outgoing(struct server *s, char *err, size_t errn)
+{
+        const struct config_list *allow = &s->config.outbound_allow;
+        char why[CLI_ERR];
+        int rc = http_guard_new((const char *const *)allow->items, allow->n, &s->guard, why, sizeof(why));
+        if (rc) {
+                snprintf(err, errn, "outbound_allow: %s", why);
+                return rc;
+        }
+        struct http_client_config client = { .guard = s->guard, .ca_file = s->config.outbound_ca };
+        rc = http_client_start(&client, &s->client, why, sizeof(why));
+        if (rc)
+                snprintf(err, errn, "outbound_ca: %s", why);
+        return rc;
+}
+
 static int open_state(struct server *s, struct account_minted *ret_minted, char *err, size_t errn)
 {
         int rc = state_open(&s->config, true, &s->state, err, errn);
@@ -109,6 +129,8 @@ static int open_state(struct server *s, struct account_minted *ret_minted, char 
                                          ret_minted, err, errn);
         if (rc == 0)
                 rc = open_limits(s, err, errn);
+        if (rc == 0)
+                rc = open_outgoing(s, err, errn);
         return rc;
 }
 
@@ -165,6 +187,8 @@ static int start_api(struct server *s, char *err, size_t errn)
         s->api.store = s->state.store;
         s->api.account = s->state.account;
         s->api.limits = s->limits;
+        s->api.guard = s->guard;
+        s->api.client = s->client;
         s->api.options =
                 (struct api_options){ .workers = worker_threads(c),
                                       .max_body = (size_t)c->limits.max_body,
@@ -268,6 +292,8 @@ static void stop(struct server *s)
 {
         if (s->serving)
                 api_stop(&s->api, (int)(s->config.shutdown_grace * 1000));
+        http_client_stop(s->client);
+        http_guard_free(s->guard);
         limits_close(s->limits);
         state_close(&s->state);
         lineup_release(&s->lineup);

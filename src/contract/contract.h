@@ -129,6 +129,8 @@ int schema_check(const struct schema *s, const json_t *value, unsigned flags, st
 const char *schema_default(const struct schema *s, const char *field);
 /* True when an object schema knows the field. */
 bool schema_has(const struct schema *s, const char *field);
+/* The values that a string schema lists, by index; NULL behind the last. Static. */
+const char *schema_word(const struct schema *s, unsigned i);
 
 /* ---- one shape for query, form and JSON ---- */
 

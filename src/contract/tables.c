@@ -147,6 +147,11 @@ bool schema_has(const struct schema *s, const char *name)
         return s && s->kind == S_OBJECT && schema_field(s, name, strlen(name));
 }
 
+const char *schema_word(const struct schema *s, unsigned i)
+{
+        return s && s->kind == S_STRING && i < s->n ? schema_enum(s, i) : NULL;
+}
+
 const struct segment *segment_at(unsigned index)
 {
         return &segments[index];
