@@ -71,7 +71,8 @@ struct limits_options {
 };
 
 /* 0, or -EINVAL (options), -ENOTSUP (the store shares no buckets), -ENOMEM, or the store's errors, with a
- * sentence in err. A Redis that is out of reach is no error here. The store must outlive the limits. */
+ * sentence in err. A Redis that is out of reach is no error here; the process must ignore SIGPIPE. The store
+ * must outlive the limits. */
 int limits_open(const struct limits_options *o, struct store *store, struct limits **ret, char *err,
                 size_t errn);
 void limits_close(struct limits *l); /* settles what waits; accepts NULL */
