@@ -32,12 +32,12 @@ NOT_IN_PRODUCTION = {
 }
 
 # Who may include whom, lowest first: each folder sees its own headers and those listed.
-ENGINE_SIDE = ("base", "kernels", "grammar", "jinja", "engine", "train")
-SERVICES = ("base", "contract", "http", "store", "grammar", "engine", "models")
+ENGINE_SIDE = ("base", "kernels", "grammar", "jinja", "classify", "engine", "train")
+SERVICES = ("base", "contract", "http", "store", "grammar", "classify", "engine", "models")
 MIDDLE = SERVICES + ("account", "retrieval", "media", "sandbox")
 MAY_INCLUDE = {
     "base": (), "contract": ("base",), "http": ("base",), "store": ("base",), "kernels": ("base",),
-    "grammar": ("base",), "jinja": ("base",), "engine": ("base", "kernels", "grammar", "jinja"), 
+    "grammar": ("base",), "jinja": ("base",), "classify": ("base",), "engine": ("base", "kernels", "grammar", "jinja"), 
     "train": ENGINE_SIDE, "models": SERVICES,
     "account": SERVICES, "retrieval": SERVICES, "media": SERVICES, "sandbox": SERVICES,
     "agent": MIDDLE, "jobs": MIDDLE + ("agent", "train"), "realtime": MIDDLE + ("agent",),

@@ -17,6 +17,7 @@ static const struct {
         { "exam", cmd_exam, "exact answers of a GGUF file run by the engine" },
         { "chat", cmd_chat, "answer one question by greedy decoding" },
         { "export", cmd_export, "write a checkpoint as GGUF" },
+        { "classifier", cmd_classifier, "train a classifier of texts" },
 };
 
 /* OpenBLAS does not know newer processors by name and gives them the kernels of an old one, at half the
