@@ -42,7 +42,7 @@ static int find(const char *bin, const char *datadir)
         char b[256], d[256];
         snprintf(b, sizeof(b), "%s/%s", root, bin);
         snprintf(d, sizeof(d), "%s/%s", root, datadir);
-        return builtin_find_from(b, d, path, sizeof(path), err, sizeof(err));
+        return builtin_find_from(BUILTIN_FILE, b, d, path, sizeof(path), err, sizeof(err));
 }
 
 static int setup(void **state)
@@ -128,7 +128,8 @@ static void a_path_too_long_is_not_cut(void **state)
         char small[8];
         (void)state;
         touch("data/cairn/models/cairn-tiny.gguf");
-        assert_int_equal(builtin_find_from(root, root, small, sizeof(small), err, sizeof(err)), -ENOENT);
+        assert_int_equal(builtin_find_from(BUILTIN_FILE, root, root, small, sizeof(small), err, sizeof(err)),
+                         -ENOENT);
 }
 
 int main(void)

@@ -11,7 +11,8 @@ static bool verbose, as_json;
 
 static const struct arg options[] = {
         { "verbose", ARG_FLAG, NULL, "also list every operation that is not served", .target = &verbose },
-        { "json", ARG_FLAG, NULL, "all operations as a JSON array, with what each needs", .target = &as_json },
+        { "json", ARG_FLAG, NULL, "all operations as a JSON array, with what each needs",
+          .target = &as_json },
 };
 #define N_OPTIONS (sizeof(options) / sizeof(*options))
 
@@ -37,8 +38,8 @@ static int print_json(void)
                 rc |= json_array_append_new(
                         list, json_pack("{s:s, s:s, s:s, s:b, s:b, s:s}", "id", ops[i].id, "method",
                                         contract_method_name(ops[i].method), "path", ops[i].path, "served",
-                                        api_serves(&ops[i]), "ours", (ops[i].flags & OP_OURS) != 0, "security",
-                                        security_name(ops[i].security)));
+                                        api_serves(&ops[i]), "ours", (ops[i].flags & OP_OURS) != 0,
+                                        "security", security_name(ops[i].security)));
         char *text = rc ? NULL : json_text(list, &length);
         if (text)
                 puts(text);

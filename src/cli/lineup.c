@@ -107,7 +107,7 @@ static int add_models(struct lineup *l, const struct config *c, char *err, size_
         int rc = 0;
         if (!c->models.n) {
                 struct config_model builtin = { .path = l->builtin, .id = (char[]){ BUILTIN_ID } };
-                rc = builtin_find(l->builtin, sizeof(l->builtin), err, errn);
+                rc = builtin_find(BUILTIN_FILE, l->builtin, sizeof(l->builtin), err, errn);
                 return rc ? rc : add_model(l->registry, c, &builtin, err, errn);
         }
         for (size_t i = 0; !rc && i < c->models.n; i++)
