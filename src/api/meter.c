@@ -284,11 +284,10 @@ size_t meter_op(struct req *r, struct store_op *ret)
         return 1;
 }
 
-size_t meter_batch_op(struct req *r, const char *id, struct store_op *ret)
+size_t meter_batch_op(struct req *r, struct store_op *ret)
 {
         if (!due(r))
                 return 0;
-        r->meter->row.id = id;
         *ret = operation(r->meter);
         atomic_store(&r->meter->record, RECORD_WRITTEN);
         return 1;

@@ -23,8 +23,8 @@ int meter_open(struct req *r, struct api_err *e);
 void meter_use(struct req *r, const struct usage *u);
 /* 1 with the record as an operation in *ret when it is due, else 0. It borrows from the request. */
 size_t meter_op(struct req *r, struct store_op *ret);
-/* The same for a request of the batch lane, once, under the id of its line (borrowed): it is the caller's. */
-size_t meter_batch_op(struct req *r, const char *id, struct store_op *ret);
+/* The same for a request of the batch lane: once, it is the caller's then. */
+size_t meter_batch_op(struct req *r, struct store_op *ret);
 /* The transaction with meter_op's operation is committed: the record is not due any more. */
 void meter_wrote(struct req *r);
 /* store_write() of the operations and, when it is due, the record: what the request stores. */
