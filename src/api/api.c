@@ -21,18 +21,8 @@
 #define MAX_QUEUED 8192
 #define SLOW_WORKERS 4
 #define MAX_SLOW_QUEUED 1024
+#define BATCH_WORKERS 4
 #define STOP_POLL_NS 1000000
-
-static int recover(struct api *api, char *err, size_t errn)
-{
-        size_t n = 0;
-        int rc = stored_recover(api, &n);
-        if (rc)
-                snprintf(err, errn, "cannot recover interrupted responses: %s", strerror(-rc));
-        else if (n)
-                log_warn("recover", "%zu responses were interrupted by the last stop and are now failed", n);
-        return rc;
-}
 
 static int prepare_model_list(struct api *api)
 {
@@ -49,17 +39,17 @@ int api_start(struct api *api, const struct http_config *http, char *err, size_t
         int workers = api->options.workers > 0 ? api->options.workers : DEFAULT_WORKERS;
         api->http = NULL;
         api->upkeep = NULL;
-        int rc = recover(api, err, errn);
-        if (rc)
-                return rc;
         api->routes = routes_build();
         api->workers = pool_new("worker", workers, MAX_QUEUED);
         api->slow = pool_new("slow", SLOW_WORKERS, MAX_SLOW_QUEUED);
-        rc = api->routes && api->workers && api->slow ? metrics_init(&api->metrics) : -ENOMEM;
+        api->batch = pool_new("batch", BATCH_WORKERS, MAX_QUEUED);
+        int rc = api->routes && api->workers && api->slow && api->batch ? metrics_init(&api->metrics) : -ENOMEM;
         if (rc == 0)
                 rc = prepare_model_list(api);
         if (rc == 0)
                 rc = presence_start(api);
+        if (rc == 0)
+                rc = stored_recover(api);
         if (rc == 0)
                 rc = conversations_start(api);
         if (rc == 0)
@@ -85,6 +75,7 @@ void api_stop(struct api *api, int grace_ms)
         durable_close(api);
         upkeep_stop(api->upkeep);
         presence_stop(api);
+        pool_free(api->batch);
         pool_free(api->slow);
         pool_free(api->workers);
         conversations_stop(api);
@@ -94,6 +85,6 @@ void api_stop(struct api *api, int grace_ms)
         api->model_list = (struct str){ 0 };
         api->http = NULL;
         api->upkeep = NULL;
-        api->workers = api->slow = NULL;
+        api->workers = api->slow = api->batch = NULL;
         api->routes = NULL;
 }

@@ -64,7 +64,7 @@ void gen_init(struct gen *g, const struct gen_ops *ops, struct req *r, int parts
 
 int gen_open_stream(struct gen *g, struct reply *ret)
 {
-        struct stream_owner owner = { resume, unref, g };
+        struct stream_owner owner = { .resume = resume, .release = unref, .ctx = g };
         g->stream = stream_new(g->r, &owner);
         if (!g->stream)
                 return -ENOMEM;

@@ -1,19 +1,30 @@
-/* One response under way, shared by its parts: responses.c runs it, response_events.c streams it,
- * response_render.c writes its JSON, response_items.c finds the conversation before it. */
+/* One response under way, shared by its parts: responses.c runs it, response_events.c tells of it,
+ * response_render.c writes its JSON, response_items.c finds the conversation before it, response_background.c
+ * runs it without anybody waiting. */
 #ifndef CAIRN_API_RESPONSE_H
 #define CAIRN_API_RESPONSE_H
 
 #include "agent/loop.h"
 #include "api/gen.h"
 
+struct response;
+
+/* Where the events of a response go. */
+struct response_out {
+        /* Consumes data; false asks for a pause. */
+        bool (*event)(struct response *p, const char *type, json_t *data);
+};
+
 struct response {
-        struct gen gen; /* first: a response is a gen; commits: it is stored */
+        struct gen gen;                 /* first: a response is a gen; commits: it is stored */
+        const struct response_out *out; /* NULL: nobody is told of events */
         const struct model *model;
         struct agent_run *run; /* NULL until started */
         char id[ID_MAX];
         int64_t created;
         int64_t sequence; /* number of the next event; one producer at a time */
         bool started;     /* it is in the store, in progress */
+        bool background;  /* nobody waits for it: see response_background.h */
         bool obfuscate;
         bool summary;   /* reasoning is shown as its summary */
         bool sealed;    /* and comes with encrypted_content */
@@ -27,17 +38,24 @@ struct response {
 /* The response object, every key present. status NULL: from the run's outcome. With `output` it has the
  * finished items. New object. */
 json_t *response_object(const struct response *p, const char *status, bool output);
-/* An item in its final state, added to p->output: borrowed; NULL when memory is out. */
-json_t *response_add_item(struct response *p, const struct agent_item *item);
+/* Gives an object another state: `output` (borrowed) are its finished items, an error is there when it failed
+ * (code and message; NULL: server_error), usage is not. */
+void response_set_state(json_t *object, const char *status, json_t *output, const char *code,
+                        const char *message);
+/* An item in its final state: new; NULL when memory is out. */
+json_t *response_item(struct response *p, const struct agent_item *item);
+/* What the store keeps of it: {"object": object (borrowed), "input": [...]}; new. */
+json_t *response_document(const struct response *p, json_t *object);
 /* The usage object of what was used. */
 json_t *response_usage_json(const struct engine_usage *u, int reasoning);
 
-/* ---- response_events.c: each sends events in the order clients demand; false asks for a pause ---- */
+/* ---- response_events.c: sends events in the order clients demand; false asks for a pause ---- */
 
-void response_send_opening(struct response *p); /* created, in_progress */
-/* ended: the finished item of AGENT_ITEM_END. */
+/* response.created and the like, with the object (consumed). */
+void response_send_state(struct response *p, const char *type, json_t *object);
+/* ended: the finished item of AGENT_ITEM_END, which is added to p->output afterwards. */
 bool response_send(struct response *p, const struct agent_event *ev, json_t *ended);
-/* completed or incomplete with the full object (consumed), or failed. Ends the stream. */
+/* completed, incomplete (also of a cancelled one) or failed, with the full object (consumed). */
 void response_send_closing(struct response *p, json_t *object);
 
 /* ---- response_items.c ---- */
@@ -48,10 +66,34 @@ struct conversation_items {
         json_t *made;  /* ids made here */
 };
 
-/* Gathers what the body goes on from (previous_response_id's chain, a conversation) and its `input`; arrays of
- * the request's arena. */
+/* Gathers what the body goes on from (previous_response_id's chain, a conversation) and its `input`, unless
+ * that is given in ret->input; arrays of the request's arena. */
 int response_gather(struct req *r, const struct model *m, struct conversation_items *ret,
                     struct api_err *reterr);
 /* The id of body.conversation, which is a string or {id}; NULL without one. */
 const char *response_conversation(const json_t *body);
+
+/* ---- responses.c ---- */
+
+/* What of a run is asked for by its body. */
+struct response_ask {
+        struct conversation_items items;
+        struct turn_req turn;
+        bool truncate; /* leave out the oldest messages instead of refusing */
+};
+/* Reads and checks the body into a zeroed *ret, what that points to into the request's arena. Where
+ * ret->items.input is set, it is what the input of the body was found to be when the response was created. */
+int response_read(struct req *r, struct response_ask *ret, struct api_err *reterr);
+/* Fills a response that is zero but for its gen: a new id, the settings of the body. 0 or -ENOMEM. */
+int response_init(struct response *p, struct req *r, const struct response_ask *ask);
+void response_release(struct response *p);
+/* Takes an event of the run: sends it, and keeps the item that it ends. False asks for a pause. */
+bool response_take(struct response *p, const struct agent_event *ev);
+/* Of gen_ops. */
+void response_cancel_run(struct gen *g);
+void response_resume_run(struct gen *g);
+void response_usage(const struct gen *g, struct usage *ret);
+/* The items of its input that were made for it, and can be referenced once it is stored: new array. */
+json_t *response_referable_input(const struct response *p);
+
 #endif

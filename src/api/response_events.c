@@ -1,6 +1,7 @@
 #include "api/response.h"
 
 #include <stdio.h>
+#include <string.h>
 #include "agent/items.h"
 #include "api/chat.h"
 
@@ -10,14 +11,12 @@ static bool send(struct response *p, const char *type, json_t *fields)
         json_t *event = json_pack("{s:s, s:I}", "type", type, "sequence_number", (json_int_t)p->sequence++);
         json_object_update(event, fields);
         json_decref(fields);
-        return stream_event(p->gen.stream, type, event);
+        return p->out->event(p, type, event);
 }
 
-void response_send_opening(struct response *p)
+void response_send_state(struct response *p, const char *type, json_t *object)
 {
-        static const char *const types[] = { "response.created", "response.in_progress" };
-        for (int i = 0; i < 2; i++)
-                send(p, types[i], json_pack("{s:o}", "response", response_object(p, "in_progress", false)));
+        send(p, type, json_pack("{s:o}", "response", object));
 }
 
 /* ---- items ----
@@ -59,10 +58,16 @@ static const struct channel *channel_of(const struct response *p, const struct a
         return &channels[item->custom ? 4 : 3];
 }
 
-/* Fields that place an event in the output. */
-static json_t *place(const struct agent_item *item, const struct channel *ch)
+/* The place of the item that is open: behind the finished ones. */
+static int output_index(const struct response *p)
 {
-        json_t *v = json_pack("{s:s, s:i}", "item_id", item->id, "output_index", item->index);
+        return (int)json_array_size(p->output);
+}
+
+/* Fields that place an event in the output. */
+static json_t *place(const struct response *p, const struct agent_item *item, const struct channel *ch)
+{
+        json_t *v = json_pack("{s:s, s:i}", "item_id", item->id, "output_index", output_index(p));
         if (ch->index)
                 json_object_set_new(v, ch->index, json_integer(0));
         return v;
@@ -81,10 +86,10 @@ static bool send_begin(struct response *p, const struct agent_item *item)
 {
         const struct channel *ch = channel_of(p, item);
         bool more = send(p, "response.output_item.added",
-                         json_pack("{s:i, s:o}", "output_index", item->index, "item", item_begun(item)));
+                         json_pack("{s:i, s:o}", "output_index", output_index(p), "item", item_begun(item)));
         if (!ch->part_added)
                 return more;
-        json_t *fields = place(item, ch);
+        json_t *fields = place(p, item, ch);
         json_object_set_new(fields, "part", part(p, item, STR(""), NULL));
         return send(p, ch->part_added, fields);
 }
@@ -92,7 +97,7 @@ static bool send_begin(struct response *p, const struct agent_item *item)
 static bool send_delta(struct response *p, const struct agent_event *ev)
 {
         const struct channel *ch = channel_of(p, ev->item);
-        json_t *fields = place(ev->item, ch);
+        json_t *fields = place(p, ev->item, ch);
         json_object_set_new(fields, "delta", json_strn(ev->text));
         if (ev->item->kind == AGENT_MESSAGE)
                 json_object_set_new(fields, "logprobs",
@@ -106,7 +111,7 @@ static bool send_end(struct response *p, const struct agent_item *item, json_t *
 {
         const struct channel *ch = channel_of(p, item);
         struct str text = buf_str(&item->text);
-        json_t *fields = place(item, ch);
+        json_t *fields = place(p, item, ch);
         json_object_set_new(fields, ch->text, json_strn(text));
         if (item->kind == AGENT_MESSAGE)
                 json_object_set_new(fields, "logprobs",
@@ -115,12 +120,12 @@ static bool send_end(struct response *p, const struct agent_item *item, json_t *
                 json_object_set_new(fields, "name", json_string(item->name));
         send(p, ch->done, fields);
         if (ch->part_done) {
-                fields = place(item, ch);
+                fields = place(p, item, ch);
                 json_object_set_new(fields, "part", part(p, item, text, item->logprobs));
                 send(p, ch->part_done, fields);
         }
         return send(p, "response.output_item.done",
-                    json_pack("{s:i, s:O}", "output_index", item->index, "item", ended));
+                    json_pack("{s:i, s:O}", "output_index", output_index(p), "item", ended));
 }
 
 bool response_send(struct response *p, const struct agent_event *ev, json_t *ended)
@@ -140,8 +145,9 @@ bool response_send(struct response *p, const struct agent_event *ev, json_t *end
 
 void response_send_closing(struct response *p, json_t *object)
 {
+        const char *status = json_cstr(object, "status", "failed");
         char type[64];
-        snprintf(type, sizeof(type), "response.%s", json_cstr(object, "status", "failed"));
-        send(p, type, json_pack("{s:o}", "response", object));
-        stream_end(p->gen.stream, false);
+        /* There is no event of its own for a cancelled one; every client knows this one as an end. */
+        snprintf(type, sizeof(type), "response.%s", strcmp(status, "cancelled") ? status : "incomplete");
+        response_send_state(p, type, object);
 }

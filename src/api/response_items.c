@@ -150,7 +150,9 @@ int response_gather(struct req *r, const struct model *m, struct conversation_it
         const char *conversation = response_conversation(r->body);
         struct input in = { .field = "input", .value = json_get(r->body, "input") };
         json_t *all = json_keep(r->arena, json_array()), *taken = all;
-        ret->input = json_keep(r->arena, json_array());
+        bool given = ret->input != NULL;
+        if (!given)
+                ret->input = json_keep(r->arena, json_array());
         ret->made = json_keep(r->arena, json_array());
         if (!all || !ret->input || !ret->made)
                 return err_internal(reterr, -ENOMEM, "items", "");
@@ -160,7 +162,7 @@ int response_gather(struct req *r, const struct model *m, struct conversation_it
                 return -1;
         in.earlier = taken;
         in.near = all;
-        if (input_read(r, &in, ret->input, ret->made, reterr))
+        if (!given && input_read(r, &in, ret->input, ret->made, reterr))
                 return -1;
         if (json_array_extend(all, ret->input))
                 return err_internal(reterr, -ENOMEM, "items", "");

@@ -23,7 +23,7 @@ static const char *final_status(const struct response *p)
         }
 }
 
-json_t *response_add_item(struct response *p, const struct agent_item *item)
+json_t *response_item(struct response *p, const struct agent_item *item)
 {
         struct req *r = p->gen.r;
         char *sealed = NULL;
@@ -32,7 +32,7 @@ json_t *response_add_item(struct response *p, const struct agent_item *item)
                 return NULL;
         json_t *v = item_ended(item, &(struct item_form){ .summary = p->summary, .sealed = sealed });
         mem_free(sealed);
-        return json_array_append_new(p->output, v) ? NULL : v;
+        return v;
 }
 
 json_t *response_usage_json(const struct engine_usage *u, int reasoning)
@@ -91,7 +91,7 @@ static void add_settings(const struct response *p, json_t *o)
         };
         for (size_t i = 0; i < sizeof(echoed) / sizeof(*echoed); i++)
                 echo(o, p->gen.r->body, echoed[i].name, echoed[i].dflt);
-        json_object_set_new(o, "background", json_false());
+        json_object_set_new(o, "background", json_boolean(p->background));
         const char *conversation = response_conversation(p->gen.r->body);
         json_object_set_new(o, "conversation",
                             conversation ? json_pack("{s:s}", "id", conversation) : json_null());
@@ -99,6 +99,28 @@ static void add_settings(const struct response *p, json_t *o)
         json_object_set_new(o, "tools", tools_echo(json_get(p->gen.r->body, "tools")));
         json_object_set_new(o, "text", text_settings(p->gen.r->body));
         json_object_set_new(o, "reasoning", reasoning_settings(p->gen.r->body));
+}
+
+static json_t *error_json(const char *code, const char *message)
+{
+        if (!message)
+                message = "The server had an error while processing your request. Sorry about that!";
+        return json_pack("{s:s, s:s}", "code", code ? code : "server_error", "message", message);
+}
+
+void response_set_state(json_t *object, const char *status, json_t *output, const char *code,
+                        const char *message)
+{
+        bool failed = !strcmp(status, "failed");
+        json_object_set_new(object, "status", json_string(status));
+        json_object_set(object, "output", output);
+        json_object_set_new(object, "error", failed ? error_json(code, message) : json_null());
+        json_object_set_new(object, "usage", json_null());
+}
+
+json_t *response_document(const struct response *p, json_t *object)
+{
+        return json_pack("{s:O, s:O}", "object", object, "input", p->input);
 }
 
 json_t *response_object(const struct response *p, const char *status, bool output)
@@ -111,11 +133,7 @@ json_t *response_object(const struct response *p, const char *status, bool outpu
                               "created_at", (json_int_t)p->created, "status", final, "model", p->model->id,
                               "output", output ? json_copy(p->output) : json_array());
         json_object_set_new(o, "completed_at", whole ? json_integer(clock_unix()) : json_null());
-        json_object_set_new(
-                o, "error",
-                failed ? json_pack("{s:s, s:s}", "code", "server_error", "message",
-                                   "The server had an error while processing your request. Sorry about that!")
-                       : json_null());
+        json_object_set_new(o, "error", failed ? error_json(NULL, NULL) : json_null());
         json_object_set_new(o, "incomplete_details",
                             incomplete ? json_pack("{s:s}", "reason", "max_output_tokens") : json_null());
         json_object_set_new(o, "usage",

@@ -6,11 +6,13 @@
 #include <string.h>
 #include "agent/items.h"
 #include "agent/messages.h"
-#include "api/api.h"
 #include "api/chat.h"
+#include "api/api.h"
+#include "api/call.h"
 #include "api/format.h"
 #include "api/handlers.h"
 #include "api/params.h"
+#include "api/response_background.h"
 #include "api/stored.h"
 #include "base/clock.h"
 #include "base/mem.h"
@@ -20,36 +22,47 @@
 
 /* ---- life of a response ---- */
 
-static void response_free(struct gen *g)
+void response_release(struct response *p)
 {
-        struct response *p = (struct response *)g;
         agent_unref(p->run);
         json_decref(p->output);
-        mem_free(p);
 }
 
-static void cancel_run(struct gen *g)
+static void free_gen(struct gen *g)
+{
+        response_release((struct response *)g);
+        mem_free(g);
+}
+
+void response_cancel_run(struct gen *g)
 {
         struct response *p = (struct response *)g;
         if (p->run)
                 agent_cancel(p->run);
 }
 
-static void resume_run(struct gen *g)
+void response_resume_run(struct gen *g)
 {
         agent_resume(((struct response *)g)->run);
 }
 
-/* ---- the end ---- */
-
-static json_t *document(const struct response *p, json_t *object)
+void response_usage(const struct gen *g, struct usage *ret)
 {
-        return json_pack("{s:O, s:O}", "object", object, "input", p->input);
+        const struct response *p = (const struct response *)g;
+        const struct agent_outcome *out = agent_outcome(p->run);
+        usage_count(ret, p->model, params_tier(g->r), &out->usage, out->reasoning_tokens);
 }
 
-/* The items that the reader of the response may reference: of its input those whose id was made here, and its
- * output. */
-static json_t *referable(const struct response *p)
+static bool to_stream(struct response *p, const char *type, json_t *data)
+{
+        return stream_event(p->gen.stream, type, data);
+}
+
+static const struct response_out stream_out = { to_stream };
+
+/* ---- the end ---- */
+
+json_t *response_referable_input(const struct response *p)
 {
         json_t *items = json_array(), *item;
         size_t i, made = 0;
@@ -61,17 +74,21 @@ static json_t *referable(const struct response *p)
                 json_array_append(items, item);
                 made++;
         }
-        json_array_extend(items, p->output);
         return items;
 }
 
-/* Commits the final state; streamed ones have been in the store since their start. */
-static int commit(struct response *p, json_t *object, struct api_err *e)
+/* Commits a state of the response. Items become known with it: those of its input whose id was made here with
+ * the first commit, its output with the last. */
+static int commit(struct response *p, enum stored_step step, json_t *object, struct api_err *e)
 {
-        json_t *items = p->gen.stream ? json_incref(json_object_get(object, "output")) : referable(p);
-        int rc = stored_put_response(p->gen.r, p->id, p->created,
-                                     p->gen.stream ? STORED_FINISHED : STORED_WHOLE, document(p, object),
-                                     items, e);
+        json_t *items = step == STORED_FINISHED ? json_array() : response_referable_input(p);
+        json_array_extend(items, json_object_get(object, "output"));
+        struct stored_response s = { .id = p->id,
+                                     .created = p->created,
+                                     .step = step,
+                                     .doc = response_document(p, object),
+                                     .items = items };
+        int rc = stored_put_response(p->gen.r, &s, e);
         json_decref(items);
         return rc;
 }
@@ -91,7 +108,7 @@ static void response_finish(struct gen *g)
         int rc = failure(p, &e);
         json_t *object = response_object(p, NULL, rc == 0);
         bool keep = g->commits && (rc == 0 || g->stream);
-        if (keep && commit(p, object, &not_stored)) {
+        if (keep && commit(p, g->stream ? STORED_FINISHED : STORED_WHOLE, object, &not_stored)) {
                 e = not_stored;
                 rc = -1;
         }
@@ -101,6 +118,7 @@ static void response_finish(struct gen *g)
         }
         if (g->stream) {
                 response_send_closing(p, object);
+                stream_end(g->stream, false);
         } else if (rc) {
                 json_decref(object);
                 req_fail(g->r, &e);
@@ -109,22 +127,26 @@ static void response_finish(struct gen *g)
         }
 }
 
-static void response_usage(const struct gen *g, struct usage *ret)
-{
-        const struct response *p = (const struct response *)g;
-        const struct agent_outcome *out = agent_outcome(p->run);
-        usage_count(ret, p->model, params_tier(g->r), &out->usage, out->reasoning_tokens);
-}
+static const struct gen_ops response_ops = { .cancel = response_cancel_run,
+                                             .resume = response_resume_run,
+                                             .usage = response_usage,
+                                             .finish = response_finish,
+                                             .free = free_gen };
 
-static const struct gen_ops response_ops = { cancel_run, resume_run, response_usage, response_finish,
-                                             response_free };
+bool response_take(struct response *p, const struct agent_event *ev)
+{
+        json_t *ended = ev->kind == AGENT_ITEM_END ? response_item(p, ev->item) : NULL;
+        bool more = p->out ? response_send(p, ev, ended) : true;
+        if (ended)
+                json_array_append_new(p->output, ended);
+        return more;
+}
 
 static bool on_event(void *ctx, struct agent_run *run, const struct agent_event *ev)
 {
         struct response *p = ctx;
         (void)run;
-        json_t *ended = ev->kind == AGENT_ITEM_END ? response_add_item(p, ev->item) : NULL;
-        bool more = p->gen.stream ? response_send(p, ev, ended) : true;
+        bool more = response_take(p, ev);
         if (ev->kind == AGENT_DONE)
                 gen_done(&p->gen, 1);
         return more;
@@ -133,7 +155,6 @@ static bool on_event(void *ctx, struct agent_run *run, const struct agent_event 
 /* ---- the start ---- */
 
 static const struct param_rule refused[] = {
-        { "background", param_is_false },
         { "conversation", NULL },
         { "prompt", NULL },
         { "context_management", NULL },
@@ -164,6 +185,13 @@ static int check_combinations(struct req *r, struct api_err *e)
                                    "Mutually exclusive parameters: 'previous_response_id' and "
                                    "'conversation'. Ensure you "
                                    "are only providing one of them.");
+        if (json_flag(b, "background", false) && !json_flag(b, "store", true))
+                return err_invalid(e, "invalid_value", "background",
+                                   "A response in the background must be stored: 'background' cannot be used "
+                                   "with 'store' set to false.");
+        if (json_flag(b, "background", false) && r->sink && !(r->call_flags & CALL_ADMITTED))
+                return err_invalid(e, "invalid_value", "background",
+                                   "'background' cannot be used in a batch or on a WebSocket.");
         return params_stream_options(r, e);
 }
 
@@ -196,96 +224,98 @@ static int read_turn(struct req *r, const json_t *items, struct turn_req *t, str
         return mem_take_failure() ? err_internal(e, -ENOMEM, "response", "") : 0; /* a part may be missing */
 }
 
-static struct response *response_new(struct req *r, const struct model *m,
-                                     const struct conversation_items *items)
+int response_read(struct req *r, struct response_ask *ret, struct api_err *reterr)
 {
-        struct response *p = mem_calloc(1, sizeof(*p));
-        json_t *output = json_array(), *reasoning = json_get(r->body, "reasoning");
-        if (!p || !output) {
-                mem_free(p);
-                json_decref(output);
-                return NULL;
-        }
-        gen_init(&p->gen, &response_ops, r, 1);
+        ret->truncate = !strcmp(json_cstr(r->body, "truncation", "disabled"), "auto");
+        if (check_combinations(r, reterr) || params_refuse(r, refused, reterr) ||
+            params_model(r, &ret->turn.model, reterr) ||
+            response_gather(r, ret->turn.model, &ret->items, reterr))
+                return -1;
+        return read_turn(r, ret->items.all, &ret->turn, reterr);
+}
+
+int response_init(struct response *p, struct req *r, const struct response_ask *ask)
+{
+        json_t *reasoning = json_get(r->body, "reasoning");
         p->gen.commits = json_flag(r->body, "store", true);
-        p->model = m;
+        p->background = json_flag(r->body, "background", false);
+        p->model = ask->turn.model;
         p->created = clock_unix();
         p->obfuscate = json_flag(json_get(r->body, "stream_options"), "include_obfuscation", true);
-        p->input = items->input;
-        p->made = items->made;
-        p->output = output;
+        p->input = ask->items.input;
+        p->made = ask->items.made;
+        p->output = json_array();
         p->summary = json_get(reasoning, "summary") || json_get(reasoning, "generate_summary");
         p->sealed = includes(r, INCLUDE_SEALED);
         id_hex(p->id, "resp_", 48);
-        return p;
+        return p->output ? 0 : -ENOMEM;
+}
+
+static struct response *response_new(struct req *r, const struct response_ask *ask)
+{
+        struct response *p = mem_calloc(1, sizeof(*p));
+        if (!p)
+                return NULL;
+        gen_init(&p->gen, &response_ops, r, 1);
+        if (response_init(p, r, ask) == 0)
+                return p;
+        gen_reject(&p->gen, &(struct reply){ 0 }, 1);
+        gen_started(&p->gen, -1);
+        return NULL;
 }
 
 /* Opens the stream. A stored response is committed, in progress, before the client learns its id. */
-static int open_stream(struct response *p, const struct turn_req *t, bool truncate, struct reply *ret,
-                       struct api_err *e)
+static int open_stream(struct response *p, struct reply *ret, struct api_err *e)
 {
-        struct turn_err why;
-        long prompt = truncate ? 0 : turn_count(t, &why);
-        if (prompt < 0 || prompt >= t->model->n_ctx)
-                return params_turn_error(p->gen.r, DIALECT_RESPONSES, prompt < 0 ? (int)prompt : -E2BIG, t,
-                                         &why, e);
+        static const char *const opening[] = { "response.created", "response.in_progress" };
         if (p->gen.commits) {
-                json_t *items = referable(p), *object = response_object(p, "in_progress", false);
-                int rc = stored_put_response(p->gen.r, p->id, p->created, STORED_STARTED, document(p, object),
-                                             items, e);
+                json_t *object = response_object(p, "in_progress", false);
+                int rc = commit(p, STORED_STARTED, object, e);
                 json_decref(object);
-                json_decref(items);
                 if (rc)
                         return rc;
                 p->started = true;
         }
         if (gen_open_stream(&p->gen, ret))
                 return err_internal(e, -ENOMEM, "stream", "");
-        response_send_opening(p);
+        p->out = &stream_out;
+        for (int i = 0; i < 2; i++)
+                response_send_state(p, opening[i], response_object(p, "in_progress", false));
         return 0;
 }
 
-static int start(struct response *p, const struct turn_req *t, struct reply *ret, struct api_err *e)
+/* Starts a response that somebody waits for. One that cannot be started was opened in vain: its events and
+ * its row are taken back, of which nobody was told. That is cheaper than to render each prompt twice. */
+static int start(struct response *p, const struct response_ask *ask, struct reply *ret, struct api_err *e)
 {
-        bool stream = json_flag(p->gen.r->body, "stream", false);
-        bool truncate = !strcmp(json_cstr(p->gen.r->body, "truncation", "disabled"), "auto");
-        struct agent_req run = { .turn = *t, .truncate = truncate };
+        struct agent_req run = { .turn = ask->turn, .truncate = ask->truncate };
         struct agent_sink sink = { on_event, p };
         struct turn_err why = { 0 };
-        int rc = stream ? open_stream(p, t, truncate, ret, e) : 0;
+        int rc = json_flag(p->gen.r->body, "stream", false) ? open_stream(p, ret, e) : 0;
         if (rc == 0) {
                 rc = agent_start(&run, &sink, &p->run, &why);
                 if (rc)
-                        params_turn_error(p->gen.r, DIALECT_RESPONSES, rc, t, &why, e);
+                        params_turn_error(p->gen.r, DIALECT_RESPONSES, rc, &ask->turn, &why, e);
         }
         if (rc) {
-                if (p->started) /* nobody was told of it */
+                if (p->started)
                         stored_drop_response(p->gen.r, p->id);
                 gen_reject(&p->gen, ret, 1);
         }
         return gen_started(&p->gen, rc);
 }
 
-/* What both operations read of the body. */
-static int read_request(struct req *r, struct conversation_items *items, struct turn_req *t,
-                        struct api_err *reterr)
-{
-        if (check_combinations(r, reterr) || params_refuse(r, refused, reterr) ||
-            params_model(r, &t->model, reterr) || response_gather(r, t->model, items, reterr))
-                return -1;
-        return read_turn(r, items->all, t, reterr);
-}
-
 static int response_start(struct req *r, struct reply *ret, struct api_err *reterr)
 {
-        struct conversation_items items;
-        struct turn_req t = { 0 };
-        if (read_request(r, &items, &t, reterr))
+        struct response_ask ask = { 0 };
+        if (response_read(r, &ask, reterr))
                 return -1;
-        struct response *p = response_new(r, t.model, &items);
+        if (json_flag(r->body, "background", false))
+                return background_create(r, &ask, ret, reterr);
+        struct response *p = response_new(r, &ask);
         if (!p)
                 return err_internal(reterr, -ENOMEM, "response", "");
-        return start(p, &t, ret, reterr);
+        return start(p, &ask, ret, reterr);
 }
 
 int response_create(struct req *r, struct reply *ret, struct api_err *reterr)
@@ -297,14 +327,13 @@ int response_create(struct req *r, struct reply *ret, struct api_err *reterr)
 
 int response_input_tokens(struct req *r, struct reply *ret, struct api_err *reterr)
 {
-        struct conversation_items items;
-        struct turn_req t = { 0 };
+        struct response_ask ask = { 0 };
         struct turn_err why = { 0 };
-        if (read_request(r, &items, &t, reterr))
+        if (response_read(r, &ask, reterr))
                 return -1;
-        long count = turn_count(&t, &why);
+        long count = turn_count(&ask.turn, &why);
         if (count < 0)
-                return params_turn_error(r, DIALECT_RESPONSES, (int)count, &t, &why, reterr);
+                return params_turn_error(r, DIALECT_RESPONSES, (int)count, &ask.turn, &why, reterr);
         ret->json =
                 json_pack("{s:s, s:I}", "object", "response.input_tokens", "input_tokens", (json_int_t)count);
         return 0;

@@ -7,6 +7,7 @@
 #include "api/handlers.h"
 #include "api/meter.h"
 #include "api/page.h"
+#include "api/presence.h"
 #include "api/resources.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -51,81 +52,89 @@ int stored_put_chat(struct req *r, const char *id, int64_t created, json_t *doc,
         return rc ? err_store(reterr, rc, &fault) : 0;
 }
 
-/* One row an item, below its response: found by item_reference, deleted with the response. */
-static int item_ops(struct req *r, const char *response, int64_t created, const json_t *items,
-                    struct store_op *ops, struct buf *texts, size_t *ret_n)
+void stored_item_ops(struct op_list *l, struct req *r, const char *response, int64_t created,
+                     const json_t *items)
 {
-        size_t i, n = 0;
+        size_t i;
         json_t *item;
         json_array_foreach((json_t *)items, i, item)
         {
-                buf_init(&texts[n], STORE_DOC_MAX);
-                int rc = json_write(item, &texts[n]);
-                ops[n] = (struct store_op){ .verb = STORE_PUT,
-                                            .kind = KIND_ITEM,
-                                            .id = json_cstr(item, "id", ""),
-                                            .project = req_project(r),
-                                            .parent = response,
-                                            .created = created,
-                                            .expires = created + r->api->options.retention_s,
-                                            .doc = buf_str(&texts[n]) };
-                n++;
-                *ret_n = n;
-                if (rc)
-                        return rc;
+                struct store_op op = { .verb = STORE_PUT,
+                                       .kind = KIND_ITEM,
+                                       .id = json_cstr(item, "id", ""),
+                                       .project = req_project(r),
+                                       .parent = response,
+                                       .created = created,
+                                       .expires = stored_expiry(r, created) };
+                op_list_add_doc(l, &op, item);
         }
-        return 0;
+}
+
+int64_t stored_expiry(const struct req *r, int64_t created)
+{
+        return created + r->api->options.retention_s;
 }
 
 /* The row of the response itself. */
-static struct store_op response_op(struct req *r, const char *id, int64_t created, enum stored_step step)
+static struct store_op response_op(struct req *r, const struct stored_response *s)
 {
-        return (struct store_op){ .verb = step == STORED_FINISHED ? STORE_UPDATE : STORE_PUT,
+        return (struct store_op){ .verb = s->step == STORED_FINISHED ? STORE_UPDATE : STORE_PUT,
                                   .set = STORE_SET_DOC,
                                   .kind = RESOURCE_RESPONSE.kind,
-                                  .id = id,
+                                  .id = s->id,
                                   .project = req_project(r),
-                                  .created = created,
-                                  .expires = created + r->api->options.retention_s };
+                                  .created = s->created,
+                                  .expires = stored_expiry(r, s->created) };
 }
 
-/* The mark of a response in progress: a row of its own, so that a start finds the few there are at once. */
-static struct store_op mark_op(const char *id, const char *project, enum store_verb verb)
+/* The mark of a response in progress: a row of its own, so that the few there are are found at once. It says
+ * which process works on it. */
+static void mark_ops(struct op_list *l, struct req *r, const struct stored_response *s)
 {
-        return (struct store_op){
-                .verb = verb, .kind = KIND_RUNNING, .id = id, .project = project, .doc = STR("{}")
-        };
-}
-
-int stored_put_response(struct req *r, const char *id, int64_t created, enum stored_step step, json_t *doc,
-                        const json_t *items, struct api_err *reterr)
-{
-        size_t n_items = json_array_size(items), n = 0;
-        struct store_fault fault = { 0 };
-        struct store_op *ops = mem_calloc(n_items + 2, sizeof(*ops));
-        struct buf *texts = mem_calloc(n_items + 1, sizeof(*texts));
-        int rc =
-                ops && texts && !mem_take_failure() ? 0 : -ENOMEM; /* a part of doc or items may be missing */
-        if (rc == 0)
-                rc = item_ops(r, id, created, items, ops + 1, texts + 1, &n);
-        if (rc == 0) {
-                buf_init(&texts[0], STORE_DOC_MAX);
-                rc = json_write(doc, &texts[0]);
-                ops[0] = response_op(r, id, created, step);
-                ops[0].doc = buf_str(&texts[0]);
-                ops[n + 1] = mark_op(id, req_project(r), step == STORED_STARTED ? STORE_PUT : STORE_DELETE);
-        }
-        if (rc == 0)
-                rc = meter_commit(r, ops, n + (step == STORED_WHOLE ? 1 : 2), &fault);
-        if (rc == -ENOENT && step == STORED_FINISHED) {
-                store_delete(r->api->store, KIND_RUNNING, id, req_project(r), NULL);
-                rc = 0;
-        }
-        for (size_t i = 0; texts && i <= n; i++)
-                buf_release(&texts[i]);
-        mem_free(texts);
-        mem_free(ops);
+        struct store_op op = { .verb = s->step == STORED_STARTED ? STORE_PUT : STORE_DELETE,
+                               .kind = KIND_RUNNING,
+                               .id = s->id,
+                               .project = req_project(r) };
+        if (s->step == STORED_WHOLE)
+                return;
+        json_t *doc = op.verb == STORE_PUT ? json_pack("{s:s}", "process", r->api->process) : NULL;
+        if (op.verb == STORE_PUT)
+                op_list_add_doc(l, &op, doc);
+        else
+                op_list_add(l, &op, 1);
         json_decref(doc);
+}
+
+/* What is committed of a response that is not there any more. Its first operation is that on the response,
+ * the second that on the mark. */
+static int not_there(struct req *r, const struct stored_response *s, const struct store_fault *fault)
+{
+        if (s->step != STORED_FINISHED || fault->op > 1)
+                return -ENOENT;
+        if (fault->op == 1) /* others thought this process dead, and told its clients that it failed */
+                return -ESTALE;
+        store_delete(r->api->store, KIND_RUNNING, s->id, req_project(r), NULL);
+        return 0;
+}
+
+int stored_put_response(struct req *r, const struct stored_response *s, struct api_err *reterr)
+{
+        struct store_fault fault = { 0 };
+        struct op_list l;
+        struct store_op op = response_op(r, s);
+        bool lost = mem_take_failure(); /* a part of doc or items may be missing */
+        op_list_init(&l);
+        op_list_add_doc(&l, &op, s->doc);
+        mark_ops(&l, r, s);
+        stored_item_ops(&l, r, s->id, s->created, s->items);
+        op_list_add(&l, s->more, s->n_more);
+        int rc = lost ? -ENOMEM : l.err;
+        if (rc == 0)
+                rc = meter_commit(r, l.ops.p, l.ops.n, &fault);
+        if (rc == -ENOENT)
+                rc = not_there(r, s, &fault);
+        op_list_release(&l);
+        json_decref(s->doc);
         return rc ? err_store(reterr, rc, &fault) : 0;
 }
 
@@ -137,70 +146,105 @@ void stored_drop_response(struct req *r, const char *id)
 
 /* ---- recovery ---- */
 
-/* The document of an interrupted response as a failed one. */
-static int fail_document(struct str doc, struct buf *out)
+static const char interrupted[] = "The server stopped before the response was finished.";
+
+/* Makes the document of an interrupted response that of a failed one. */
+static int fail_document(struct str text, json_t **ret)
 {
         struct json_fault why;
-        json_t *v = json_parse(doc, JSON_DEPTH_STORED, &why);
-        json_t *object = json_object_get(v, "object");
+        json_t *doc = json_parse(text, JSON_DEPTH_STORED, &why), *object = json_object_get(doc, "object");
         if (!object) {
-                json_decref(v);
+                json_decref(doc);
                 return -EIO;
         }
         json_object_set_new(object, "status", json_string("failed"));
         json_object_set_new(object, "error",
-                            json_pack("{s:s, s:s}", "code", "server_error", "message",
-                                      "The server stopped before the response was finished."));
-        int rc = json_write(v, out);
-        json_decref(v);
-        return rc;
+                            json_pack("{s:s, s:s}", "code", "server_error", "message", interrupted));
+        *ret = doc;
+        return 0;
 }
 
 /* Fails the response of a mark, if it is still there, and removes the mark. */
 static int recover_one(struct api *api, const struct object *mark)
 {
         struct object row;
-        struct buf text;
-        struct store_op ops[2] = { mark_op(mark->id, mark->project, STORE_DELETE) };
-        size_t n = 1;
-        buf_init(&text, STORE_DOC_MAX);
+        struct op_list l;
+        json_t *doc = NULL;
+        struct store_op remove = {
+                .verb = STORE_DELETE, .kind = KIND_RUNNING, .id = mark->id, .project = mark->project
+        };
+        op_list_init(&l);
+        op_list_add(&l, &remove, 1);
         int rc = store_get(api->store, RESOURCE_RESPONSE.kind, mark->id, mark->project, &row, NULL);
         bool gone = rc == -ENOENT; /* deleted by its client while it ran */
         if (rc == 0)
-                rc = fail_document(row.doc, &text);
-        if (rc == 0)
-                ops[n++] = (struct store_op){ .verb = STORE_UPDATE,
-                                              .kind = RESOURCE_RESPONSE.kind,
-                                              .id = mark->id,
-                                              .project = mark->project,
-                                              .set = STORE_SET_DOC,
-                                              .doc = buf_str(&text) };
+                rc = fail_document(row.doc, &doc);
+        if (rc == 0) {
+                struct store_op update = { .verb = STORE_UPDATE,
+                                           .kind = RESOURCE_RESPONSE.kind,
+                                           .id = mark->id,
+                                           .project = mark->project,
+                                           .set = STORE_SET_DOC,
+                                           .if_version = row.version };
+                op_list_add_doc(&l, &update, doc);
+        }
         if (rc == -EIO) /* one damaged document must not keep the server from starting */
                 log_error("recover", "the stored response %s is damaged and stays as it is", mark->id);
         if (rc == 0 || gone || rc == -EIO)
-                rc = store_write(api->store, ops, n, NULL);
+                rc = l.err ? l.err : store_write(api->store, l.ops.p, l.ops.n, NULL);
+        if (rc == -ENOENT || rc == -ESTALE) /* another process was first, or a client deleted it just now */
+                rc = 0;
         object_release(&row);
-        buf_release(&text);
+        json_decref(doc);
+        op_list_release(&l);
         return rc;
 }
 
-int stored_recover(struct api *api, size_t *ret_recovered)
+/* Whether the process that works on the response of a mark may be alive. */
+static bool is_worked_on(struct api *api, const struct object *mark)
+{
+        struct json_fault why;
+        json_t *doc = json_parse(mark->doc, JSON_DEPTH_STORED, &why);
+        const char *process = json_cstr(doc, "process", "");
+        bool alive = !strcmp(process, api->process) || presence_alive(api, process);
+        json_decref(doc);
+        return alive;
+}
+
+int stored_recover(struct api *api)
 {
         struct store_query q = { .kind = KIND_RUNNING, .limit = RECOVER_PAGE };
+        char last[ID_MAX] = "";
+        size_t recovered = 0;
         int rc = 0;
-        *ret_recovered = 0;
         for (bool more = true; more && rc == 0;) {
                 struct store_page page;
+                q.after = *last ? last : NULL;
                 rc = store_list(api->store, &q, &page, NULL);
                 if (rc)
                         break;
-                for (size_t i = 0; i < page.n && rc == 0; i++)
+                *last = '\0'; /* the last mark that stays is where the next page begins */
+                for (size_t i = 0; i < page.n && rc == 0; i++) {
+                        if (is_worked_on(api, &page.items[i])) {
+                                snprintf(last, sizeof(last), "%s", page.items[i].id);
+                                continue;
+                        }
                         rc = recover_one(api, &page.items[i]);
-                more = page.n > 0;
-                *ret_recovered += page.n;
+                        recovered += rc == 0;
+                }
+                more = page.has_more;
                 store_page_release(&page);
         }
-        return rc;
+        if (recovered)
+                log_warn("recover", "%zu responses were interrupted and are now failed", recovered);
+        return rc == -ENOENT ? 0 : rc; /* a cursor that went: the rest waits for the next time */
+}
+
+void stored_upkeep(struct api *api)
+{
+        int rc = store_is_shared(api->store) ? stored_recover(api) : 0;
+        if (rc)
+                log_warn("recover", "cannot recover interrupted responses: %s", strerror(-rc));
 }
 
 /* ---- GET /chat/completions/{completion_id}/messages ---- */

@@ -2,23 +2,43 @@
 #ifndef CAIRN_API_STORED_H
 #define CAIRN_API_STORED_H
 
+#include "api/op_list.h"
 #include "api/req.h"
 
 #define KIND_ITEM "item" /* an item of a response, by its id */
 
 /* Commits a chat completion; doc is {"object": ..., "messages": [...]}, consumed. Worker thread. */
 int stored_put_chat(struct req *r, const char *id, int64_t created, json_t *doc, struct api_err *reterr);
+
+/* Appends the operations that make items of a response known by their ids: a row each, below the response,
+ * with which they go. `items` is borrowed until the write. */
+void stored_item_ops(struct op_list *l, struct req *r, const char *response, int64_t created,
+                     const json_t *items);
+/* How long a response or completion that was created then is kept: unix seconds. */
+int64_t stored_expiry(const struct req *r, int64_t created);
+
 enum stored_step {
         STORED_WHOLE,    /* first and last commit of a response at once */
-        STORED_STARTED,  /* in progress: marked, so that a crash does not leave it so */
+        STORED_STARTED,  /* in progress: marked, so that the death of this process does not leave it so */
         STORED_FINISHED, /* its final state; the mark goes. Not an error when a client deleted it meanwhile */
 };
-/* Commits a response: doc is {"object": ..., "input": [...]}, consumed. Each of `items` (those that this
- * request made) can be referenced by its id afterwards. */
-int stored_put_response(struct req *r, const char *id, int64_t created, enum stored_step step, json_t *doc,
-                        const json_t *items, struct api_err *reterr);
+
+/* One commit of a response that somebody waits for. */
+struct stored_response {
+        const char *id;
+        int64_t created;
+        enum stored_step step;
+        json_t *doc;                 /* {"object": ..., "input": [...]}, consumed */
+        const json_t *items;         /* each can be referenced by its id afterwards */
+        const struct store_op *more; /* further operations of the same transaction */
+        size_t n_more;
+};
+int stored_put_response(struct req *r, const struct stored_response *s, struct api_err *reterr);
 /* Takes a started response back, of which nobody was told. */
 void stored_drop_response(struct req *r, const char *id);
-/* At start: responses that a dead process left in progress become failed. */
-int stored_recover(struct api *api, size_t *ret_recovered);
+/* Responses that a dead process left in progress become failed. 0 or a negative errno. */
+int stored_recover(struct api *api);
+/* The same from time to time, where several processes work on one store. */
+void stored_upkeep(struct api *api);
+#define STORED_UPKEEP_MS 15000
 #endif

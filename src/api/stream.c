@@ -9,10 +9,11 @@
 
 #define RING_BYTES \
         (256 * 1024) /* taken as needed: only a client that lags behind makes a stream this large */
-#define PIECE_BYTES (RING_BYTES / 16)
+#define PIECES 16    /* of a ring: what is written to it at once */
 #define PENDING_MAX \
         ((size_t)256 << 20) /* the events of a response hold all of it, and several wait at once */
-#define ERROR_ROOM 1024     /* beyond it, for what tells that an event is missing */
+#define JSON_DEPTH 256
+#define ERROR_ROOM 1024 /* beyond it, for what tells that an event is missing */
 
 /* With a ring it lives as long as that: ring_own() frees it with the last reference. Else `sides` counts
  * those that are not through: the producer until stream_end, the consumer until stream_open or
@@ -68,8 +69,8 @@ static int flush(struct stream *s)
         int rc = 0;
         while (rc == 0 && s->taken < s->pending.n) {
                 struct str piece = waiting(s);
-                if (piece.n > PIECE_BYTES)
-                        piece.n = PIECE_BYTES;
+                if (piece.n > s->owner.bytes / PIECES)
+                        piece.n = s->owner.bytes / PIECES;
                 rc = ring_write(s->ring, piece);
                 if (rc == 0)
                         s->taken += piece.n;
@@ -98,13 +99,15 @@ struct stream *stream_new(struct req *r, const struct stream_owner *owner)
         struct stream *s = mem_calloc(1, sizeof(*s));
         if (!s)
                 return NULL;
-        s->ring = r->http ? ring_new(RING_BYTES, NULL) : NULL;
+        s->owner = *owner;
+        if (!s->owner.bytes)
+                s->owner.bytes = RING_BYTES;
+        s->ring = r->http ? ring_new(s->owner.bytes, NULL) : NULL;
         if (r->http && !s->ring) {
                 mem_free(s);
                 return NULL;
         }
         s->r = r;
-        s->owner = *owner;
         pthread_mutex_init(&s->lock, NULL);
         buf_init(&s->pending, PENDING_MAX + ERROR_ROOM);
         buf_init(&s->kept, IDEMPOTENCY_REPLY_MAX);
@@ -223,6 +226,21 @@ static void break_stream(struct stream *s, bool named)
         add_frame(s, named ? "error" : NULL, error, PENDING_MAX + ERROR_ROOM);
 }
 
+/* Sends what was rendered; rc says whether it could be. */
+static bool send_text(struct stream *s, const char *event, struct str text, int rc)
+{
+        pthread_mutex_lock(&s->lock);
+        if (rc == 0 && !s->broken)
+                rc = add_frame(s, event, text, PENDING_MAX);
+        if (rc == 0 && s->keeps)
+                sse_frame(&s->kept, event, text);
+        if (rc && !s->broken)
+                break_stream(s, event != NULL);
+        rc = flush(s);
+        pthread_mutex_unlock(&s->lock);
+        return rc == 0;
+}
+
 /* Renders and sends, consuming data, of which `lost` says that a part is missing. */
 static bool send(struct stream *s, const char *event, json_t *data, bool lost)
 {
@@ -230,17 +248,9 @@ static bool send(struct stream *s, const char *event, json_t *data, bool lost)
         buf_init(&text, PENDING_MAX);
         int rc = lost ? -ENOMEM : json_write(data, &text);
         json_decref(data);
-        pthread_mutex_lock(&s->lock);
-        if (rc == 0 && !s->broken)
-                rc = add_frame(s, event, buf_str(&text), PENDING_MAX);
-        if (rc == 0 && s->keeps)
-                sse_frame(&s->kept, event, buf_str(&text));
-        if (rc && !s->broken)
-                break_stream(s, event != NULL);
-        rc = flush(s);
-        pthread_mutex_unlock(&s->lock);
+        bool more = send_text(s, event, buf_str(&text), rc);
         buf_release(&text);
-        return rc == 0;
+        return more;
 }
 
 /* Nothing is sent any more, and what is rendered may lack what could not be made. */
@@ -258,6 +268,15 @@ bool stream_event(struct stream *s, const char *event, json_t *data)
         if (!lost && !is_broken(s))
                 check_event(s->r, event, data);
         return s->ring ? send(s, event, data, lost) : sink_event(s, event, data, lost);
+}
+
+bool stream_text(struct stream *s, const char *event, struct str text)
+{
+        struct json_fault why;
+        if (s->ring)
+                return send_text(s, event, text, 0);
+        json_t *data = json_parse(text, JSON_DEPTH, &why);
+        return sink_event(s, event, data, !data);
 }
 
 bool stream_error(struct stream *s, const char *event, json_t *data)

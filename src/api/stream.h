@@ -13,6 +13,7 @@ struct stream_owner {
         void (*resume)(void *ctx);  /* I/O thread: there is room again */
         void (*release)(void *ctx); /* when the stream is gone: the owner's reference held by it */
         void *ctx;
+        size_t bytes; /* that wait for a client which lags behind, before a pause; 0: 256 KiB */
 };
 
 /* The stream holds a reference to `r` and, through owner->release, to its owner. Put stream_ring() into the
@@ -27,6 +28,8 @@ void stream_discard(struct stream *s);
 /* Sends one event, consuming data; `event` is NULL for streams of bare data lines. One producer at a time.
  * False asks for a pause until resume(); the event itself is never lost. */
 bool stream_event(struct stream *s, const char *event, json_t *data);
+/* The same for an event that was written, and checked, before: its JSON as it is to be sent. */
+bool stream_text(struct stream *s, const char *event, struct str text);
 /* The same for an error envelope, which no operation's event schema describes. */
 bool stream_error(struct stream *s, const char *event, json_t *data);
 /* Ends the stream, with "data: [DONE]" when done_marker is set, and drops the producer's hold: s may not be

@@ -7,6 +7,7 @@
 #include "api/api.h"
 #include "api/meter.h"
 #include "api/presence.h"
+#include "api/stored.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -32,6 +33,7 @@ static const struct task tasks[] = {
         { sweep, 0 },
         { meter_upkeep, METER_UPKEEP_MS },
         { presence_renew, PRESENCE_RENEW_MS },
+        { stored_upkeep, STORED_UPKEEP_MS },
 };
 
 #define N_TASKS (sizeof(tasks) / sizeof(*tasks))
