@@ -99,6 +99,8 @@ struct http_req {
         struct ring *ring;
         struct buf carry; /* the beginning of a frame that did not fit */
         bool frames, mid_frame;
+        bool sized; /* the ring gives `length` bytes */
+        uint64_t length;
         atomic_ullong bytes_out;
         atomic_llong last_pull_ms; /* when MHD last asked for bytes */
 

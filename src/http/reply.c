@@ -10,6 +10,7 @@
 /* MHD's own buffer of a stream, which only HTTP/1.0 replies go through; chunks are made in the connection's
  * memory. */
 #define STREAM_BLOCK 4096
+#define SIZED_BLOCK 65536 /* the same for streams of known length, which all go through it */
 #define CARRY_MAX (1024 * 1024)
 
 /* What a reply consists of besides its status; give() takes over all of it. */
@@ -19,6 +20,7 @@ struct answer {
         uint64_t length;
         struct ring *ring;
         bool frames;
+        bool sized; /* a ring that gives `length` bytes */
 };
 
 /* MHD wants C strings. It refuses values with line breaks, and such a header is then left out. */
@@ -66,8 +68,10 @@ static int give(struct http_req *r, int status, struct answer a)
                 r->status = status;
                 r->response = a.response;
                 r->reply_body = a.body;
-                atomic_store(&r->bytes_out, a.length);
+                atomic_store(&r->bytes_out, a.sized ? 0 : a.length);
                 r->ring = a.ring;
+                r->sized = a.sized;
+                r->length = a.length;
                 r->frames = a.frames;
                 a.response = NULL;
                 a.ring = NULL;
@@ -211,14 +215,29 @@ static ssize_t stream_hang_up(struct http_req *r, int how, char *out)
         return 1;
 }
 
-/* The ring's end: a terminating chunk, or for HTTP/1.0 the end of the connection. */
+/* The ring's end: a terminating chunk, or for HTTP/1.0 the end of the connection. Bytes that were announced
+ * and do not come can only be told by a broken connection. */
 static ssize_t stream_end(struct http_req *r, char *out)
 {
+        if (r->sized)
+                return stream_hang_up(r, SHUT_RDWR, out);
         pthread_mutex_lock(&r->lock);
         r->ended = true;
         r->cut = r->http10;
         pthread_mutex_unlock(&r->lock);
         return r->http10 ? stream_hang_up(r, SHUT_WR, out) : MHD_CONTENT_READER_END_OF_STREAM;
+}
+
+/* Counts n bytes that MHD takes; a stream of known length has no end but its last byte. */
+static void stream_took(struct http_req *r, size_t n)
+{
+        unsigned long long out =
+                atomic_fetch_add_explicit(&r->bytes_out, (unsigned long long)n, memory_order_relaxed) + n;
+        if (!r->sized || out < r->length)
+                return;
+        pthread_mutex_lock(&r->lock);
+        r->ended = true;
+        pthread_mutex_unlock(&r->lock);
 }
 
 /* MHD's content reader: the stream is pulled as fast as the client reads, and sleeps when there is nothing.
@@ -239,7 +258,7 @@ static ssize_t stream_pull(void *cls, uint64_t position, char *out, size_t max)
                 if (n == 0)
                         n = (long)stream_ping(r, out, max);
                 if (n > 0) {
-                        atomic_fetch_add_explicit(&r->bytes_out, (unsigned long long)n, memory_order_relaxed);
+                        stream_took(r, (size_t)n);
                         return n;
                 }
                 if (http_req_suspend(r))
@@ -249,20 +268,36 @@ static ssize_t stream_pull(void *cls, uint64_t position, char *out, size_t max)
         }
 }
 
-int http_reply_stream(struct http_req *r, int status, const struct http_header *h, size_t n,
-                      struct ring *ring, bool frames)
+static int give_ring(struct http_req *r, int status, const struct http_header *h, size_t n, struct answer a)
 {
-        struct answer a = { .ring = ring, .frames = frames };
         http_req_ref(r);
-        if (ring_own(ring, http_req_unref, r) == 0) {
-                ring_set_on_data(ring, http_req_wake, r);
-                a.response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK, stream_pull, r,
-                                                               NULL);
+        if (ring_own(a.ring, http_req_unref, r) == 0) {
+                ring_set_on_data(a.ring, http_req_wake, r);
+                a.response = MHD_create_response_from_callback(a.sized ? a.length : MHD_SIZE_UNKNOWN,
+                                                               a.sized ? SIZED_BLOCK : STREAM_BLOCK,
+                                                               stream_pull, r, NULL);
         } else {
                 http_req_unref(r);
         }
         add_headers(r, a.response, h, n);
         return give(r, status, a);
+}
+
+int http_reply_stream(struct http_req *r, int status, const struct http_header *h, size_t n,
+                      struct ring *ring, bool frames)
+{
+        return give_ring(r, status, h, n, (struct answer){ .ring = ring, .frames = frames });
+}
+
+int http_reply_sized(struct http_req *r, int status, const struct http_header *h, size_t n, struct ring *ring,
+                     uint64_t length)
+{
+        if (length)
+                return give_ring(r, status, h, n,
+                                 (struct answer){ .ring = ring, .sized = true, .length = length });
+        ring_cancel(ring);
+        ring_unref(ring);
+        return give_memory(r, status, h, n, NULL, 0);
 }
 
 /* ---- Handing over ---- */

@@ -164,4 +164,8 @@ int http_reply_file(struct http_req *r, int status, const struct http_header *h,
  * the content is server-sent events; frames stay whole where the buffer allows and pings fill silences. */
 int http_reply_stream(struct http_req *r, int status, const struct http_header *h, size_t n,
                       struct ring *ring, bool frames);
+/* The same for content of known length, which Content-Length announces. A ring that ends before has failed:
+ * the connection is cut. */
+int http_reply_sized(struct http_req *r, int status, const struct http_header *h, size_t n, struct ring *ring,
+                     uint64_t length);
 #endif
