@@ -21,9 +21,12 @@
 #include "store/blob.h"
 #include "store/store.h"
 
-#define FILE_KIND "file"
-#define FILE_BATCH_EXPIRES_S ((int64_t)30 * 86400) /* of purpose "batch", unless its creator says otherwise \
-                                                    */
+#define FILE_KIND "file" /* store kinds */
+#define UPLOAD_KIND "upload"
+#define UPLOAD_PART_KIND "upload.part" /* its document has "blobs" too */
+#define FILE_BATCH_EXPIRES_S                                                           \
+        ((int64_t)30 * 86400) /* of purpose "batch", unless its creator says otherwise \
+                               */
 
 /* ---- reading ---- */
 
@@ -65,9 +68,8 @@ struct file_made {
 int file_make(const struct file_new *what, const struct blob_info *blobs, size_t n, struct file_made *ret);
 void file_made_release(struct file_made *m); /* harmless on a zeroed one */
 
-/* Deletes a file of a project and then its blobs: -ENOENT. A blob that cannot be removed now is an orphan. */
-int file_delete(struct store *s, struct blobs *b, const char *project, const char *id, char *err,
-                size_t errn);
+/* Removes the blobs that a document names, after its row is gone. One that cannot be removed is an orphan. */
+void file_drop_blobs(struct blobs *b, const json_t *doc);
 
 /* ---- upkeep ---- */
 
@@ -82,4 +84,8 @@ int files_collect(struct store *s, struct blobs *b, bool remove, void (*report)(
  * for each finding. 0 however many there are. */
 int files_check(struct store *s, struct blobs *b, bool contents,
                 void (*report)(void *ctx, const char *finding), void *ctx, char *err, size_t errn);
+/* Calls fn with each blob that a row names, {id, sha256, size}; a non-zero return of fn ends it and is
+ * returned. For copies of everything. */
+int files_each_blob(struct store *s, int (*fn)(void *ctx, const struct object *row, const json_t *blob),
+                    void *ctx, struct store_fault *fault);
 #endif

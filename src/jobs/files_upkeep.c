@@ -1,0 +1,193 @@
+/* Blobs and the rows that name them, held against each other. */
+#include "jobs/files.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/clock.h"
+#include "base/mem.h"
+#include "base/vec.h"
+
+#define JSON_DEPTH 32
+#define KEY (BLOB_ID_LEN / 2) /* an id as bytes */
+
+struct key {
+        unsigned char bytes[KEY];
+};
+
+/* A set of blobs: sorted keys, and which of them rows name. */
+struct keys {
+        struct VEC(struct key) list;
+        bool *named;
+        int64_t before; /* of the listing: only what is older */
+};
+
+static struct key key_of(const char *id)
+{
+        struct key k = { { 0 } };
+        for (int i = 0; i < KEY; i++) {
+                char digits[3] = { id[2 * i], id[2 * i + 1], '\0' };
+                k.bytes[i] = (unsigned char)strtoul(digits, NULL, 16);
+        }
+        return k;
+}
+
+static const char *id_of(const struct key *k, char out[BLOB_ID_LEN + 1])
+{
+        for (int i = 0; i < KEY; i++)
+                snprintf(out + 2 * i, 3, "%02x", k->bytes[i]);
+        return out;
+}
+
+static int compare(const void *a, const void *b)
+{
+        return memcmp(a, b, sizeof(struct key));
+}
+
+/* Calls fn with each blob that a row names. */
+struct naming {
+        int (*fn)(void *ctx, const struct object *row, const json_t *blob);
+        void *ctx;
+};
+
+static int row_blobs(void *ctx, const struct object *row)
+{
+        struct naming *n = ctx;
+        struct json_fault why;
+        const json_t *blob;
+        size_t i;
+        json_t *doc = json_parse(row->doc, JSON_DEPTH, &why);
+        int rc = doc ? 0 : why.no_memory ? -ENOMEM : -EBADMSG;
+        json_array_foreach(json_get(doc, "blobs"), i, blob)
+        {
+                if (!rc && strlen(json_cstr(blob, "id", "")) == BLOB_ID_LEN)
+                        rc = n->fn(n->ctx, row, blob);
+        }
+        json_decref(doc);
+        return rc;
+}
+
+/* Parts before files: a part that becomes a file meanwhile is seen as one of the two, or as both. */
+static int each_named(struct store *s, struct naming *n, struct store_fault *fault)
+{
+        int rc = store_scan(s, UPLOAD_PART_KIND, row_blobs, n, fault);
+        return rc ? rc : store_scan(s, FILE_KIND, row_blobs, n, fault);
+}
+
+int files_each_blob(struct store *s, int (*fn)(void *ctx, const struct object *row, const json_t *blob),
+                    void *ctx, struct store_fault *fault)
+{
+        struct naming naming = { fn, ctx };
+        return each_named(s, &naming, fault);
+}
+
+/* ---- orphans ---- */
+
+static int take_old(void *ctx, const char *id, int64_t modified)
+{
+        struct keys *k = ctx;
+        if (modified >= k->before)
+                return 0;
+        return vec_push(&k->list, key_of(id)) ? -ENOMEM : 0;
+}
+
+static int mark(void *ctx, const struct object *row, const json_t *blob)
+{
+        struct keys *k = ctx;
+        struct key wanted = key_of(json_cstr(blob, "id", ""));
+        (void)row;
+        const struct key *found = bsearch(&wanted, k->list.p, k->list.n, sizeof(wanted), compare);
+        if (found)
+                k->named[found - k->list.p] = true;
+        return 0;
+}
+
+/* The listing comes first: a blob that it misses is left alone, and the row of one that it has was committed
+ * long before the rows are read, or never will be. A row that cannot be read ends the search, for nobody
+ * knows what it names. */
+int files_collect(struct store *s, struct blobs *b, bool remove, void (*report)(void *ctx, const char *blob),
+                  void *ctx, size_t *ret_n, char *err, size_t errn)
+{
+        struct keys k = { .before = clock_unix() - FILES_ORPHAN_AGE_S };
+        struct naming naming = { mark, &k };
+        struct store_fault fault = { .msg = "" };
+        const char *why = "";
+        *ret_n = 0;
+        int rc = blobs_list(b, take_old, &k);
+        if (rc)
+                why = blob_fault();
+        if (!rc && k.list.n) {
+                qsort(k.list.p, k.list.n, sizeof(*k.list.p), compare);
+                k.named = mem_calloc(k.list.n, sizeof(*k.named));
+                rc = k.named ? each_named(s, &naming, &fault) : -ENOMEM;
+                why = fault.msg;
+        }
+        for (size_t i = 0; !rc && i < k.list.n; i++) {
+                char id[BLOB_ID_LEN + 1];
+                if (k.named[i])
+                        continue;
+                if (report)
+                        report(ctx, id_of(&k.list.p[i], id));
+                if (remove && blob_delete(b, id_of(&k.list.p[i], id)))
+                        continue; /* it is found again */
+                ++*ret_n;
+        }
+        if (!rc && remove)
+                rc = blobs_abandon(b, FILES_ORPHAN_AGE_S);
+        if (rc && err)
+                snprintf(err, errn, "%s", *why ? why : strerror(-rc));
+        vec_release(&k.list);
+        mem_free(k.named);
+        return rc;
+}
+
+/* ---- damage ---- */
+
+struct inspection {
+        struct store *store;
+        struct blobs *blobs;
+        bool contents;
+        void (*report)(void *ctx, const char *finding);
+        void *ctx;
+};
+
+/* Whether the row was deleted since the scan began, and its blobs with it. */
+static bool row_is_gone(struct inspection *in, const struct object *row)
+{
+        struct object o;
+        int rc = store_get(in->store, row->kind, row->id, NULL, &o, NULL);
+        object_release(&o);
+        return rc == -ENOENT;
+}
+
+static int inspect(void *ctx, const struct object *row, const json_t *blob)
+{
+        struct inspection *in = ctx;
+        struct blob_reader *r = NULL;
+        const char *id = json_cstr(blob, "id", "");
+        char text[512];
+        int rc = in->contents ? blob_verify(in->blobs, id) : blob_open(in->blobs, id, &r);
+        blob_reader_free(r);
+        if (!rc)
+                return 0;
+        if (rc == -ENOENT)
+                snprintf(text, sizeof(text), "%s %s: its blob %s is missing", row->kind, row->id, id);
+        else
+                snprintf(text, sizeof(text), "%s %s: %s", row->kind, row->id, blob_fault());
+        if (!row_is_gone(in, row))
+                in->report(in->ctx, text);
+        return 0;
+}
+
+int files_check(struct store *s, struct blobs *b, bool contents,
+                void (*report)(void *ctx, const char *finding), void *ctx, char *err, size_t errn)
+{
+        struct inspection in = { s, b, contents, report, ctx };
+        struct naming naming = { inspect, &in };
+        struct store_fault fault = { .msg = "" };
+        int rc = each_named(s, &naming, &fault);
+        if (rc && err)
+                snprintf(err, errn, "%s", fault.msg[0] ? fault.msg : strerror(-rc));
+        return rc;
+}
