@@ -4,7 +4,9 @@
 #include <stdio.h>
 #include <string.h>
 #include "api/api.h"
+#include "api/call.h"
 #include "api/faults.h"
+#include "api/form.h"
 #include "api/meter.h"
 #include "api/idempotency.h"
 #include "api/params.h"
@@ -153,6 +155,10 @@ static int parse_body(struct req *r, struct api_err *e)
         struct str text = http_req_body(r->http), type = http_req_header(r->http, "Content-Type");
         const struct schema *schema = contract_body(r->op, "application/json");
         struct json_fault fault;
+        if (r->form)
+                return form_body(r, e);
+        if (!schema && contract_body(r->op, "multipart/form-data"))
+                return form_refuse(r, e);
         if (!schema || (!text.n && !(r->op->flags & OP_BODY_REQUIRED))) {
                 r->body = json_keep(r->arena, json_object());
                 return r->body ? 0 : err_internal(e, -ENOMEM, "body", "");
@@ -237,6 +243,15 @@ int req_continue(struct req *r, handler_fn *fn, struct api_err *reterr)
 
 /* ---- callbacks of the server ---- */
 
+/* How the body will be read; for a refused request the server's default is fine. */
+static int choose_body(struct req *r, struct api_err *e)
+{
+        if (form_wanted(r))
+                return form_expect(r, e);
+        http_body_memory(r->http, r->api->options.max_body);
+        return 0;
+}
+
 static void on_headers(void *ctx, struct http_req *http)
 {
         static const struct http_header json_type = { { "Content-Type", 12 }, { "application/json", 16 } };
@@ -252,15 +267,16 @@ static void on_headers(void *ctx, struct http_req *http)
                 return;
         }
         http_req_set_data(http, r);
-        http_body_memory(http, api->options.max_body);
         if (route_request(r, &e) || authenticate(r, &e) || check_tenant_headers(r, &e) ||
-            check_served(r, &e) || fault_inject(r, &e))
+            check_served(r, &e) || fault_inject(r, &e) || choose_body(r, &e))
                 req_fail(r, &e);
 }
 
 int pipeline_run(struct req *r)
 {
-        struct pool *pool = r->route->flags & RT_SLOW ? r->api->slow : r->api->workers;
+        struct pool *pool = r->call_flags & CALL_BATCH    ? r->api->batch
+                            : r->route->flags & RT_SLOW ? r->api->slow
+                                                        : r->api->workers;
         return pool_submit(pool, run_handler, r);
 }
 

@@ -110,7 +110,7 @@ void req_violation(struct req *r, const char *where, const struct schema_err *wh
 
 /* ---- headers ---- */
 
-#define HEADERS_MAX (12 + METER_HEADERS)
+#define HEADERS_MAX (12 + METER_HEADERS + REPLY_HEADERS_MAX)
 
 struct headers {
         struct http_header h[HEADERS_MAX];
@@ -148,6 +148,12 @@ static void common_headers(struct req *r, struct headers *hs, const char *conten
         size_t n = meter_headers(r, &limits);
         for (size_t i = 0; i < n; i++)
                 hs->h[hs->n++] = limits[i];
+}
+
+static void add_own(struct headers *hs, const struct reply *reply)
+{
+        for (size_t i = 0; i < reply->n_headers && i < REPLY_HEADERS_MAX; i++)
+                hs->h[hs->n++] = reply->headers[i];
 }
 
 static void error_headers(struct headers *hs, const struct api_err *e)
@@ -236,6 +242,10 @@ void req_reply(struct req *r, struct reply *reply)
         int status = reply->status ? reply->status : 200;
         if (!r->http) {
                 sink_reply(r, status, reply);
+        } else if (reply->stream && reply->type) {
+                common_headers(r, &hs, reply->type);
+                add_own(&hs, reply);
+                http_reply_sized(r->http, status, hs.h, hs.n, reply->stream, reply->length);
         } else if (reply->stream) {
                 common_headers(r, &hs, SSE_CONTENT_TYPE);
                 add(&hs, "Cache-Control", STR("no-cache"));
@@ -251,6 +261,7 @@ void req_reply(struct req *r, struct reply *reply)
                 http_reply(r->http, status, hs.h, hs.n, reply->text);
         } else {
                 common_headers(r, &hs, "application/json");
+                add_own(&hs, reply);
                 send_json(r, status, reply->json, &hs);
         }
 }

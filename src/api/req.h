@@ -14,6 +14,7 @@
 #include "http/server.h"
 
 struct api;
+struct form;
 struct idempotency;
 struct meter;
 struct reply;
@@ -54,6 +55,7 @@ struct req {
         struct principal who;
         struct meter *meter; /* what it may use and what it used (meter.h); NULL: nothing is counted */
         json_t *query, *body;     /* validated; never NULL in a handler */
+        struct form *form;        /* what a multipart body brought (form.h); NULL: it was none */
         char id[ID_MAX];          /* x-request-id */
         handler_fn *next;         /* of req_continue */
         struct idempotency *idem; /* the claim of its Idempotency-Key, or NULL */
@@ -70,6 +72,8 @@ struct req {
 
 #define REQ_API_VERSION "2020-10-01" /* the header openai-version */
 
+#define REPLY_HEADERS_MAX 6
+
 struct reply {
         int status;          /* 0: 200 */
         json_t *json;        /* owned */
@@ -78,6 +82,11 @@ struct reply {
         struct ring *stream; /* instead of both: server-sent events; the consumer's reference */
         bool replayed;       /* `text` is the reply of an earlier request */
         bool sunk;           /* instead of all: the events go to the request's sink */
+        /* With `type` and `stream`: not events, but `length` bytes of that type. */
+        uint64_t length;
+        const struct http_header *headers; /* besides those of every reply; at most REPLY_HEADERS_MAX, of the
+                                              request's arena */
+        size_t n_headers;
 };
 
 /* A new request with one reference, of a connection, or (http NULL) of the server itself. NULL when memory is

@@ -5,6 +5,7 @@
 #include "api/api.h"
 #include "api/conversation.h"
 #include "api/page.h"
+#include "api/response_background.h"
 #include "api/webhooks.h"
 #include "base/clock.h"
 #include "base/mem.h"
@@ -16,15 +17,6 @@
 #define ID_DIGITS 48
 
 /* ---- the families ---- */
-
-/* ?stream=true resumes a background response; these are not. */
-static int response_on_retrieve(struct req *r, const json_t *object, struct api_err *reterr)
-{
-        if (json_flag(r->query, "stream", false) && !json_flag(object, "background", false))
-                return err_invalid(reterr, "invalid_value", "stream",
-                                   "Only a response created with background=true can be streamed again.");
-        return 0;
-}
 
 const struct resource RESOURCE_CHAT = { .kind = "chat.completion",
                                         .what = "Chat completion",
@@ -40,13 +32,13 @@ const struct resource RESOURCE_CHAT = { .kind = "chat.completion",
 const struct resource RESOURCE_RESPONSE = { .kind = "response",
                                             .what = "Response",
                                             .id_param = "response_id",
-                                            .retrieve = "getResponse",
                                             .del = "deleteResponse",
                                             .deleted_object = "response",
-                                            .on_retrieve = response_on_retrieve };
+                                            .on_delete = background_on_delete };
 
 static const struct resource *const resources[] = { &RESOURCE_CHAT, &RESOURCE_RESPONSE,
-                                                    &RESOURCE_CONVERSATION, &RESOURCE_CONVERSATION_ITEM, &RESOURCE_WEBHOOK, &RESOURCE_WEBHOOK_DELIVERY };
+                                                    &RESOURCE_CONVERSATION, &RESOURCE_CONVERSATION_ITEM,
+                                                    &RESOURCE_FILE, &RESOURCE_BATCH, &RESOURCE_WEBHOOK, &RESOURCE_WEBHOOK_DELIVERY };
 
 /* ---- reading ---- */
 

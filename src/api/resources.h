@@ -84,5 +84,7 @@ int resource_put(struct req *r, const struct resource *res, const struct resourc
 int resource_put_op(struct req *r, const struct resource *res, const struct resource_change *c,
                     struct buf *text, struct store_op *ret);
 
+extern const struct resource RESOURCE_BATCH; /* batches.c */
+extern const struct resource RESOURCE_FILE;  /* files.c */
 extern const struct resource RESOURCE_CHAT, RESOURCE_RESPONSE;
 #endif

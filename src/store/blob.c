@@ -367,6 +367,18 @@ uint64_t blob_written(const struct blob_writer *w)
         return w->size;
 }
 
+int blob_digest(const struct blob_writer *w, char *ret)
+{
+        unsigned char digest[DIGEST];
+        EVP_MD_CTX *copy = EVP_MD_CTX_new();
+        bool ok = copy && EVP_MD_CTX_copy_ex(copy, w->whole) && EVP_DigestFinal_ex(copy, digest, NULL);
+        EVP_MD_CTX_free(copy);
+        if (!ok)
+                return no_memory();
+        digest_text(digest, ret);
+        return 0;
+}
+
 /* Writes the trailer; digest gets that of the content. */
 static int write_trailer(struct blob_writer *w, unsigned char digest[DIGEST])
 {

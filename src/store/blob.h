@@ -64,6 +64,8 @@ int blob_create(struct blobs *b, uint64_t max_bytes, struct blob_writer **ret);
  * enough for an I/O thread. */
 int blob_append(struct blob_writer *w, const void *p, size_t n);
 uint64_t blob_written(const struct blob_writer *w);
+/* The digest of what was appended so far, as in blob_info; ret has 65 bytes. 0 or -ENOMEM. */
+int blob_digest(const struct blob_writer *w, char *ret);
 /* Makes the blob durable and visible under ret->id; takes as long as the disk or S3 takes. Frees w, also on
  * failure (the blob is then gone). */
 int blob_commit(struct blob_writer *w, struct blob_info *ret);

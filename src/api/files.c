@@ -1,0 +1,112 @@
+/* Files: created from a form, read back byte for byte. List, retrieval and deletion are the row below. */
+#include <errno.h>
+#include <string.h>
+#include "api/api.h"
+#include "api/content.h"
+#include "api/form.h"
+#include "api/handlers.h"
+#include "api/idempotency.h"
+#include "api/resources.h"
+#include "api/uploading.h"
+#include "base/clock.h"
+#include "jobs/files.h"
+
+#define LIST_DEFAULT 10000
+
+/* The row is gone: now its bytes. */
+static void file_gone(struct req *r, const json_t *doc)
+{
+        file_drop_blobs(r->api->blobs, doc);
+}
+
+const struct resource RESOURCE_FILE = { .kind = FILE_KIND,
+                                        .what = "File",
+                                        .id_param = "file_id",
+                                        .list = "listFiles",
+                                        .retrieve = "retrieveFile",
+                                        .del = "deleteFile",
+                                        .deleted_object = "file",
+                                        .filter = "purpose",
+                                        .page = LIST_DEFAULT,
+                                        .on_gone = file_gone };
+
+/* ---- shared with uploads ---- */
+
+int uploading_commit(struct req *r, const char *name, struct blob_info *ret, struct api_err *reterr)
+{
+        struct blob_writer *w = form_take(r, json_get(r->body, name));
+        if (!w)
+                return err_invalid(reterr, "invalid_type", name,
+                                   "Invalid type for '%s': expected a file with a filename, but got a value.",
+                                   name);
+        if (!blob_written(w)) {
+                blob_abort(w);
+                return err_invalid(reterr, "empty_file", name, "'%s' is empty: a file has at least one byte.",
+                                   name);
+        }
+        int rc = blob_commit(w, ret);
+        return rc ? err_internal(reterr, rc, "upload", blob_fault()) : 0;
+}
+
+int64_t uploading_expires(const json_t *expires_after, const char *purpose, int64_t created)
+{
+        int64_t seconds = json_int(expires_after, "seconds", 0);
+        if (!seconds && !strcmp(purpose, "batch"))
+                seconds = FILE_BATCH_EXPIRES_S;
+        return seconds ? created + seconds : 0;
+}
+
+/* ---- POST /files ---- */
+
+/* Commits the row of the blob; the blob goes when that fails. */
+static int file_commit(struct req *r, const struct blob_info *blob, struct reply *ret, struct api_err *reterr)
+{
+        const json_t *file = json_get(r->body, "file");
+        const char *purpose = json_cstr(r->body, "purpose", ""), *filename = json_cstr(file, "filename", "");
+        struct file_new what = { .project = req_project(r),
+                                 .filename = *filename ? filename : "file",
+                                 .purpose = purpose,
+                                 .type = json_cstr(file, "content_type", ""),
+                                 .created = clock_unix() };
+        struct store_fault fault = { 0 };
+        struct file_made made;
+        what.expires = uploading_expires(json_get(r->body, "expires_after"), purpose, what.created);
+        int rc = file_make(&what, blob, 1, &made);
+        if (!rc)
+                rc = req_commit(r, &made.op, 1, made.object, &fault);
+        if (!rc)
+                ret->json = json_incref(made.object);
+        file_made_release(&made);
+        if (!rc)
+                return 0;
+        blob_delete(r->api->blobs, blob->id);
+        return err_store(reterr, rc, &fault);
+}
+
+int file_create(struct req *r, struct reply *ret, struct api_err *reterr)
+{
+        struct blob_info blob;
+        if (uploading_commit(r, "file", &blob, reterr))
+                return -1;
+        return file_commit(r, &blob, ret, reterr);
+}
+
+/* ---- GET /files/{file_id}/content ---- */
+
+int file_content(struct req *r, struct reply *ret, struct api_err *reterr)
+{
+        const char *id = req_param(r, RESOURCE_FILE.id_param);
+        struct file *f;
+        char err[256] = "";
+        int rc = file_open(r->api->store, r->api->blobs, req_project(r), id, &f, err, sizeof(err));
+        if (rc == -ENOENT)
+                return err_not_found(reterr, RESOURCE_FILE.what, id);
+        if (rc)
+                return err_internal(reterr, rc, "file", err);
+        if (!strcmp(json_cstr(file_object(f), "purpose", ""), "assistants")) {
+                file_close(f);
+                return err_invalid(reterr, NULL, NULL,
+                                   "Not allowed to download files of purpose: assistants");
+        }
+        return content_reply(r, f, ret, reterr);
+}

@@ -1,0 +1,12 @@
+/* What files and uploads share. */
+#ifndef CAIRN_API_UPLOADING_H
+#define CAIRN_API_UPLOADING_H
+
+#include "api/req.h"
+#include "store/blob.h"
+
+/* Commits the one file of a form's field `name` as a blob; 400 when it is missing or empty. 0 or -1. */
+int uploading_commit(struct req *r, const char *name, struct blob_info *ret, struct api_err *reterr);
+/* When a file that is made at `created` expires, by the body's expires_after and the purpose; 0: never. */
+int64_t uploading_expires(const json_t *expires_after, const char *purpose, int64_t created);
+#endif
