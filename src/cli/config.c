@@ -33,6 +33,17 @@ static const struct option options[] = {
         { "database", "database", "CAIRN_DATABASE", "URL",
           "postgres://... shared by several servers, in place of the data directory's", .type = OPT_STRING,
           AT(database) },
+        { "blobs", "blobs", "CAIRN_BLOBS", "URL",
+          "s3://BUCKET/PREFIX for the contents of files, in place of the data directory", .type = OPT_STRING,
+          AT(blobs) },
+        { "s3_endpoint", "s3-endpoint", "CAIRN_S3_ENDPOINT", "URL",
+          "the S3 service [Amazon's for the region]", .type = OPT_STRING, AT(s3_endpoint) },
+        { "s3_region", "s3-region", "CAIRN_S3_REGION", "NAME", "its region [AWS_REGION, else us-east-1]",
+          .type = OPT_STRING, AT(s3_region) },
+        { "s3_key", NULL, "CAIRN_S3_KEY", "KEY", "access key of the S3 service [AWS_ACCESS_KEY_ID]",
+          .type = OPT_STRING, AT(s3_key) },
+        { "s3_secret", NULL, "CAIRN_S3_SECRET", "SECRET", "its secret [AWS_SECRET_ACCESS_KEY]",
+          .type = OPT_STRING, AT(s3_secret) },
         { "secret", NULL, "CAIRN_SECRET", "HEX", "64 digits, the same on all servers of a database",
           .type = OPT_STRING, AT(secret) },
         { "models", "model", "CAIRN_MODEL", "FILE", "GGUF model to serve, repeatable [the built-in one]",
@@ -60,6 +71,8 @@ static const struct option options[] = {
           AT(unknown_parameters) },
         { "limits.max_body", "max-body", "CAIRN_MAX_BODY", "SIZE", "longest JSON body", "64M", NULL, KIB,
           2 * GIB, .type = OPT_SIZE, AT(limits.max_body) },
+        { "limits.max_file", "max-file", "CAIRN_MAX_FILE", "SIZE", "longest file of one request", "512M", NULL,
+          KIB, 64 * GIB, .type = OPT_SIZE, AT(limits.max_file) },
         { "limits.max_connections", "max-connections", "CAIRN_MAX_CONNECTIONS", "N", "connections held open",
           "16384", NULL, 1, 1000000, .type = OPT_INT, AT(limits.max_connections) },
         { "limits.header_timeout", "header-timeout", "CAIRN_HEADER_TIMEOUT", "TIME",
@@ -119,8 +132,16 @@ static const struct option options[] = {
         { "engine.lookup", "lookup", "CAIRN_LOOKUP", "on|off",
           "guess repetitions ahead; never changes an answer", "on", switches, .type = OPT_WORD,
           AT(engine.lookup) },
+        { "batch_lines", "batch-lines", "CAIRN_BATCH_LINES", "N",
+          "lines of batches at work together, 0: twice engine.batch", "0", NULL, 0, 4096, .type = OPT_INT,
+          AT(batch_lines) },
+        { "moderation_model", "moderation-model", "CAIRN_MODERATION_MODEL", "FILE",
+          "classifier of texts for /v1/moderations [the built-in one]", .type = OPT_STRING,
+          AT(moderation_model) },
         { "shutdown_grace", "shutdown-grace", "CAIRN_SHUTDOWN_GRACE", "TIME",
           "for streams to end after SIGTERM", "30s", NULL, 0, DAY, .type = OPT_TIME, AT(shutdown_grace) },
+        { "background", "background", "CAIRN_BACKGROUND", "N", "background responses that run at once", "256", NULL,
+          1, 4096, .type = OPT_INT, AT(background) },
         { "response_retention", "response-retention", "CAIRN_RESPONSE_RETENTION", "TIME",
           "how long stored responses are kept", "30d", NULL, 60, 36500 * DAY, .type = OPT_TIME,
           AT(response_retention) },
@@ -470,8 +491,7 @@ int option_set(struct loader *l, const struct option *o, const char *where, cons
 
 static bool is_list(const struct option *o)
 {
-        return o->type == OPT_LIST || o->type == OPT_MODELS || o->type == OPT_ALIASES ||
-               option_is_records(o);
+        return o->type == OPT_LIST || o->type == OPT_MODELS || o->type == OPT_ALIASES || option_is_records(o);
 }
 
 static int set_defaults(struct loader *l)
@@ -686,6 +706,11 @@ void config_release(struct config *c)
         secret_free(c->admin_key);
         secret_free(c->database); /* it may hold a password */
         secret_free(c->secret);
+        mem_free(c->blobs);
+        mem_free(c->s3_endpoint);
+        mem_free(c->s3_region);
+        secret_free(c->s3_key);
+        secret_free(c->s3_secret);
         list_release(&c->cors_origins);
         secret_free(c->limits.backend); /* it may hold a password */
         rates_release(&c->rate_limits);

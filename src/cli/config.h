@@ -71,6 +71,8 @@ struct config {
         char *data;                  /* data directory; the XDG data directory + "/cairn" */
         char *database;              /* "postgres://..."; NULL: the data directory's own */
         char *secret;                /* of the installation; NULL: the data directory's own */
+        char *blobs;                 /* "s3://..."; NULL: the data directory */
+        char *s3_endpoint, *s3_region, *s3_key, *s3_secret; /* NULL: AWS's own names in the environment */
         struct config_models models; /* empty: the built-in model */
         struct config_aliases aliases;
         char *api_key, *admin_key; /* values of the environment keys */
@@ -81,6 +83,7 @@ struct config {
         struct config_list cors_origins; /* empty: CORS off; "*": any */
         struct {
                 int64_t max_body; /* JSON body */
+                int64_t max_file; /* file of one request */
                 int64_t max_connections;
                 int64_t header_timeout, body_timeout, idle_timeout, write_timeout;
                 char *backend;   /* where rate limits are kept; NULL: found out from the store */
@@ -106,8 +109,11 @@ struct config {
         } engine;
         struct config_list outbound_allow; /* private networks and hosts that outgoing requests may reach */
         char *outbound_ca;                 /* PEM authorities of theirs instead of the system's */
+        char *moderation_model;     /* NULL: the built-in one */
         int unknown_parameters;     /* enum config_unknown */
+        int64_t batch_lines;        /* of all batches at work together; 0: twice engine.batch */
         int64_t shutdown_grace;     /* time for streams to end after SIGTERM */
+        int background;             /* background responses that run at once */
         int64_t response_retention; /* how long stored responses are kept, in seconds (30 days) */
         char *_file;                /* the configuration file that was read, or NULL */
 };

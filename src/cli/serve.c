@@ -1,5 +1,6 @@
 /* cairn serve: puts the parts together, says when it is ready, and takes them apart on a signal. */
 #include <errno.h>
+#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -14,6 +15,8 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "classify/classify.h"
+#include "cli/builtin.h"
 #include "cli/cli.h"
 #include "cli/config.h"
 #include "cli/lineup.h"
@@ -34,6 +37,7 @@ struct server {
         struct lineup lineup;
         struct state state;
         struct limits *limits;
+        struct classifier *moderation;
         struct http_guard *guard;
         struct http_client *client;
         struct api api;
@@ -128,10 +132,24 @@ static int open_state(struct server *s, struct account_minted *ret_minted, char 
                 rc = account_ensure_keys(s->state.account, s->config.api_key, s->config.admin_key,
                                          ret_minted, err, errn);
         if (rc == 0)
+                rc = state_open_blobs(&s->config, true, &s->state, err, errn);
+        if (rc == 0)
                 rc = open_limits(s, err, errn);
         if (rc == 0)
                 rc = open_outgoing(s, err, errn);
         return rc;
+}
+
+/* The classifier of /v1/moderations; without the built-in file that operation is not served. */
+static int open_moderation(struct server *s, char *err, size_t errn)
+{
+        char builtin[PATH_MAX];
+        const char *path = s->config.moderation_model;
+        if (!path && builtin_find(BUILTIN_MODERATION, builtin, sizeof(builtin), err, errn)) {
+                log_warn("moderation", "%s", err);
+                return 0;
+        }
+        return classifier_open(path ? path : builtin, &s->moderation, err, errn);
 }
 
 /* "a,b" of the configured origins. */
@@ -185,16 +203,21 @@ static int start_api(struct server *s, char *err, size_t errn)
         struct http_config http = http_config_of(s, origins.n ? origins.p : NULL);
         s->api.models = s->lineup.registry;
         s->api.store = s->state.store;
+        s->api.blobs = s->state.blobs;
         s->api.account = s->state.account;
         s->api.limits = s->limits;
+        s->api.moderation = s->moderation;
         s->api.guard = s->guard;
         s->api.client = s->client;
         s->api.options =
                 (struct api_options){ .workers = worker_threads(c),
                                       .max_body = (size_t)c->limits.max_body,
+                                      .max_file = (uint64_t)c->limits.max_file,
+                                      .batch_lines = (int)(c->batch_lines ? c->batch_lines : 2 * c->engine.batch),
                                       .ignore_unknown = c->unknown_parameters == CONFIG_UNKNOWN_IGNORE,
                                       .check = check && strcmp(check, "1") == 0,
                                       .retention_s = c->response_retention,
+                                      .background = c->background,
                                       .sweep_interval_s = SWEEP_INTERVAL_S };
         rc = api_start(&s->api, &http, err, errn);
         if (rc == 0) {
@@ -277,6 +300,8 @@ static int start(struct server *s, int64_t start_us, char *err, size_t errn)
         }
         rc = lineup_open(&s->config, report_model, &s->lineup, err, errn);
         if (rc == 0)
+                rc = open_moderation(s, err, errn);
+        if (rc == 0)
                 rc = open_state(s, &minted, err, errn);
         if (rc == 0)
                 rc = start_api(s, err, errn);
@@ -295,6 +320,7 @@ static void stop(struct server *s)
         http_client_stop(s->client);
         http_guard_free(s->guard);
         limits_close(s->limits);
+        classifier_close(s->moderation);
         state_close(&s->state);
         lineup_release(&s->lineup);
         config_release(&s->config);

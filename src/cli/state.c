@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "account/account.h"
+#include "store/blob.h"
 #include "store/datadir.h"
 #include "store/store.h"
 
@@ -47,8 +48,21 @@ int state_open(const struct config *c, bool exclusive, struct state *ret, char *
         return rc;
 }
 
+int state_open_blobs(const struct config *c, bool exclusive, struct state *s, char *err, size_t errn)
+{
+        struct blobs_options o = { .data_dir = c->data,
+                                   .exclusive = exclusive,
+                                   .url = c->blobs,
+                                   .endpoint = c->s3_endpoint,
+                                   .region = c->s3_region,
+                                   .key = c->s3_key,
+                                   .secret = c->s3_secret };
+        return blobs_open(&o, &s->blobs, err, errn);
+}
+
 void state_close(struct state *s)
 {
+        blobs_close(s->blobs);
         account_close(s->account);
         store_close(s->store);
         if (s->lock)

@@ -7,12 +7,14 @@
 #include "cli/config.h"
 
 struct account;
+struct blobs;
 struct store;
 
 /* What a command opened; zeroed before, and NULL where nothing was. */
 struct state {
         struct store *store;
         struct account *account;
+        struct blobs *blobs;
         int lock; /* of the data directory beside a database; 0: none */
 };
 
@@ -22,5 +24,7 @@ struct state {
 int state_open_store(const struct config *c, bool exclusive, struct state *ret, char *err, size_t errn);
 /* The same, and the account. */
 int state_open(const struct config *c, bool exclusive, struct state *ret, char *err, size_t errn);
+/* Opens the contents of files, beside a store that is open. */
+int state_open_blobs(const struct config *c, bool exclusive, struct state *s, char *err, size_t errn);
 void state_close(struct state *s); /* harmless on a zeroed one */
 #endif
