@@ -53,6 +53,11 @@ const char *limit_noun(enum limit_dim dim)
         return dims[dim].noun;
 }
 
+const char *limit_word(enum limit_dim dim)
+{
+        return dims[dim].word;
+}
+
 const char *limit_phrase(enum limit_dim dim)
 {
         return dims[dim].phrase;

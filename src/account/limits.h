@@ -120,6 +120,7 @@ int limits_check_budget(struct limits *l, const char *project);
 
 const char *limit_noun(enum limit_dim dim);   /* "tokens": the type of an error, the end of a header's name */
 const char *limit_phrase(enum limit_dim dim); /* "tokens per min (TPM)" */
+const char *limit_word(enum limit_dim dim);   /* "tpm" */
 #define LIMIT_DURATION_MAX 32
 /* As Go writes durations: "6m0s", "1.2s", "8ms". Returns out. */
 char *limit_duration(char out[LIMIT_DURATION_MAX], int64_t ms);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <unistd.h>
+#include "account/limits.h"
 #include "api/api.h"
 #include "base/mem.h"
 #include "base/pool.h"
@@ -10,6 +11,8 @@
 #include "engine/engine.h"
 #include "models/registry.h"
 #include "store/store.h"
+
+#define JOB_KINDS_MAX 32
 
 int metrics_init(struct metrics *m)
 {
@@ -150,6 +153,35 @@ static void write_store(struct store *store, struct buf *out)
         single(out, "store_queued_writes", "gauge", "Writes waiting for a commit.", s.queued);
 }
 
+static void write_limits(struct limits *limits, struct buf *out)
+{
+        struct limits_stats s;
+        limits_get_stats(limits, &s);
+        head(out, "rate_limited_total", "counter", "Requests refused by a rate limit, by what ran short.");
+        for (int dim = 0; dim < LIMIT_RATES; dim++)
+                buf_addf(out, "cairn_rate_limited_total{limit=\"%s\"} %llu\n", limit_word(dim),
+                         (unsigned long long)s.refused[dim]);
+        single(out, "over_budget_total", "counter", "Requests refused because the month's budget was spent.",
+               s.over_budget);
+        single(out, "limits_backend_errors_total", "counter",
+               "Times that the place of the rate limits could not be asked.", s.backend_errors);
+}
+
+/* Left out when the store cannot be read: its own metrics tell of that. */
+static void write_jobs(struct store *store, struct buf *out)
+{
+        struct job_tally tally[JOB_KINDS_MAX];
+        size_t n;
+        if (store_job_tally(store, tally, JOB_KINDS_MAX, &n, NULL))
+                return;
+        head(out, "jobs", "gauge", "Durable jobs that wait or run, by kind.");
+        for (size_t i = 0; i < n; i++)
+                buf_addf(out,
+                         "cairn_jobs{kind=\"%s\",state=\"waiting\"} %zu\n"
+                         "cairn_jobs{kind=\"%s\",state=\"running\"} %zu\n",
+                         tally[i].kind, tally[i].waiting, tally[i].kind, tally[i].running);
+}
+
 /* Resident memory in bytes, 0 when the kernel does not tell. */
 static unsigned long long resident_bytes(void)
 {
@@ -177,4 +209,6 @@ void metrics_write(struct api *api, struct buf *out)
         write_engines(api->models, out);
         write_http(api, out);
         write_store(api->store, out);
+        write_jobs(api->store, out);
+        write_limits(api->limits, out);
 }
