@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include "base/vec.h"
 
-#define TABLE_COLUMNS 8
+#define TABLE_COLUMNS 16
 
 struct table {
         size_t columns;
