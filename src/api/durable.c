@@ -3,7 +3,8 @@
 #include <string.h>
 #include "api/api.h"
 
-static const struct durable_family *const families[] = { &DURABLE_WEBHOOKS };
+static const struct durable_family *const families[] = { &DURABLE_BATCHES,
+                                                        &DURABLE_WEBHOOKS };
 
 #define FAMILIES (sizeof(families) / sizeof(*families))
 
