@@ -292,6 +292,34 @@ static void jobs_are_counted(void **state)
         assert_int_equal(n, 1);
 }
 
+static int note_job(void *ctx, const struct job *j)
+{
+        char *all = ctx;
+        size_t n = strlen(all);
+        snprintf(all + n, 256 - n, "%s/%s:%d%s ", j->kind, j->id, j->attempt, j->lease ? "*" : "");
+        assert_true(str_eqc(j->payload, j->id));
+        return !strcmp(j->id, "stop") ? 77 : 0;
+}
+
+static void jobs_are_scanned(void **state)
+{
+        char seen[256] = "";
+        struct job j;
+        assert_int_equal(store_job_scan(*state, note_job, seen, NULL), 0);
+        put_job(*state, "b", "1", 0, 0);
+        put_job(*state, "a", "2", 0, now_ms() + LONG_MS);
+        put_job(*state, "b", "3", 0, 0);
+        assert_int_equal(claim(*state, "b", LONG_MS, &j), 0);
+        job_release(&j);
+        assert_int_equal(store_job_scan(*state, note_job, seen, NULL), 0);
+        assert_string_equal(seen, "b/1:1* a/2:0 b/3:0 ");
+        put_job(*state, "b", "stop", 0, 0);
+        put_job(*state, "b", "4", 0, 0);
+        seen[0] = '\0';
+        assert_int_equal(store_job_scan(*state, note_job, seen, NULL), 77);
+        assert_null(strstr(seen, "b/4"));
+}
+
 static void malformed_claims_are_refused(void **state)
 {
         const char *kind = "work", *empty = "";
@@ -413,6 +441,7 @@ int conformance_jobs(void)
                 CASE(a_job_shares_the_fate_of_its_write),
                 CASE(a_dropped_job_is_gone),
                 CASE(jobs_are_counted),
+                CASE(jobs_are_scanned),
                 CASE(malformed_claims_are_refused),
                 CASE(jobs_survive_a_restart),
                 CASE(claimers_share_no_job),

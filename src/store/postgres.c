@@ -38,6 +38,7 @@ static const struct store_backend postgres_backend = {
         .job_renew = postgres_job_renew,
         .job_count = postgres_job_count,
         .job_tally = postgres_job_tally,
+        .job_scan = postgres_job_scan,
         .usage_fold = postgres_usage_fold,
         .usage_sum = postgres_usage_sum,
         .buckets_take = postgres_buckets_take,

@@ -133,6 +133,8 @@ int postgres_job_count(struct store *s, const char *kind, const char *project, s
                        struct store_fault *fault);
 int postgres_job_tally(struct store *s, struct job_tally *ret, size_t max, size_t *ret_n,
                        struct store_fault *fault);
+int postgres_job_scan(struct store *s, int (*fn)(void *ctx, const struct job *j), void *ctx,
+                      struct store_fault *fault);
 int postgres_usage_sum(struct store *s, const struct store_usage_query *q, struct store_usage **ret,
                        size_t *ret_n, struct store_fault *fault);
 int postgres_buckets_take(struct store *s, struct store_bucket *b, size_t n, int64_t now_ms,

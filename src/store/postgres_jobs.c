@@ -46,17 +46,22 @@ static int claim_next_due(struct postgres_conn *c, struct str kinds, int64_t *re
         return 0;
 }
 
+static struct job job_view(const PGresult *res, int row)
+{
+        return (struct job){
+                .kind = column_text(res, row, J_KIND),
+                .id = column_text(res, row, J_ID),
+                .project = column_text(res, row, J_PROJECT),
+                .created = column_int(res, row, J_CREATED),
+                .attempt = (int)column_int(res, row, J_ATTEMPT),
+                .lease = column_int(res, row, J_LEASE),
+                .payload = { PQgetvalue(res, row, J_PAYLOAD), (size_t)PQgetlength(res, row, J_PAYLOAD) },
+        };
+}
+
 static int claim_fill(const PGresult *res, struct job *ret)
 {
-        struct job view = {
-                .kind = column_text(res, 0, J_KIND),
-                .id = column_text(res, 0, J_ID),
-                .project = column_text(res, 0, J_PROJECT),
-                .created = column_int(res, 0, J_CREATED),
-                .attempt = (int)column_int(res, 0, J_ATTEMPT),
-                .lease = column_int(res, 0, J_LEASE),
-                .payload = { PQgetvalue(res, 0, J_PAYLOAD), (size_t)PQgetlength(res, 0, J_PAYLOAD) },
-        };
+        struct job view = job_view(res, 0);
         return job_fill(ret, &view);
 }
 
@@ -189,6 +194,41 @@ int postgres_job_tally(struct store *s, struct job_tally *ret, size_t max, size_
 {
         struct tally_call call = { ret, max, ret_n };
         return postgres_with((struct postgres_store *)s, tally, &call, true, fault);
+}
+
+struct jobs_page {
+        int64_t after; /* seq of the last job that was seen */
+        PGresult *res;
+};
+
+static int jobs_page(struct postgres_conn *c, void *arg, struct store_fault *fault)
+{
+        static const char sql[] = "SELECT seq, kind, id, project, created, priority, attempt, due, lease,"
+                                  " payload FROM job WHERE seq > $1 ORDER BY seq LIMIT 500";
+        struct jobs_page *page = arg;
+        struct params p = { 0 };
+        params_int(&p, page->after);
+        return postgres_run(c, STR(sql), &p, &page->res, fault, "scanning jobs");
+}
+
+int postgres_job_scan(struct store *s, int (*fn)(void *ctx, const struct job *j), void *ctx,
+                      struct store_fault *fault)
+{
+        struct jobs_page page = { 0 };
+        int n = 1, rc = 0;
+        while (!rc && n) {
+                rc = postgres_with((struct postgres_store *)s, jobs_page, &page, true, fault);
+                n = rc ? 0 : PQntuples(page.res);
+                for (int i = 0; i < n && !rc; i++) {
+                        struct job view = job_view(page.res, i);
+                        page.after = column_int(page.res, i, J_SEQ);
+                        rc = fn(ctx, &view);
+                }
+                if (page.res)
+                        PQclear(page.res);
+                page.res = NULL;
+        }
+        return rc;
 }
 
 /* ---- usage ---- */

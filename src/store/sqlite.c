@@ -110,6 +110,7 @@ static const struct store_backend sqlite_backend = {
         .job_renew = sqlite_job_renew,
         .job_count = sqlite_job_count,
         .job_tally = sqlite_job_tally,
+        .job_scan = sqlite_job_scan,
         .usage_fold = sqlite_usage_fold,
         .usage_sum = sqlite_usage_sum,
         .scan = sqlite_scan,

@@ -144,6 +144,8 @@ int sqlite_job_count(struct store *s, const char *kind, const char *project, siz
                      struct store_fault *fault);
 int sqlite_job_tally(struct store *s, struct job_tally *ret, size_t max, size_t *ret_n,
                      struct store_fault *fault);
+int sqlite_job_scan(struct store *s, int (*fn)(void *ctx, const struct job *j), void *ctx,
+                    struct store_fault *fault);
 /* Makes every leased job due at once: at an exclusive opening their holders are dead. */
 int sqlite_leases_void(sqlite3 *db, struct store_fault *fault);
 

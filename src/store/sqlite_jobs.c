@@ -154,6 +154,22 @@ static int best_of_kind(struct sqlite_store *s, const char *kind, int64_t now, s
         return rc;
 }
 
+/* The job that a statement stands at whose columns are those of W_JOB_CLAIM. */
+static struct job job_view(sqlite3_stmt *stmt)
+{
+        struct job j = {
+                .kind = (const char *)sqlite3_column_text(stmt, 0),
+                .id = (const char *)sqlite3_column_text(stmt, 1),
+                .project = (const char *)sqlite3_column_text(stmt, 2),
+                .created = sqlite3_column_int64(stmt, 3),
+                .attempt = sqlite3_column_int(stmt, 4),
+                .lease = sqlite3_column_int64(stmt, 5),
+                .payload.p = (const char *)sqlite3_column_text(stmt, 6),
+        };
+        j.payload.n = (size_t)sqlite3_column_bytes(stmt, 6);
+        return j;
+}
+
 /* Gives the job a lease and reads it. */
 static int job_take(struct sqlite_store *s, int64_t seq, int64_t until, struct job *ret,
                     struct store_fault *fault)
@@ -163,16 +179,7 @@ static int job_take(struct sqlite_store *s, int64_t seq, int64_t until, struct j
         sqlite3_bind_int64(stmt, 2, until);
         int rc, code = sqlite3_step(stmt);
         if (code == SQLITE_ROW) {
-                struct job j = {
-                        .kind = (const char *)sqlite3_column_text(stmt, 0),
-                        .id = (const char *)sqlite3_column_text(stmt, 1),
-                        .project = (const char *)sqlite3_column_text(stmt, 2),
-                        .created = sqlite3_column_int64(stmt, 3),
-                        .attempt = sqlite3_column_int(stmt, 4),
-                        .lease = sqlite3_column_int64(stmt, 5),
-                        .payload.p = (const char *)sqlite3_column_text(stmt, 6),
-                };
-                j.payload.n = (size_t)sqlite3_column_bytes(stmt, 6);
+                struct job j = job_view(stmt);
                 rc = job_fill(ret, &j);
                 code = sqlite3_step(stmt); /* to the end, or the change does not count */
         } else {
@@ -253,7 +260,7 @@ int sqlite_leases_void(sqlite3 *db, struct store_fault *fault)
         return sqlite_fault(db, code, fault, "taking over the jobs of a dead server");
 }
 
-/* ---- counts ---- */
+/* ---- counts and scans ---- */
 
 int sqlite_job_count(struct store *store, const char *kind, const char *project, size_t *ret,
                      struct store_fault *fault)
@@ -302,6 +309,29 @@ int sqlite_job_tally(struct store *store, struct job_tally *ret, size_t max, siz
                 sqlite_statement_done(stmt);
         }
         rc = sqlite_fault(r->db, code, fault, "counting jobs");
+        sqlite_reader_return(s, r);
+        return rc;
+}
+
+int sqlite_job_scan(struct store *store, int (*fn)(void *ctx, const struct job *j), void *ctx,
+                    struct store_fault *fault)
+{
+        static const char sql[] =
+                "SELECT kind, id, project, created, attempt, lease, payload FROM job ORDER BY seq";
+        struct sqlite_store *s = (struct sqlite_store *)store;
+        struct reader *r;
+        int code, rc = sqlite_reader_borrow(s, &r, fault);
+        if (rc)
+                return rc;
+        sqlite3_stmt *stmt = sqlite_statement(r, STR(sql), &code);
+        while (stmt && !rc && (code = sqlite3_step(stmt)) == SQLITE_ROW) {
+                struct job j = job_view(stmt);
+                rc = fn(ctx, &j);
+        }
+        if (!rc)
+                rc = sqlite_fault(r->db, code, fault, "scanning jobs");
+        if (stmt)
+                sqlite_statement_done(stmt);
         sqlite_reader_return(s, r);
         return rc;
 }

@@ -143,6 +143,14 @@ int store_job_tally(struct store *s, struct job_tally *ret, size_t max, size_t *
         return s->backend->job_tally(s, ret, max, ret_n, fault);
 }
 
+int store_job_scan(struct store *s, int (*fn)(void *ctx, const struct job *j), void *ctx,
+                   struct store_fault *fault)
+{
+        if (fault)
+                memset(fault, 0, sizeof(*fault));
+        return s->backend->job_scan(s, fn, ctx, fault);
+}
+
 /* ---- usage ---- */
 
 int store_usage_fold(struct store *s, struct store_fault *fault)

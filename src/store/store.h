@@ -218,6 +218,11 @@ struct job_tally {
 int store_job_tally(struct store *s, struct job_tally *ret, size_t max, size_t *ret_n,
                     struct store_fault *fault);
 
+/* Calls fn with every job, in the order of their putting; `lease` is 0 unless somebody holds it. A non-zero
+ * return of fn ends it and is returned. Jobs that come and go meanwhile may or may not be seen. */
+int store_job_scan(struct store *s, int (*fn)(void *ctx, const struct job *j), void *ctx,
+                   struct store_fault *fault);
+
 /* ---- watching ---- */
 
 #define STORE_TOPIC_JOB "job" /* told with the kind of each job that was put, given back or woken */

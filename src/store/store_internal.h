@@ -57,6 +57,9 @@ struct store_backend {
         int (*job_tally)(struct store *s, struct job_tally *ret, size_t max, size_t *ret_n,
                          struct store_fault *fault);
 
+        int (*job_scan)(struct store *s, int (*fn)(void *ctx, const struct job *j), void *ctx,
+                        struct store_fault *fault);
+
         /* usage: one small transaction of folding, *ret_folded records; 0 of them ends the loop */
         int (*usage_fold)(struct store *s, size_t *ret_folded, struct store_fault *fault);
         int (*usage_sum)(struct store *s, const struct store_usage_query *q, struct store_usage **ret,
