@@ -164,13 +164,17 @@ static bool give_up(struct replay *r, const struct replay_sink *sink)
 /* The run says something else from this item on: all of the item so far is new. */
 static bool diverge(struct replay *r, const struct agent_item *item, const struct replay_sink *sink)
 {
+        json_t *logprobs = item->logprobs ? json_copy(item->logprobs) : NULL; /* the item's still grows */
         struct agent_event begin = { .kind = AGENT_ITEM_BEGIN, .item = item };
         struct agent_event said = {
-                .kind = AGENT_DELTA, .item = item, .text = buf_str(&item->text), .logprobs = item->logprobs
+                .kind = AGENT_DELTA, .item = item, .text = buf_str(&item->text), .logprobs = logprobs
         };
         bool more = give_up(r, sink);
         more &= sink->event(sink->ctx, &begin);
-        return said.text.n ? sink->event(sink->ctx, &said) && more : more;
+        if (said.text.n)
+                more &= sink->event(sink->ctx, &said);
+        json_decref(logprobs);
+        return more;
 }
 
 static bool same_beginning(const struct replay_item *it, const struct agent_item *item)
