@@ -5,6 +5,9 @@ built-in one (its name must be cairn-tiny.gguf). Every server gets its own data 
 free loopback port, runs with CAIRN_CHECK=1 (each reply and event is checked against the contract before
 it is sent) and must end with exit code 0 on SIGTERM, without a contract violation and without a
 sanitizer's report.
+
+CAIRN_TEST_DATABASE=postgres://... names a PostgreSQL server (tests/lib/postgres.py makes one): then every Server keeps
+its objects in a new database there.
 """
 import json
 import os
@@ -20,11 +23,15 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from postgres import new_database
+
 ROOT = Path(__file__).resolve().parents[2]
 API_KEY = "sk-proj-tests-0123456789abcdefghijklmnopqrstuvwxyzABCD"
 ADMIN_KEY = "sk-admin-tests-0123456789abcdefghijklmnopqrstuvwxyzABC"
+SECRET = "0123456789abcdef" * 4  # of servers on one database
 MODEL = "cairn-tiny"
 TEST_MODEL = os.environ.get("CAIRN_TEST_MODEL")
+TEST_DATABASE = os.environ.get("CAIRN_TEST_DATABASE")
 
 # Loaded machines and sanitizer builds are slow: waits are long, and only success ends them early.
 READY_TIMEOUT = float(os.environ.get("CAIRN_READY_TIMEOUT", "60"))
@@ -56,7 +63,8 @@ def metric(text, name):
 class Server:
     """One process. `data` is kept across start() and kill(), so that a restart sees the same state."""
 
-    def __init__(self, args=(), env=None, data=None, scheme="http", check=True):
+    def __init__(self, args=(), env=None, data=None, scheme="http", check=True, database=None):
+        """`database`: the address of one that several servers share; else a new one where the run has any."""
         self.args = list(args)
         self.extra_env = dict(env or {})
         self._own_data = data is None
@@ -66,6 +74,7 @@ class Server:
         self.port = free_port()
         self.process = None
         self._log = None
+        self.database = database or (new_database(TEST_DATABASE) if TEST_DATABASE else None)
 
     @property
     def url(self):
@@ -79,11 +88,18 @@ class Server:
     def log_path(self):
         return self.data / "stderr.log"
 
+    @property
+    def where(self):
+        """The flags by which another command finds the state of this server."""
+        return ["--data", str(self.data / "state")] + (["--database", self.database] if self.database else [])
+
     def environment(self):
         env = {k: v for k, v in os.environ.items() if not k.startswith(("CAIRN_", "OPENAI_", "XDG_"))}
         env.update(CAIRN_API_KEY=API_KEY, CAIRN_ADMIN_KEY=ADMIN_KEY, HOME=str(self.data))
         if self.check:
             env["CAIRN_CHECK"] = "1"
+        if self.database:
+            env["CAIRN_DATABASE"] = self.database
         env.update(self.extra_env)
         return {k: v for k, v in env.items() if v is not None}
 
@@ -177,6 +193,22 @@ class Server:
                 self.terminate()
         finally:
             self.cleanup()
+
+
+def group(database, size=2, args=(), env=None):
+    """Servers that share a database, a secret and a folder of blobs, as several machines would with one S3. Not started
+    yet; each is a context manager of its own, and `folder` is the first one's to clean up."""
+    servers = []
+    for _ in range(size):
+        shared = dict(env or {}, CAIRN_SECRET=SECRET)
+        servers.append(Server(args, shared, database=database))
+    blobs = servers[0].data / "blobs"
+    blobs.mkdir(parents=True)
+    for server in servers:
+        state = server.data / "state"
+        state.mkdir(mode=0o700)
+        (state / "blobs").symlink_to(blobs)
+    return servers
 
 
 def violation_lines(log):

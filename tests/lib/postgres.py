@@ -3,7 +3,7 @@
     with Postgres() as server:
         url = server.database()        # a new, empty database
 
-As a program it runs a command with CAIRN_TEST_POSTGRES set to a server made for it:
+As a program it runs a command with CAIRN_TEST_POSTGRES and CAIRN_TEST_DATABASE set to a server made for it:
 
     python3 tests/lib/postgres.py COMMAND...
 
@@ -12,6 +12,7 @@ Missing is raised; the program ends with 77, or with 1 when CI=true.
 """
 import os
 import pwd
+import secrets
 import shutil
 import socket
 import subprocess
@@ -19,6 +20,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 START_TIMEOUT = 60
 PASSWORD = "tests"
@@ -52,6 +54,21 @@ def free_port():
         return probe.getsockname()[1]
 
 
+def sql(url, command):
+    """Runs a command; its output, one line a row, columns parted by |."""
+    done = subprocess.run(["psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-c", command, url], capture_output=True, text=True,
+                          check=False)
+    assert done.returncode == 0, f"{command}: {done.stderr}"
+    return done.stdout.rstrip("\n")
+
+
+def new_database(url):
+    """Makes a database on the server of this address and gives its own."""
+    name = f"cairn_{os.getpid()}_{secrets.token_hex(4)}"
+    sql(url, f"CREATE DATABASE {name}")
+    return urlsplit(url)._replace(path="/" + name).geturl()
+
+
 class Postgres:
     def __init__(self):
         self.bin = folder()
@@ -59,7 +76,6 @@ class Postgres:
         self.dir = Path(tempfile.mkdtemp(prefix="cairn-pg-"))
         self.port = free_port()
         self.process = None
-        self._databases = 0
 
     def _as_user(self):
         """What makes a child run as the user of the server."""
@@ -99,17 +115,11 @@ class Postgres:
         return f"postgres://cairn:{PASSWORD}@127.0.0.1:{self.port}/{database}"
 
     def sql(self, command, database="postgres"):
-        """Runs a command; its output, one line a row, columns parted by |."""
-        done = subprocess.run(["psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-c", command, self.url(database)],
-                              check=True, capture_output=True, text=True)
-        return done.stdout.rstrip("\n")
+        return sql(self.url(database), command)
 
     def database(self):
         """The address of a new database."""
-        self._databases += 1
-        name = f"cairn_{os.getpid()}_{self._databases}"
-        self.sql(f"CREATE DATABASE {name}")
-        return self.url(name)
+        return new_database(self.url())
 
     def _signal(self, name):
         """As the server's own user's programs do: pg_ctl knows the process by its file."""
@@ -146,7 +156,8 @@ def main(words):
         print(missing, file=sys.stderr)
         return 1 if os.environ.get("CI") == "true" else 77
     with server:
-        return subprocess.run(words, env=dict(os.environ, CAIRN_TEST_POSTGRES=server.url()), check=False).returncode
+        env = dict(os.environ, CAIRN_TEST_POSTGRES=server.url(), CAIRN_TEST_DATABASE=server.url())
+        return subprocess.run(words, env=env, check=False).returncode
 
 
 if __name__ == "__main__":

@@ -95,7 +95,7 @@ def test_quantize_and_inspect(tmp_path):
 def test_keys_create_list_revoke(tmp_path):
     """Keys made on the command line work in a running server, and stop working when revoked."""
     with Server(data=tmp_path) as server:
-        data = ["--data", str(server.data / "state")]
+        data = server.where
         made = cairn("keys", "create", "--name", "from-the-shell", *data)
         assert made.returncode == 0, made.stderr
         key = re.search(r"sk-proj-[A-Za-z0-9_-]{20,}", made.stdout).group()

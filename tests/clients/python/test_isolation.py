@@ -90,8 +90,8 @@ class Makers:
 def tenants():
     """A server with two projects: makers in the first, raw HTTP of both."""
     with Server() as server:
-        other = subprocess.run([binary(), "keys", "create", "--new-project", "Others", "--data",
-                                str(server.data / "state")], capture_output=True, text=True, check=True).stdout.strip()
+        other = subprocess.run([binary(), "keys", "create", "--new-project", "Others", *server.where],
+                               capture_output=True, text=True, check=True).stdout.strip()
         with (httpx.Client(base_url=server.base_url, headers={"Authorization": f"Bearer {API_KEY}"}, timeout=300) as own,
               httpx.Client(base_url=server.base_url, headers={"Authorization": f"Bearer {other}"}, timeout=300) as foreign):
             for _ in range(200):  # the running server sees a new key within a second
