@@ -9,6 +9,7 @@
 #include "api/resources.h"
 #include "api/uploading.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "jobs/files.h"
 
 #define LIST_DEFAULT 10000
@@ -54,6 +55,16 @@ int64_t uploading_expires(const json_t *expires_after, const char *purpose, int6
         if (!seconds && !strcmp(purpose, "batch"))
                 seconds = FILE_BATCH_EXPIRES_S;
         return seconds ? created + seconds : 0;
+}
+
+void files_upkeep(struct api *api)
+{
+        char err[256] = "";
+        size_t removed = 0;
+        if (files_collect(api->store, api->blobs, true, NULL, NULL, &removed, err, sizeof(err)))
+                log_warn("files", "looking for orphans: %s", err);
+        else if (removed)
+                log_info("files", "removed %zu blobs that no file names", removed);
 }
 
 /* ---- POST /files ---- */

@@ -10,6 +10,7 @@
 #include "contract/contract.h"
 #include "engine/engine.h"
 #include "models/registry.h"
+#include "store/blob.h"
 #include "store/store.h"
 
 #define JOB_KINDS_MAX 32
@@ -195,6 +196,18 @@ static unsigned long long resident_bytes(void)
         return resident * (unsigned long long)sysconf(_SC_PAGESIZE);
 }
 
+static void write_blobs(struct api *api, struct buf *out)
+{
+        struct blobs_stats stats;
+        if (!api->blobs)
+                return;
+        blobs_get_stats(api->blobs, &stats);
+        single(out, "blob_written_bytes_total", "counter", "Contents of files that were written.", stats.written);
+        single(out, "blob_read_bytes_total", "counter", "Contents of files that were read and verified.", stats.read);
+        single(out, "blob_damaged_total", "counter", "Readings that found a damaged file.", stats.damaged);
+        single(out, "s3_retries_total", "counter", "Requests to S3 that were made again.", stats.retries);
+}
+
 void metrics_write(struct api *api, struct buf *out)
 {
         head(out, "build_info", "gauge", "Constant 1 with the version.");
@@ -209,6 +222,7 @@ void metrics_write(struct api *api, struct buf *out)
         write_engines(api->models, out);
         write_http(api, out);
         write_store(api->store, out);
+        write_blobs(api, out);
         write_jobs(api->store, out);
         write_limits(api->limits, out);
 }

@@ -8,6 +8,7 @@
 #include "api/meter.h"
 #include "api/presence.h"
 #include "api/stored.h"
+#include "api/uploading.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -27,13 +28,15 @@ static void sweep(struct api *api)
 struct task {
         void (*run)(struct api *api);
         int64_t every_ms; /* 0: the configured interval of sweeps */
+        int64_t first_ms; /* after the start; 0: as long as from one to the next */
 };
 
 static const struct task tasks[] = {
-        { sweep, 0 },
-        { meter_upkeep, METER_UPKEEP_MS },
-        { presence_renew, PRESENCE_RENEW_MS },
-        { stored_upkeep, STORED_UPKEEP_MS },
+        { sweep, 0, 0 },
+        { files_upkeep, FILES_UPKEEP_MS, FILES_UPKEEP_FIRST_MS },
+        { meter_upkeep, METER_UPKEEP_MS, 0 },
+        { presence_renew, PRESENCE_RENEW_MS, 0 },
+        { stored_upkeep, STORED_UPKEEP_MS, 0 },
 };
 
 #define N_TASKS (sizeof(tasks) / sizeof(*tasks))
@@ -103,7 +106,7 @@ int upkeep_start(struct api *api, struct upkeep **ret)
                 return -ENOMEM;
         u->api = api;
         for (size_t i = 0; i < N_TASKS; i++)
-                u->due[i] = clock_mono_ms() + interval(u, i);
+                u->due[i] = clock_mono_ms() + (tasks[i].first_ms ? tasks[i].first_ms : interval(u, i));
         pthread_mutex_init(&u->lock, NULL);
         pthread_condattr_init(&attr);
         pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);

@@ -9,4 +9,9 @@
 int uploading_commit(struct req *r, const char *name, struct blob_info *ret, struct api_err *reterr);
 /* When a file that is made at `created` expires, by the body's expires_after and the purpose; 0: never. */
 int64_t uploading_expires(const json_t *expires_after, const char *purpose, int64_t created);
+
+#define FILES_UPKEEP_MS ((int64_t)3600 * 1000)
+#define FILES_UPKEEP_FIRST_MS 1000 /* a crash leaves orphans: soon after the start */
+/* Removes the blobs that no row names any more. */
+void files_upkeep(struct api *api);
 #endif

@@ -24,6 +24,7 @@
 #include "http/client.h"
 #include "http/server.h"
 #include "models/registry.h"
+#include "store/blob.h"
 
 #define HOST_MAX 256
 #define SWEEP_INTERVAL_S 300
@@ -108,6 +109,23 @@ static int open_limits(struct server *s, char *err, size_t errn)
         return limits_open(&o, s->state.store, &s->limits, err, errn);
 }
 
+/* A wrong key or bucket ends the start; a service that does not answer now may do so later. */
+static int open_blobs(struct server *s, char *err, size_t errn)
+{
+        char why[CLI_ERR];
+        int rc = state_open_blobs(&s->config, true, &s->state, err, errn);
+        if (rc)
+                return rc;
+        rc = blobs_ping(s->state.blobs, why, sizeof(why));
+        if (rc == -EAGAIN) {
+                log_warn("blobs", "files cannot be reached now: %s", why);
+                return 0;
+        }
+        if (rc)
+                snprintf(err, errn, "blobs: %s", why);
+        return rc;
+}
+
 /* What the server asks of others, at addresses that clients name. */
 static int open_outgoing(struct server *s, char *err, size_t errn)
 {
@@ -132,7 +150,7 @@ static int open_state(struct server *s, struct account_minted *ret_minted, char 
                 rc = account_ensure_keys(s->state.account, s->config.api_key, s->config.admin_key,
                                          ret_minted, err, errn);
         if (rc == 0)
-                rc = state_open_blobs(&s->config, true, &s->state, err, errn);
+                rc = open_blobs(s, err, errn);
         if (rc == 0)
                 rc = open_limits(s, err, errn);
         if (rc == 0)
