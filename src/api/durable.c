@@ -3,7 +3,7 @@
 #include <string.h>
 #include "api/api.h"
 
-static const struct durable_family *const families[] = { &DURABLE_BATCHES,
+static const struct durable_family *const families[] = { &DURABLE_RESPONSES, &DURABLE_BATCHES,
                                                         &DURABLE_WEBHOOKS };
 
 #define FAMILIES (sizeof(families) / sizeof(*families))

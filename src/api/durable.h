@@ -25,6 +25,7 @@ struct durable_family {
 
 extern const struct durable_family DURABLE_WEBHOOKS; /* webhooks.c */
 extern const struct durable_family DURABLE_BATCHES; /* batches.c */
+extern const struct durable_family DURABLE_RESPONSES; /* response_worker.c */
 
 /* Opens the families and starts to claim jobs: api->jobs. 0 or a negative errno. */
 int durable_start(struct api *api);
