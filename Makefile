@@ -74,6 +74,11 @@ bench: build ## speed as ratios: HTTP against nginx, store, kernels, engine
 	$(call build_preset,release,benches)
 	@scripts/bench.sh
 
+.PHONY: bench-batch
+bench-batch: build ## a batch of 50,000 lines beside the bare engine on the same prompts
+	$(call build_preset,release,benches)
+	@python3 tests/bench/bench_batch.py $(ARGS)
+
 .PHONY: bench-engine
 bench-engine: build ## the engine beside llama.cpp (from npm) on the same files, and beside the machine's limits
 	@scripts/setup.sh test
