@@ -34,11 +34,15 @@ class Connection:
     async def __aexit__(self, *_):
         self.close()
 
-    async def send(self, method, path, body=None, key=API_KEY):
-        data = b"" if body is None else json.dumps(body).encode()
+    async def send(self, method, path, body=None, key=API_KEY, headers=None):
+        """`body` is sent as JSON, or as it is when it is bytes (with its Content-Type in `headers`)."""
+        data = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
         head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {key}\r\n"
+        given = dict(headers or {})
         if body is not None:
-            head += f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n"
+            given.setdefault("Content-Type", "application/json")
+            given["Content-Length"] = len(data)
+        head += "".join(f"{name}: {value}\r\n" for name, value in given.items())
         self.writer.write(head.encode() + b"\r\n" + data)
         await self.writer.drain()
 
@@ -73,12 +77,16 @@ class Connection:
         except asyncio.IncompleteReadError as error:
             raise ConnectionError("the body was cut") from error
 
-    async def request(self, method, path, body=None, key=API_KEY):
+    async def request(self, method, path, body=None, key=API_KEY, headers=None):
         """(status, decoded JSON or None)."""
-        await self.send(method, path, body, key)
-        status, headers = await self.read_head()
-        data = await self.read_body(headers)
+        status, data = await self.request_raw(method, path, body, key, headers)
         return status, json.loads(data) if data else None
+
+    async def request_raw(self, method, path, body=None, key=API_KEY, headers=None):
+        """(status, bytes)."""
+        await self.send(method, path, body, key, headers)
+        status, got = await self.read_head()
+        return status, await self.read_body(got)
 
     async def events(self):
         """The data of each server-sent event of the reply, decoded; "[DONE]" as a string."""
@@ -91,3 +99,14 @@ class Connection:
                     if line.startswith(b"data: "):
                         data = line[6:]
                         yield "[DONE]" if data == b"[DONE]" else json.loads(data)
+
+
+def form(fields, name, filename, data, media_type="application/octet-stream"):
+    """(body, headers) of a multipart form with one file."""
+    boundary = "cairn-test-boundary-7d1f"
+    parts = [f'--{boundary}\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n'.encode()
+             for key, value in fields.items()]
+    parts.append(f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"; filename="{filename}"\r\n'
+                 f"Content-Type: {media_type}\r\n\r\n".encode() + data + b"\r\n")
+    parts.append(f"--{boundary}--\r\n".encode())
+    return b"".join(parts), {"Content-Type": f"multipart/form-data; boundary={boundary}"}
