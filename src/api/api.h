@@ -34,6 +34,7 @@ struct api_options {
         int64_t retention_s;      /* how long stored responses and completions live */
         int background;           /* background responses that run at once */
         int64_t sweep_interval_s; /* between two removals of what expired */
+        const char *instance;     /* names this server among those on a shared store, also after a restart; NULL */
         int batch_lines;          /* lines of batches at work at most; 0: 32 */
 };
 

@@ -17,6 +17,7 @@ static int put(struct api *api)
                                .kind = KIND_PROCESS,
                                .id = api->process,
                                .expires = clock_unix() + PRESENCE_LIFE_S,
+                               .f = { api->options.instance },
                                .doc = STR("{}") };
         int rc = store_put(api->store, &op, &fault);
         if (rc)
@@ -24,10 +25,16 @@ static int put(struct api *api)
         return rc;
 }
 
-/* An exclusive store has no other process: what is left is of dead ones. */
-static int remove_others(struct api *api)
+/* Processes that are surely dead: an exclusive store has no other one, and a shared store none of this
+ * server. */
+static int remove_dead(struct api *api)
 {
         struct store_query q = { .kind = KIND_PROCESS, .limit = PAGE };
+        if (store_is_shared(api->store)) {
+                if (!api->options.instance)
+                        return 0;
+                q.f[0] = api->options.instance;
+        }
         struct store_page page;
         bool more = true;
         int rc = 0;
@@ -47,7 +54,7 @@ static int remove_others(struct api *api)
 
 int presence_start(struct api *api)
 {
-        int rc = store_is_shared(api->store) ? 0 : remove_others(api);
+        int rc = remove_dead(api);
         if (rc)
                 return rc;
         id_hex(api->process, "proc_", 24);

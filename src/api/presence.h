@@ -11,8 +11,8 @@ struct api;
 #define PRESENCE_RENEW_MS 10000
 #define PRESENCE_LIFE_S 45 /* a process that did not renew for so long counts as dead */
 
-/* Puts this process's row, and removes those of dead ones where there can be no other (SQLite). Sets
- * api->process. 0 or a negative errno. */
+/* Puts this process's row, and removes those of processes that are surely dead: all others of a store that is
+ * not shared, else those of this server's former starts. Sets api->process. 0 or a negative errno. */
 int presence_start(struct api *api);
 void presence_renew(struct api *api);
 void presence_stop(struct api *api); /* takes the row away; harmless when it was never put */

@@ -8,7 +8,7 @@
 
 static const struct command *const commands[] = {
         &command_serve, &command_chat,     &command_keys,    &command_models,   &command_backup,
-        &command_check, &command_coverage, &command_inspect, &command_quantize, &command_usage,
+        &command_check, &command_coverage, &command_inspect, &command_quantize, &command_usage, &command_migrate,
 };
 #define N_COMMANDS (sizeof(commands) / sizeof(*commands))
 

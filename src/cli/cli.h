@@ -14,9 +14,9 @@ struct command {
         void (*help)(FILE *out);           /* the whole of `cairn help NAME` */
 };
 
-/* One a file: serve.c, chat.c, keys.c, models.c, backup.c, check.c, coverage.c, inspect.c, quantize.c, usage.c. */
+/* One a file: serve.c, chat.c, keys.c, models.c, backup.c, check.c, coverage.c, inspect.c, quantize.c, usage.c, migrate.c. */
 extern const struct command command_serve, command_chat, command_keys, command_models, command_coverage,
-        command_inspect, command_quantize, command_usage, command_backup, command_check;
+        command_inspect, command_quantize, command_usage, command_migrate, command_backup, command_check;
 
 /* Runs the program with main()'s arguments; gives its exit code. */
 int cli_main(int argc, char **argv);

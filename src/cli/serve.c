@@ -235,6 +235,7 @@ static int start_api(struct server *s, char *err, size_t errn)
                                       .ignore_unknown = c->unknown_parameters == CONFIG_UNKNOWN_IGNORE,
                                       .check = check && strcmp(check, "1") == 0,
                                       .retention_s = c->response_retention,
+                                      .instance = *s->state.instance ? s->state.instance : NULL,
                                       .background = c->background,
                                       .sweep_interval_s = SWEEP_INTERVAL_S };
         rc = api_start(&s->api, &http, err, errn);

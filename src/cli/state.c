@@ -1,12 +1,37 @@
 #include "cli/state.h"
 
+#include <errno.h>
+#include <openssl/sha.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include "account/account.h"
 #include "store/blob.h"
 #include "store/datadir.h"
 #include "store/store.h"
+
+/* The data directory, which one server holds at a time, names it: the machine, and the directory's place
+ * there. A copy of the directory is another one. */
+static int instance_name(const char *dir, char ret[65])
+{
+        char machine[64] = "", host[256] = "", text[512];
+        uint8_t digest[SHA256_DIGEST_LENGTH];
+        struct stat st;
+        FILE *f = fopen("/etc/machine-id", "r");
+        if (f && !fgets(machine, sizeof(machine), f))
+                *machine = '\0';
+        if (f)
+                fclose(f);
+        if (stat(dir, &st) || gethostname(host, sizeof(host) - 1))
+                return -errno;
+        int n = snprintf(text, sizeof(text), "%s %s %llu %llu", machine, host, (unsigned long long)st.st_dev,
+                         (unsigned long long)st.st_ino);
+        SHA256((const uint8_t *)text, (size_t)n, digest);
+        for (int i = 0; i < SHA256_DIGEST_LENGTH; i++)
+                snprintf(ret + 2 * i, 3, "%02x", digest[i]);
+        return 0;
+}
 
 /* With a database elsewhere the directory has no store that would make and lock it. */
 static int directory_prepare(const char *dir, bool exclusive, struct state *s, char *err, size_t errn)
@@ -15,8 +40,12 @@ static int directory_prepare(const char *dir, bool exclusive, struct state *s, c
         int rc = datadir_make(dir, err, errn);
         if (!rc && exclusive)
                 rc = datadir_lock(dir, &fd, err, errn);
-        if (!rc && exclusive)
+        if (!rc && exclusive) {
                 s->lock = fd;
+                rc = instance_name(dir, s->instance);
+                if (rc)
+                        snprintf(err, errn, "data directory %s: %s", dir, strerror(-rc));
+        }
         return rc;
 }
 
@@ -28,8 +57,11 @@ int state_open_store(const struct config *c, bool exclusive, struct state *ret, 
         memset(ret, 0, sizeof(*ret));
         if (c->database)
                 rc = directory_prepare(c->data, exclusive, ret, err, errn);
-        if (rc)
+        if (rc) {
+                state_close(ret);
                 return rc;
+        }
+        options.instance = *ret->instance ? ret->instance : NULL;
         rc = store_open(c->database ? c->database : c->data, &options, &ret->store, &fault);
         if (rc) {
                 snprintf(err, errn, "%s", *fault.msg ? fault.msg : strerror(-rc));

@@ -15,7 +15,9 @@ struct state {
         struct store *store;
         struct account *account;
         struct blobs *blobs;
-        int lock; /* of the data directory beside a database; 0: none */
+        int lock;          /* of the data directory beside a database; 0: none */
+        char instance[65]; /* names this server among those on a database, the same after a restart; else ""
+                            */
 };
 
 /* Opens the store: the configured database, else that of the data directory. The directory is made either

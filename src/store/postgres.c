@@ -26,6 +26,7 @@ static void postgres_close(struct store *store)
         pthread_mutex_destroy(&s->pool_lock);
         pthread_cond_destroy(&s->conn_back);
         mem_free(s->uri);
+        mem_free(s->instance);
         mem_free(s);
 }
 
@@ -64,7 +65,8 @@ static struct postgres_store *postgres_new(const char *uri, const struct store_o
         pthread_mutex_init(&s->pool_lock, NULL);
         pthread_cond_init(&s->conn_back, NULL);
         s->uri = mem_strdup(uri);
-        if (!s->uri) {
+        s->instance = mem_strdup(options->instance ? options->instance : "");
+        if (!s->uri || !s->instance) {
                 postgres_close(&s->store);
                 return NULL;
         }

@@ -42,6 +42,7 @@ struct postgres_store {
         struct store store;
         char *uri;
         char origin[ORIGIN_MAX]; /* names this opening of the store in the news that it sends */
+        char *instance;          /* names the opener, "" without a name */
 
         /* the pool */
         pthread_mutex_t pool_lock;

@@ -22,6 +22,7 @@ struct claim_call {
         const char *const *kinds;
         size_t n;
         int64_t lease_ms;
+        const char *instance;
         struct job *ret;
         int64_t *ret_next_due;
 };
@@ -67,7 +68,7 @@ static int claim_fill(const PGresult *res, struct job *ret)
 
 static int claim(struct postgres_conn *c, void *arg, struct store_fault *fault)
 {
-        static const char sql[] = "SELECT * FROM store_job_claim($1, $2)";
+        static const char sql[] = "SELECT * FROM store_job_claim($1, $2, $3)";
         struct claim_call *call = arg;
         struct params p = { 0 };
         struct buf kinds;
@@ -78,6 +79,7 @@ static int claim(struct postgres_conn *c, void *arg, struct store_fault *fault)
                 text_array_add(&kinds, str_c(call->kinds[i]));
         params_binary(&p, buf_str(&kinds));
         params_int(&p, call->lease_ms);
+        params_text(&p, call->instance);
         int rc = buf_error(&kinds);
         if (!rc)
                 rc = postgres_run(c, STR(sql), &p, &res, fault, "claiming a job");
@@ -97,7 +99,8 @@ static int claim(struct postgres_conn *c, void *arg, struct store_fault *fault)
 int postgres_job_claim(struct store *s, const char *const *kinds, size_t n, int64_t lease_ms, struct job *ret,
                        int64_t *ret_next_due, struct store_fault *fault)
 {
-        struct claim_call call = { kinds, n, lease_ms, ret, ret_next_due };
+        struct claim_call call = { kinds, n,           lease_ms, ((struct postgres_store *)s)->instance,
+                                   ret,   ret_next_due };
         return postgres_with((struct postgres_store *)s, claim, &call, false, fault);
 }
 

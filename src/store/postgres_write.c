@@ -552,6 +552,35 @@ static void *writer_main(void *arg)
         return NULL;
 }
 
+/* A migration from a data directory marks how far it is in a table of this name. */
+static int migration_check(struct postgres_conn *c, struct store_fault *fault)
+{
+        static const char sql[] = "SELECT to_regclass('store_migration') IS NULL";
+        static const struct params none;
+        PGresult *res;
+        int rc = postgres_run(c, STR(sql), &none, &res, fault, "reading the schema");
+        if (!rc && *PQgetvalue(res, 0, 0) != 't')
+                rc = store_fail(fault, -EBUSY,
+                                "a migration into the database is not complete: cairn migrate --resume");
+        PQclear(res);
+        return rc;
+}
+
+/* What this instance held before it was opened now, it holds no more. */
+static int claims_void(struct postgres_store *s, struct postgres_conn *c, struct store_fault *fault)
+{
+        static const char sql[] = "UPDATE job SET lease = 0, due = least(due, store_now_ms())"
+                                  " WHERE holder = $1 AND lease <> 0";
+        struct params p = { 0 };
+        PGresult *res;
+        if (!*s->instance)
+                return 0;
+        params_text(&p, s->instance);
+        int rc = postgres_run(c, STR(sql), &p, &res, fault, "freeing the jobs of a former process");
+        PQclear(res);
+        return rc;
+}
+
 /* The schema is made on a connection of its own: pipeline mode takes one statement at a time. */
 static int schema_prepare(struct postgres_store *s, struct store_fault *fault)
 {
@@ -559,6 +588,10 @@ static int schema_prepare(struct postgres_store *s, struct store_fault *fault)
         int rc = postgres_connect(s->uri, &c, fault);
         if (!rc)
                 rc = postgres_migrate(c, fault);
+        if (!rc)
+                rc = migration_check(c, fault);
+        if (!rc)
+                rc = claims_void(s, c, fault);
         postgres_conn_free(c);
         return rc;
 }

@@ -59,11 +59,13 @@ CREATE TABLE job (
         attempt  integer NOT NULL DEFAULT 0,
         due      bigint NOT NULL,
         lease    bigint NOT NULL DEFAULT 0,
-        payload  text NOT NULL
+        payload  text NOT NULL,
+        holder   text COLLATE "C" NOT NULL DEFAULT '' -- the instance that claimed it last
 );
 
 CREATE UNIQUE INDEX job_id ON job (kind, id);
 CREATE INDEX job_due ON job (kind, priority, due, seq);
+CREATE INDEX job_holder ON job (holder) WHERE lease <> 0;
 CREATE SEQUENCE job_lease;
 
 -- The usage log. `n` are the counters. What was folded leaves the log; its id stays in usage_seen for a day.
@@ -406,9 +408,10 @@ END $$;
 -- ---- outside the turns of writing ----
 
 -- Claims a job; no row when none is due.
-CREATE FUNCTION store_job_claim(kinds text[], lease_ms bigint) RETURNS SETOF job LANGUAGE sql
+CREATE FUNCTION store_job_claim(kinds text[], lease_ms bigint, instance text) RETURNS SETOF job LANGUAGE sql
 BEGIN ATOMIC
-        UPDATE job j SET attempt = j.attempt + 1, lease = nextval('job_lease'), due = store_now_ms() + lease_ms
+        UPDATE job j SET attempt = j.attempt + 1, lease = nextval('job_lease'), holder = instance,
+                due = store_now_ms() + lease_ms
                 WHERE j.seq = (SELECT c.seq FROM job c WHERE c.kind = ANY (kinds) AND c.due <= store_now_ms()
                         ORDER BY c.priority DESC, c.due, c.seq LIMIT 1 FOR UPDATE SKIP LOCKED)
                 RETURNING j.*;
