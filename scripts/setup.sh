@@ -10,7 +10,7 @@ set -eu
 # will do as well (a Node that came from elsewhere, say).
 BUILD="gcc libc6-dev make cmake ninja-build pkg-config python3:python3 ca-certificates
   libmicrohttpd-dev libjansson-dev libsqlite3-dev libpq-dev libssl-dev libpcre2-dev libyaml-dev
-  libcurl4-openssl-dev libhiredis-dev libopenblas-dev libcmocka-dev"
+  libcurl4-openssl-dev libwslay-dev libhiredis-dev libopenblas-dev libcmocka-dev"
 TEST="redis-server:redis-server postgresql python3-venv curl:curl openssl:openssl nodejs:node npm:npm"
 CHECK="git:git clang-format:clang-format clang-tidy:clang-tidy shellcheck:shellcheck pyflakes3:pyflakes3"
 FUZZ="clang:clang libclang-rt-14-dev"

@@ -14,6 +14,8 @@
 struct conn;
 struct tls_front;
 struct watcher;
+struct ws_hub;
+struct ws_upgrade;
 
 /* What a connection is waiting for; the deadlines follow from it. An I/O thread moves it on, the watcher
  * moves it to PHASE_DEAD, both by compare-and-swap, so that one of them owns the outcome. */
@@ -32,6 +34,7 @@ struct http_server {
         struct MHD_Daemon *daemon;
         struct tls_front *tls;
         struct watcher *watcher;
+        struct ws_hub *ws;
         int listen_fd; /* -1 once closed */
         int port;
         atomic_bool stopping;  /* replies close their connections */
@@ -107,6 +110,7 @@ struct http_req {
         pthread_mutex_t lock; /* of what follows */
         struct MHD_Connection *mhd;
         struct MHD_Response *response; /* given, not queued yet */
+        struct ws_upgrade *upgrade;    /* instead of it: the connection becomes a WebSocket */
         struct str reply_body;         /* of a reply from memory: lives as long as `response` */
         int status;
         bool attached;  /* MHD has not completed the request: mhd and conn->fd are valid */
@@ -159,6 +163,11 @@ enum MHD_Result reply_queue(struct http_req *r);
  */
 void reply_cut(struct http_req *r);
 void reply_release(struct http_req *r);
+/* The reply is 101 and what follows from it; takes u, NULL: memory was out. 0 or -EALREADY. Any thread. */
+int reply_give_upgrade(struct http_req *r, struct ws_upgrade *u);
+
+/* ws_handshake.c: answers 101 and hands the socket over; takes u. I/O thread; then MHD_NO. */
+void ws_handshake_finish(struct http_req *r, struct ws_upgrade *u);
 
 /* refuse.c */
 /* The server's own reply to r, in the application's words. I/O thread. */

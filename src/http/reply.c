@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "http/sse.h"
+#include "http/ws_internal.h"
 
 /* MHD's own buffer of a stream, which only HTTP/1.0 replies go through; chunks are made in the connection's
  * memory. */
@@ -19,6 +20,7 @@ struct answer {
         struct str body;
         uint64_t length;
         struct ring *ring;
+        struct ws_upgrade *upgrade;
         bool frames;
         bool sized; /* a ring that gives `length` bytes */
 };
@@ -73,8 +75,10 @@ static int give(struct http_req *r, int status, struct answer a)
                 r->sized = a.sized;
                 r->length = a.length;
                 r->frames = a.frames;
+                r->upgrade = a.upgrade;
                 a.response = NULL;
                 a.ring = NULL;
+                a.upgrade = NULL;
         }
         if (!again && r->suspended) {
                 r->suspended = false;
@@ -87,6 +91,7 @@ static int give(struct http_req *r, int status, struct answer a)
                 ring_cancel(a.ring);
                 ring_unref(a.ring);
         }
+        ws_upgrade_drop(a.upgrade);
         if (owed)
                 http_req_unhold(r);
         return again ? -EALREADY : 0;
@@ -302,14 +307,24 @@ int http_reply_sized(struct http_req *r, int status, const struct http_header *h
 
 /* ---- Handing over ---- */
 
+int reply_give_upgrade(struct http_req *r, struct ws_upgrade *u)
+{
+        return give(r, 101, (struct answer){ .upgrade = u });
+}
+
 enum MHD_Result reply_queue(struct http_req *r)
 {
         pthread_mutex_lock(&r->lock);
         struct MHD_Response *response = r->response;
+        struct ws_upgrade *upgrade = r->gone ? NULL : r->upgrade;
         bool dead = r->gone || !response;
         if (!dead)
                 r->response = NULL;
+        if (upgrade)
+                r->upgrade = NULL;
         pthread_mutex_unlock(&r->lock);
+        if (upgrade)
+                ws_handshake_finish(r, upgrade);
         if (dead)
                 return MHD_NO;
         r->stage = STAGE_QUEUED;
@@ -355,5 +370,7 @@ void reply_release(struct http_req *r)
                 ring_cancel(r->ring);
         ring_unref(r->ring);
         r->ring = NULL;
+        ws_upgrade_drop(r->upgrade);
+        r->upgrade = NULL;
         buf_release(&r->carry);
 }

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "http/websocket.h"
 
 /* What MHD needs in a connection's memory besides the header bytes. */
 #define POOL_EXTRA (8 * 1024)
@@ -156,6 +157,7 @@ static void server_free(struct http_server *s)
         tls_stop(s->tls);
         if (s->daemon)
                 MHD_stop_daemon(s->daemon);
+        ws_hub_stop(s->ws);
         watch_stop(s);
         if (s->listen_fd >= 0)
                 close(s->listen_fd);
@@ -176,6 +178,8 @@ static int server_open(struct http_server *s, char *err, size_t errn)
         s->port = port_of(s->listen_fd);
         snprintf(err, errn, "cannot start the HTTP server: out of memory or threads");
         int rc = watch_start(s);
+        if (!rc)
+                rc = ws_hub_start(s, &s->ws);
         if (!rc)
                 rc = start_daemon(s);
         if (rc || !config->tls_cert)
@@ -246,7 +250,10 @@ void http_server_stop(struct http_server *s, int grace_ms)
                 return;
         atomic_store(&s->stopping, true);
         stop_accepting(s);
-        wait_none(&s->active, clock_mono_ms() + grace_ms);
+        int64_t until = clock_mono_ms() + grace_ms;
+        ws_hub_drain(s->ws);
+        wait_none(&s->active, until);
+        ws_hub_wait(s->ws, until);
         /* From here on nothing falls asleep, and what sleeps is woken: MHD must not stop with sleepers. */
         atomic_store(&s->cancelled, true);
         watch_close_all(s);
