@@ -328,6 +328,11 @@ static json_t *read_item(struct reading *rd, const json_t *in)
         if (!strcmp(type, "function_call_output") || !strcmp(type, "custom_tool_call_output"))
                 return read_output(rd, in, custom);
         char path[SCHEMA_PARAM_MAX];
+        if (!strcmp(type, "compaction_trigger")) {
+                item_refuse(rd->err, "invalid_value", path_of(rd, "", path),
+                            "Invalid '%s': a compaction_trigger must be the final input item.", path);
+                return NULL;
+        }
         refuse_type(rd->err, path_of(rd, "", path), type);
         return NULL;
 }

@@ -492,6 +492,12 @@ static int free_state(struct req *r, const char *id, struct state *ret, struct a
         return 0;
 }
 
+int conversation_check(struct req *r, const char *id, struct api_err *reterr)
+{
+        struct state st;
+        return free_state(r, id, &st, reterr);
+}
+
 int conversation_add_ops(struct req *r, const char *id, const json_t *items, const json_t *made,
                          const struct store_op **ret, size_t *ret_n, struct api_err *reterr)
 {

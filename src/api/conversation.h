@@ -28,6 +28,8 @@ void conversations_stop(struct api *api);
  * conversation_locked when somebody else has it. The same `by` gets it again after its process died. */
 int conversation_hold(struct req *r, const char *id, const char *by, struct conversation **ret,
                       struct api_err *reterr);
+/* Whether it could be held now; errors as above. */
+int conversation_check(struct req *r, const char *id, struct api_err *reterr);
 /* Gives the conversation back, if it was not with an append; any thread, does not wait for the store. Accepts
  * NULL. */
 void conversation_release(struct conversation *c);

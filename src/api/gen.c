@@ -74,6 +74,11 @@ int gen_open_stream(struct gen *g, struct reply *ret)
         return 0;
 }
 
+void gen_add(struct gen *g, int parts)
+{
+        atomic_fetch_add(&g->_left, parts);
+}
+
 void gen_done(struct gen *g, int parts)
 {
         if (!parts || atomic_fetch_sub(&g->_left, parts) != parts)

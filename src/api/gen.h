@@ -38,6 +38,8 @@ struct gen {
 void gen_init(struct gen *g, const struct gen_ops *ops, struct req *r, int parts);
 /* Makes the reply a stream. 0 or -ENOMEM. */
 int gen_open_stream(struct gen *g, struct reply *ret);
+/* `parts` more ends will be told, before which finish does not run. */
+void gen_add(struct gen *g, int parts);
 /* `parts` more have ended; the last end leads to finish, once the usage is on the disk or, with `commits`,
  * finish puts it there. */
 void gen_done(struct gen *g, int parts);

@@ -15,22 +15,38 @@ struct response_out {
         bool (*event)(struct response *p, const char *type, json_t *data);
 };
 
+struct compaction;
+struct conversation;
+struct response_ask;
+
 struct response {
         struct gen gen;                 /* first: a response is a gen; commits: it is stored */
         const struct response_out *out; /* NULL: nobody is told of events */
         const struct model *model;
-        struct agent_run *run; /* NULL until started */
+        struct agent_run *run; /* the turn; NULL until started */
         char id[ID_MAX];
         int64_t created;
         int64_t sequence; /* number of the next event; one producer at a time */
-        bool started;     /* it is in the store, in progress */
+        bool stored;      /* it is, or will be, in the store */
+        bool started;     /* it is there, in progress */
         bool background;  /* nobody waits for it: see response_background.h */
         bool obfuscate;
-        bool summary;   /* reasoning is shown as its summary */
-        bool sealed;    /* and comes with encrypted_content */
-        json_t *input;  /* items of this request; of the request's arena */
-        json_t *made;   /* ids among them that were made here */
-        json_t *output; /* finished items; the model's thread adds to it until the run is done */
+        bool summary;              /* reasoning is shown as its summary */
+        bool sealed;               /* and comes with encrypted_content */
+        json_t *input;             /* items of this request; of the request's arena */
+        json_t *made;              /* ids among them that were made here */
+        json_t *output;            /* finished items; the model's thread adds to it until the run is done */
+        struct conversation *held; /* what its items will be appended to; NULL: nothing */
+        /* Of response_run.c: */
+        struct response_ask *ask;      /* of the request's arena */
+        struct agent_sink sink;        /* of the turn */
+        struct compaction *compaction; /* before the turn; NULL: none was made */
+        atomic_bool running;           /* the turn can be cancelled and resumed */
+        atomic_bool cancelled;
+        struct api_err late; /* why there was no turn after the compaction; status 0: none was wanted */
+        /* The item of a type that comes next in a log that is being repeated (borrowed, NULL: none does).
+         * NULL: there is no log. */
+        json_t *(*logged)(struct response *p, const char *type);
 };
 
 /* ---- response_render.c ---- */
@@ -57,13 +73,16 @@ void response_send_state(struct response *p, const char *type, json_t *object);
 bool response_send(struct response *p, const struct agent_event *ev, json_t *ended);
 /* completed, incomplete (also of a cancelled one) or failed, with the full object (consumed). */
 void response_send_closing(struct response *p, json_t *object);
+/* An item that comes whole: added and done. */
+void response_send_item(struct response *p, json_t *item);
 
 /* ---- response_items.c ---- */
 
 struct conversation_items {
-        json_t *all;   /* what the model is shown: earlier items, then those of this request */
-        json_t *input; /* of this request only */
-        json_t *made;  /* ids made here */
+        json_t *all;      /* what the model is shown: earlier items, then those of this request */
+        json_t *input;    /* of this request only */
+        json_t *made;     /* ids made here */
+        bool compact_now; /* the input ends with a compaction_trigger */
 };
 
 /* Gathers what the body goes on from (previous_response_id's chain, a conversation) and its `input`, unless
@@ -79,7 +98,9 @@ const char *response_conversation(const json_t *body);
 struct response_ask {
         struct conversation_items items;
         struct turn_req turn;
-        bool truncate; /* leave out the oldest messages instead of refusing */
+        bool truncate;             /* leave out the oldest messages instead of refusing */
+        struct conversation *held; /* of the body's conversation; NULL: none */
+        int compact_at;            /* tokens of a prompt beyond which it is compacted first; 0: never */
 };
 /* Reads and checks the body into a zeroed *ret, what that points to into the request's arena. Where
  * ret->items.input is set, it is what the input of the body was found to be when the response was created. */
@@ -89,11 +110,32 @@ int response_init(struct response *p, struct req *r, const struct response_ask *
 void response_release(struct response *p);
 /* Takes an event of the run: sends it, and keeps the item that it ends. False asks for a pause. */
 bool response_take(struct response *p, const struct agent_event *ev);
+/* Makes the messages of the turn of the items that the model is shown, whose calls must all be answered
+ * unless they are only to be compacted. */
+int response_messages(struct req *r, const struct conversation_items *items, struct turn_req *t,
+                      struct api_err *e);
 /* Of gen_ops. */
-void response_cancel_run(struct gen *g);
-void response_resume_run(struct gen *g);
 void response_usage(const struct gen *g, struct usage *ret);
 /* The items of its input that were made for it, and can be referenced once it is stored: new array. */
 json_t *response_referable_input(const struct response *p);
+
+/* ---- response_run.c ---- */
+
+/* Holds the conversation that the body names for the response `id`. *ret is NULL when it names none. */
+int response_hold(struct req *r, const char *id, struct conversation **ret, struct api_err *reterr);
+/* Whether it could be held now. */
+int response_may_hold(struct req *r, struct api_err *reterr);
+/* Reads context_management into ask->compact_at; the model is known. */
+int response_read_compaction(struct req *r, struct response_ask *ask, struct api_err *reterr);
+/* Starts what the body asks for: the turn, whose events go to `sink`, after a compaction when one is due,
+ * which is sent and added to the output. 0, or -1 with *e when nothing was started. Afterwards
+ * gen_done(&p->gen, 1) is the sink's duty when the turn is done, and is called here when there is none. */
+int response_run(struct response *p, const struct response_ask *ask, const struct agent_sink *sink,
+                 struct api_err *e);
+/* How it ended and what it used, the compaction included. */
+struct agent_outcome response_outcome(const struct response *p);
+/* Of gen_ops. */
+void response_cancel_run(struct gen *g);
+void response_resume_run(struct gen *g);
 
 #endif

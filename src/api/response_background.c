@@ -118,7 +118,8 @@ static int commit_accepted(struct req *r, struct closing *c, json_t *object, str
 static int check_prompt(struct req *r, const struct response_ask *ask, struct api_err *reterr)
 {
         struct turn_err why = { 0 };
-        long n = ask->truncate ? 0 : turn_count(&ask->turn, &why);
+        long n =
+                ask->truncate || ask->compact_at || ask->items.compact_now ? 0 : turn_count(&ask->turn, &why);
         if (n >= 0 && n < ask->turn.model->n_ctx)
                 return 0;
         return params_turn_error(r, DIALECT_RESPONSES, n < 0 ? (int)n : -E2BIG, &ask->turn, &why, reterr);

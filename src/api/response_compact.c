@@ -105,7 +105,7 @@ static const struct param_rule refused[] = {
 
 int response_compact(struct req *r, struct reply *ret, struct api_err *reterr)
 {
-        struct conversation_items items;
+        struct conversation_items items = { 0 };
         struct turn_req t = { 0 };
         if (params_refuse(r, refused, reterr) || params_model(r, &t.model, reterr) ||
             response_gather(r, t.model, &items, reterr) || params_sampling(r, &t, reterr))

@@ -128,6 +128,14 @@ static bool send_end(struct response *p, const struct agent_item *item, json_t *
                     json_pack("{s:i, s:O}", "output_index", output_index(p), "item", ended));
 }
 
+void response_send_item(struct response *p, json_t *item)
+{
+        static const char *const types[] = { "response.output_item.added", "response.output_item.done" };
+        int index = (int)json_array_size(p->output);
+        for (int i = 0; i < 2; i++)
+                send(p, types[i], json_pack("{s:i, s:O}", "output_index", index, "item", item));
+}
+
 bool response_send(struct response *p, const struct agent_event *ev, json_t *ended)
 {
         switch (ev->kind) {

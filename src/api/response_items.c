@@ -18,6 +18,7 @@
 #define INPUT_MAX 10000 /* items of one request: each is a row, and one commit takes them all */
 /* A context of n tokens holds less than this many bytes of items: what is longer is not read. */
 #define BYTES_PER_TOKEN 256
+#define COMPACT_NOW "x_compact_now" /* of our own in a body */
 #define LEAST_BYTES ((size_t)16 << 20)
 
 /* ---- the chain ---- */
@@ -143,6 +144,14 @@ static int check_input(const json_t *input, bool goes_on, struct api_err *reterr
         return 0;
 }
 
+/* Takes the compaction_trigger off the end of an input; whether there was one. */
+static bool take_trigger(json_t *input)
+{
+        size_t n = json_array_size(input);
+        return n && str_eqc(json_str(json_array_get(input, n - 1), "type"), "compaction_trigger") &&
+               json_array_remove(input, n - 1) == 0;
+}
+
 int response_gather(struct req *r, const struct model *m, struct conversation_items *ret,
                     struct api_err *reterr)
 {
@@ -151,6 +160,10 @@ int response_gather(struct req *r, const struct model *m, struct conversation_it
         struct input in = { .field = "input", .value = json_get(r->body, "input") };
         json_t *all = json_keep(r->arena, json_array()), *taken = all;
         bool given = ret->input != NULL;
+        /* What becomes of the body in the background keeps it: the input is stored without it. */
+        ret->compact_now = take_trigger((json_t *)in.value) || json_flag(r->body, COMPACT_NOW, false);
+        if (ret->compact_now && json_object_set_new(r->body, COMPACT_NOW, json_true()))
+                return err_internal(reterr, -ENOMEM, "items", "");
         if (!given)
                 ret->input = json_keep(r->arena, json_array());
         ret->made = json_keep(r->arena, json_array());

@@ -11,7 +11,7 @@
 
 static const char *final_status(const struct response *p)
 {
-        switch (agent_outcome(p->run)->finish) {
+        switch (response_outcome(p).finish) {
         case ENGINE_STOP:
                 return "completed";
         case ENGINE_LENGTH:
@@ -125,7 +125,7 @@ json_t *response_document(const struct response *p, json_t *object)
 
 json_t *response_object(const struct response *p, const char *status, bool output)
 {
-        const struct agent_outcome *out = status ? NULL : agent_outcome(p->run);
+        struct agent_outcome out = response_outcome(p);
         const char *final = status ? status : final_status(p);
         bool failed = !strcmp(final, "failed"), whole = !strcmp(final, "completed");
         bool incomplete = !strcmp(final, "incomplete");
@@ -137,10 +137,10 @@ json_t *response_object(const struct response *p, const char *status, bool outpu
         json_object_set_new(o, "incomplete_details",
                             incomplete ? json_pack("{s:s}", "reason", "max_output_tokens") : json_null());
         json_object_set_new(o, "usage",
-                            out && (whole || incomplete)
-                                    ? response_usage_json(&out->usage, out->reasoning_tokens)
+                            !status && (whole || incomplete)
+                                    ? response_usage_json(&out.usage, out.reasoning_tokens)
                                     : json_null());
-        json_object_set_new(o, "service_tier", json_string(out ? params_tier(p->gen.r) : "auto"));
+        json_object_set_new(o, "service_tier", json_string(status ? "auto" : params_tier(p->gen.r)));
         add_settings(p, o);
         return o;
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 #include "api/api.h"
 #include "api/call.h"
+#include "api/conversation.h"
 #include "api/durable.h"
 #include "api/meter.h"
 #include "api/params.h"
@@ -74,7 +75,7 @@ static void give_up(void *ctx)
 static void on_room(void *ctx)
 {
         struct background *b = ctx;
-        agent_resume(b->p.run);
+        response_resume_run(&b->p.gen);
 }
 
 /* ---- events ---- */
@@ -136,6 +137,13 @@ static bool on_event(void *ctx, struct agent_run *run, const struct agent_event 
         return more;
 }
 
+static json_t *logged_item(struct response *p, const char *type)
+{
+        struct background *b = (struct background *)p;
+        struct replay_sink sink = { keep_item, take_event, b };
+        return replay_whole_item(&b->state.replay, type, &sink);
+}
+
 /* ---- the end ---- */
 
 /* Puts the job down for some time, to be repeated. `counts`: as an attempt that failed. */
@@ -162,6 +170,13 @@ static void leave(struct background *b)
                 job_lost(b->job);
 }
 
+static void finished(struct background *b)
+{
+        meter_wrote(b->p.gen.r);
+        if (b->p.held)
+                conversation_appended(b->p.held);
+}
+
 /* Commits the end with the job's; consumes the object. */
 static void finish_as(struct background *b, json_t *object, int64_t version)
 {
@@ -171,18 +186,31 @@ static void finish_as(struct background *b, json_t *object, int64_t version)
         struct store_fault fault = { 0 };
         struct log_rows rows = { 0 };
         struct store_op usage;
+        const struct store_op *kept = NULL;
+        size_t n_kept = 0;
         struct op_list l;
         response_send_closing(&b->p, json_incref(object));
         op_list_init(&l);
         int rc = atomic_load(&b->broken) ? -ENOMEM : background_end_ops(r, &end, &l, &rows);
         if (meter_op(r, &usage))
                 op_list_add(&l, &usage, 1);
+        size_t own = l.ops.n;
+        if (rc == 0 && b->p.held && json_get(object, "usage")) /* it is completed, or incomplete */
+                rc = conversation_append(b->p.held, b->p.input, b->p.output, &kept, &n_kept);
+        op_list_add(&l, kept, n_kept);
         if (rc == 0)
                 rc = mem_take_failure() ? -ENOMEM : l.err;
         if (rc == 0)
                 rc = job_finish(b->job, l.ops.p, l.ops.n, &fault);
+        bool elsewhere = rc && n_kept && fault.op >= own; /* the conversation: it is gone, or taken over */
+        if (elsewhere && rc == -ENOENT) {
+                rc = job_finish(b->job, l.ops.p, own, &fault);
+                elsewhere = false;
+        }
         if (rc == 0)
-                meter_wrote(r);
+                finished(b);
+        else if (elsewhere)
+                put_down(b, BUSY_MS, false);
         else if (rc == -ENOENT || rc == -EALREADY || rc == -EEXIST)
                 leave(b);
         else if (rc != -ESTALE) {
@@ -195,19 +223,29 @@ static void finish_as(struct background *b, json_t *object, int64_t version)
         json_decref(object);
 }
 
+/* The turn could not follow on the compaction: the prompt is too long even so. */
+static void finish_refused(struct background *b, int64_t version)
+{
+        json_t *object = response_object(&b->p, "failed", true);
+        response_set_state(object, "failed", b->p.output, "invalid_prompt", b->p.late.msg);
+        finish_as(b, object, version);
+}
+
 static void background_finish(struct gen *g)
 {
         struct background *b = (struct background *)g;
-        const struct agent_outcome *out = agent_outcome(b->p.run);
+        const struct agent_outcome out = response_outcome(&b->p);
         int64_t version;
         feeds_unwatch_over(b->api->feeds, b->state.id);
         int rc = writer_close(&b->writer, &b->rest, &version);
         b->closed = true;
-        bool said = out->finish == ENGINE_STOP || out->finish == ENGINE_LENGTH;
-        bool failed = out->finish == ENGINE_ERROR && !atomic_load(&b->broken);
+        bool said = out.finish == ENGINE_STOP || out.finish == ENGINE_LENGTH;
+        bool failed = out.finish == ENGINE_ERROR && !atomic_load(&b->broken);
         bool new = b->p.sequence > b->begin;
         if (rc == -ESTALE || rc == -ENOENT || rc == -EEXIST)
                 leave(b);
+        else if (rc == 0 && b->p.late.status >= 400 && b->p.late.status < 500)
+                finish_refused(b, version);
         else if (rc == 0 && said && !atomic_load(&b->broken))
                 finish_as(b, response_object(&b->p, NULL, true), version);
         else if (!job_stopping(b->job) && failed && !new && b->tries + 1 >= TRIES_MAX)
@@ -254,7 +292,8 @@ static void refuse(struct background *b, const char *code, const char *message)
 /* What a refusal of the request or the model means to a response that was accepted. */
 static void refused(struct background *b, const struct api_err *e)
 {
-        if (e->status == 429 || e->status == 503)
+        bool locked = e->code && !strcmp(e->code, "conversation_locked"); /* it waits for its turn */
+        if (e->status == 429 || e->status == 503 || locked)
                 put_down(b, e->retry_after_ms > BUSY_MS ? e->retry_after_ms : BUSY_MS, false);
         else
                 refuse(b, e->status >= 500 ? "server_error" : "invalid_prompt", e->msg);
@@ -335,22 +374,25 @@ static int start_turn(struct background *b, struct api_err *e)
 {
         struct req *r = b->p.gen.r;
         struct response_ask ask = { .items.input = json_object_get(b->state.doc, "input") };
-        struct turn_err why = { 0 };
-        if (meter_open(r, e) || response_read(r, &ask, e))
+        struct agent_sink sink = { on_event, b };
+        if (meter_open(r, e) || response_hold(r, b->state.id, &ask.held, e))
                 return -1;
+        if (response_read(r, &ask, e)) {
+                conversation_release(ask.held);
+                return -1;
+        }
         if (response_init(&b->p, r, &ask))
                 return err_internal(e, -ENOMEM, "response", "");
         snprintf(b->p.id, sizeof(b->p.id), "%s", b->state.id);
         b->p.created = b->state.owner.created;
+        b->p.obfuscate = false; /* the log has no padding: each stream adds it */
         ask.turn.sampling.has_seed = true;
         ask.turn.sampling.seed = (uint64_t)json_int(b->payload, "seed", 0);
         int rc = begin_log(b);
         if (rc)
                 return err_internal(e, rc, "response", "");
-        struct agent_req run = { .turn = ask.turn, .truncate = ask.truncate };
-        struct agent_sink sink = { on_event, b };
-        rc = agent_start(&run, &sink, &b->p.run, &why);
-        return rc ? params_turn_error(r, DIALECT_RESPONSES, rc, &ask.turn, &why, e) : 0;
+        b->p.logged = logged_item;
+        return response_run(&b->p, &ask, &sink, e);
 }
 
 /* Runs a response that is as it should be. b is the gen's afterwards. */

@@ -9,6 +9,8 @@
 #include "api/chat.h"
 #include "api/api.h"
 #include "api/call.h"
+#include "api/compact_run.h"
+#include "api/conversation.h"
 #include "api/format.h"
 #include "api/handlers.h"
 #include "api/params.h"
@@ -24,6 +26,8 @@
 
 void response_release(struct response *p)
 {
+        conversation_release(p->held);
+        compaction_free(p->compaction);
         agent_unref(p->run);
         json_decref(p->output);
 }
@@ -34,23 +38,11 @@ static void free_gen(struct gen *g)
         mem_free(g);
 }
 
-void response_cancel_run(struct gen *g)
-{
-        struct response *p = (struct response *)g;
-        if (p->run)
-                agent_cancel(p->run);
-}
-
-void response_resume_run(struct gen *g)
-{
-        agent_resume(((struct response *)g)->run);
-}
-
 void response_usage(const struct gen *g, struct usage *ret)
 {
         const struct response *p = (const struct response *)g;
-        const struct agent_outcome *out = agent_outcome(p->run);
-        usage_count(ret, p->model, params_tier(g->r), &out->usage, out->reasoning_tokens);
+        struct agent_outcome out = response_outcome(p);
+        usage_count(ret, p->model, params_tier(g->r), &out.usage, out.reasoning_tokens);
 }
 
 static bool to_stream(struct response *p, const char *type, json_t *data)
@@ -81,24 +73,38 @@ json_t *response_referable_input(const struct response *p)
  * the first commit, its output with the last. */
 static int commit(struct response *p, enum stored_step step, json_t *object, struct api_err *e)
 {
+        json_t *output = json_object_get(object, "output");
         json_t *items = step == STORED_FINISHED ? json_array() : response_referable_input(p);
-        json_array_extend(items, json_object_get(object, "output"));
+        json_array_extend(items, output);
         struct stored_response s = { .id = p->id,
                                      .created = p->created,
-                                     .step = step,
+                                     .step = p->stored ? step : STORED_NOT,
                                      .doc = response_document(p, object),
                                      .items = items };
-        int rc = stored_put_response(p->gen.r, &s, e);
+        int rc = 0;
+        if (p->held && json_get(object, "usage")) /* it is completed, or incomplete */
+                rc = conversation_append(p->held, p->input, output, &s.more, &s.n_more);
+        if (rc) {
+                json_decref(s.doc);
+                err_internal(e, rc, "conversation", "");
+        } else {
+                rc = stored_put_response(p->gen.r, &s, e);
+        }
+        if (rc == 0 && s.n_more)
+                conversation_appended(p->held);
         json_decref(items);
         return rc;
 }
 
 static int failure(const struct response *p, struct api_err *e)
 {
-        const struct agent_outcome *out = agent_outcome(p->run);
-        if (out->finish == ENGINE_ERROR)
-                return err_internal(e, -EIO, "response", out->error);
-        return out->finish == ENGINE_CANCELLED ? err_overloaded(e) : gen_failure(&p->gen, e);
+        struct agent_outcome out = response_outcome(p);
+        *e = p->late;
+        if (p->late.status)
+                return -1;
+        if (out.finish == ENGINE_ERROR)
+                return err_internal(e, -EIO, "response", out.error);
+        return out.finish == ENGINE_CANCELLED ? err_overloaded(e) : gen_failure(&p->gen, e);
 }
 
 static void response_finish(struct gen *g)
@@ -107,14 +113,21 @@ static void response_finish(struct gen *g)
         struct api_err e = { 0 }, not_stored;
         int rc = failure(p, &e);
         json_t *object = response_object(p, NULL, rc == 0);
-        bool keep = g->commits && (rc == 0 || g->stream);
+        bool keep = g->commits && (rc == 0 || (g->stream && p->stored));
         if (keep && commit(p, g->stream ? STORED_FINISHED : STORED_WHOLE, object, &not_stored)) {
                 e = not_stored;
                 rc = -1;
         }
+        if (rc) { /* whoever hears of it may try again at once */
+                conversation_release(p->held);
+                p->held = NULL;
+        }
         if (g->stream && rc) {
                 json_decref(object);
                 object = response_object(p, "failed", false);
+                if (e.status < 500)
+                        response_set_state(object, "failed", json_object_get(object, "output"),
+                                           "invalid_prompt", e.msg);
         }
         if (g->stream) {
                 response_send_closing(p, object);
@@ -155,9 +168,7 @@ static bool on_event(void *ctx, struct agent_run *run, const struct agent_event 
 /* ---- the start ---- */
 
 static const struct param_rule refused[] = {
-        { "conversation", NULL },
         { "prompt", NULL },
-        { "context_management", NULL },
         { "moderation", NULL },
         { "prompt_cache_retention", param_is_in_memory },
         { "prompt_cache_options", param_is_empty },
@@ -203,16 +214,23 @@ static bool includes(const struct req *r, const char *what)
         return false;
 }
 
-/* The turn that the body asks for, over the gathered items. t->model is set. */
-static int read_turn(struct req *r, const json_t *items, struct turn_req *t, struct api_err *e)
+int response_messages(struct req *r, const struct conversation_items *items, struct turn_req *t,
+                      struct api_err *e)
 {
         struct schema_err why;
-        int rc = items_check_calls(items, &why);
+        int rc = items->compact_now ? 0 : items_check_calls(items->all, &why);
         if (rc)
                 return rc == -EINVAL ? err_schema(e, &why) : err_internal(e, rc, "calls", "");
-        t->messages = json_keep(r->arena, messages_from_items(json_str(r->body, "instructions"), items));
-        if (!t->messages)
-                return err_internal(e, -ENOMEM, "messages", "");
+        t->messages = json_keep(r->arena, messages_from_items(json_str(r->body, "instructions"), items->all));
+        return t->messages ? 0 : err_internal(e, -ENOMEM, "messages", "");
+}
+
+/* The turn that the body asks for, over the gathered items. t->model is set. */
+static int read_turn(struct req *r, const struct conversation_items *items, struct turn_req *t,
+                     struct api_err *e)
+{
+        if (response_messages(r, items, t, e))
+                return -1;
         t->max_tokens = params_limit(r, "max_output_tokens", -1);
         t->logprobs = includes(r, INCLUDE_LOGPROBS) ? (int)json_int(r->body, "top_logprobs", 0) : -1;
         t->keep = json_flag(r->body, "store", true);
@@ -231,13 +249,17 @@ int response_read(struct req *r, struct response_ask *ret, struct api_err *reter
             params_model(r, &ret->turn.model, reterr) ||
             response_gather(r, ret->turn.model, &ret->items, reterr))
                 return -1;
-        return read_turn(r, ret->items.all, &ret->turn, reterr);
+        if (read_turn(r, &ret->items, &ret->turn, reterr))
+                return -1;
+        return response_read_compaction(r, ret, reterr);
 }
 
 int response_init(struct response *p, struct req *r, const struct response_ask *ask)
 {
         json_t *reasoning = json_get(r->body, "reasoning");
-        p->gen.commits = json_flag(r->body, "store", true);
+        p->held = ask->held;
+        p->stored = json_flag(r->body, "store", true);
+        p->gen.commits = p->stored || p->held;
         p->background = json_flag(r->body, "background", false);
         p->model = ask->turn.model;
         p->created = clock_unix();
@@ -254,8 +276,10 @@ int response_init(struct response *p, struct req *r, const struct response_ask *
 static struct response *response_new(struct req *r, const struct response_ask *ask)
 {
         struct response *p = mem_calloc(1, sizeof(*p));
-        if (!p)
+        if (!p) {
+                conversation_release(ask->held);
                 return NULL;
+        }
         gen_init(&p->gen, &response_ops, r, 1);
         if (response_init(p, r, ask) == 0)
                 return p;
@@ -268,7 +292,7 @@ static struct response *response_new(struct req *r, const struct response_ask *a
 static int open_stream(struct response *p, struct reply *ret, struct api_err *e)
 {
         static const char *const opening[] = { "response.created", "response.in_progress" };
-        if (p->gen.commits) {
+        if (p->stored) {
                 json_t *object = response_object(p, "in_progress", false);
                 int rc = commit(p, STORED_STARTED, object, e);
                 json_decref(object);
@@ -288,15 +312,10 @@ static int open_stream(struct response *p, struct reply *ret, struct api_err *e)
  * its row are taken back, of which nobody was told. That is cheaper than to render each prompt twice. */
 static int start(struct response *p, const struct response_ask *ask, struct reply *ret, struct api_err *e)
 {
-        struct agent_req run = { .turn = ask->turn, .truncate = ask->truncate };
         struct agent_sink sink = { on_event, p };
-        struct turn_err why = { 0 };
         int rc = json_flag(p->gen.r->body, "stream", false) ? open_stream(p, ret, e) : 0;
-        if (rc == 0) {
-                rc = agent_start(&run, &sink, &p->run, &why);
-                if (rc)
-                        params_turn_error(p->gen.r, DIALECT_RESPONSES, rc, &ask->turn, &why, e);
-        }
+        if (rc == 0)
+                rc = response_run(p, ask, &sink, e);
         if (rc) {
                 if (p->started)
                         stored_drop_response(p->gen.r, p->id);
@@ -308,9 +327,14 @@ static int start(struct response *p, const struct response_ask *ask, struct repl
 static int response_start(struct req *r, struct reply *ret, struct api_err *reterr)
 {
         struct response_ask ask = { 0 };
-        if (response_read(r, &ask, reterr))
+        bool background = json_flag(r->body, "background", false);
+        if (background ? response_may_hold(r, reterr) : response_hold(r, r->id, &ask.held, reterr))
                 return -1;
-        if (json_flag(r->body, "background", false))
+        if (response_read(r, &ask, reterr)) {
+                conversation_release(ask.held);
+                return -1;
+        }
+        if (background)
                 return background_create(r, &ask, ret, reterr);
         struct response *p = response_new(r, &ask);
         if (!p)

@@ -114,7 +114,8 @@ static int not_there(struct req *r, const struct stored_response *s, const struc
         if (fault->op == 1) /* others thought this process dead, and told its clients that it failed */
                 return -ESTALE;
         store_delete(r->api->store, KIND_RUNNING, s->id, req_project(r), NULL);
-        return 0;
+        int rc = s->n_more ? meter_commit(r, s->more, s->n_more, NULL) : 0;
+        return rc == -ENOENT ? 0 : rc;
 }
 
 int stored_put_response(struct req *r, const struct stored_response *s, struct api_err *reterr)
@@ -124,13 +125,18 @@ int stored_put_response(struct req *r, const struct stored_response *s, struct a
         struct store_op op = response_op(r, s);
         bool lost = mem_take_failure(); /* a part of doc or items may be missing */
         op_list_init(&l);
-        op_list_add_doc(&l, &op, s->doc);
-        mark_ops(&l, r, s);
-        stored_item_ops(&l, r, s->id, s->created, s->items);
+        if (s->step != STORED_NOT) {
+                op_list_add_doc(&l, &op, s->doc);
+                mark_ops(&l, r, s);
+                stored_item_ops(&l, r, s->id, s->created, s->items);
+        }
+        size_t own = l.ops.n;
         op_list_add(&l, s->more, s->n_more);
         int rc = lost ? -ENOMEM : l.err;
         if (rc == 0)
                 rc = meter_commit(r, l.ops.p, l.ops.n, &fault);
+        if (rc == -ENOENT && fault.op >= own && fault.op < own + s->n_more)
+                rc = meter_commit(r, l.ops.p, own, &fault);
         if (rc == -ENOENT)
                 rc = not_there(r, s, &fault);
         op_list_release(&l);

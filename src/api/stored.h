@@ -21,6 +21,7 @@ enum stored_step {
         STORED_WHOLE,    /* first and last commit of a response at once */
         STORED_STARTED,  /* in progress: marked, so that the death of this process does not leave it so */
         STORED_FINISHED, /* its final state; the mark goes. Not an error when a client deleted it meanwhile */
+        STORED_NOT,      /* there is no row of it: only `more` is committed */
 };
 
 /* One commit of a response that somebody waits for. */
@@ -30,8 +31,8 @@ struct stored_response {
         enum stored_step step;
         json_t *doc;                 /* {"object": ..., "input": [...]}, consumed */
         const json_t *items;         /* each can be referenced by its id afterwards */
-        const struct store_op *more; /* further operations of the same transaction */
-        size_t n_more;
+        const struct store_op *more; /* further operations of the same transaction, left out (all of them) */
+        size_t n_more;               /* when what one of them changes is gone */
 };
 int stored_put_response(struct req *r, const struct stored_response *s, struct api_err *reterr);
 /* Takes a started response back, of which nobody was told. */

@@ -43,6 +43,11 @@ function environment(data) {
 }
 
 export class Server {
+    /** @param args further arguments of `cairn serve` */
+    constructor(args = []) {
+        this.args = args;
+    }
+
     async start() {
         const binary = resolve(ROOT, process.env.CAIRN_BIN ?? 'build/dev/cairn');
         this.data = mkdtempSync(join(tmpdir(), 'cairn-node-'));
@@ -51,7 +56,8 @@ export class Server {
         this.log = '';
         const model = TEST_MODEL ? ['--model', TEST_MODEL] : [];
         this.process = spawn(binary,
-            ['serve', '--listen', `127.0.0.1:${this.port}`, '--data', join(this.data, 'state'), ...model],
+            ['serve', '--listen', `127.0.0.1:${this.port}`, '--data', join(this.data, 'state'), ...model,
+                ...this.args],
             { env: environment(this.data), stdio: ['ignore', 'ignore', 'pipe'] });
         this.process.stderr.on('data', (data) => { this.log = (this.log + data).slice(-200_000); });
         this.ended = new Promise((done) => this.process.on('exit', (code, signal) => done(code ?? signal)));

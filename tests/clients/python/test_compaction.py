@@ -40,10 +40,10 @@ def test_s66_compact(wire, server):
         ("message", "developer", "input_text", "Be brief."), ("message", "user", "input_text", "My name is Ada."),
         ("message", "user", "input_text", "What is the capital of France?")]
     assert item.type == "compaction" and item.id.startswith("cmp_") and item.encrypted_content
-    assert "Paris" not in made.model_dump_json()
+    assert "Paris" not in str(made)
     usage = made.usage
     assert usage.input_tokens > 50 and usage.total_tokens == usage.input_tokens + usage.output_tokens
-    output = [item.model_dump(exclude_unset=True) for item in made.output]
+    output = compact(wire, input=TALK)["output"]
     answer = client.responses.create(model=MODEL, input=output + [{"role": "user", "content": "And of Spain?"}])
     assert answer.status in ("completed", "incomplete")
     again = compact(wire, input=output + [{"role": "user", "content": "And of Spain?"}])

@@ -1,15 +1,21 @@
 """Conversations and their items, by themselves and behind responses: scenarios 52 and 53 of the conformance
 list, and the pages of scenario 73 over items."""
+import asyncio
 import concurrent.futures
+import time
 
 import openai
 import pytest
 
 from cairn_server import MODEL
-from support import check_error, endless, response_body, response_events
+from support import check_error, response_body, response_events
 
 CONVERSATIONS = "/v1/conversations"
 RESPONSES = "/v1/responses"
+# A reply that takes a while: the model is held to it.
+LONG = {"tools": [{"type": "custom", "name": "long", "format": {
+    "type": "grammar", "syntax": "regex", "definition": "(around and ){120}"}}],
+    "tool_choice": {"type": "custom", "name": "long"}}
 
 
 def said(text, role="user"):
@@ -168,3 +174,153 @@ def test_s52_writers_at_the_same_time(wire, client):
     for k in range(16):  # each request's items stand together, in order
         at = got.index(f"{k}-0")
         assert got[at:at + 5] == [f"{k}-{i}" for i in range(5)]
+
+
+# ---- responses that go on with a conversation ----
+
+def respond(wire, conversation, text="Hello!", **extra):
+    return wire.post(RESPONSES, json=response_body(text, conversation=conversation, max_output_tokens=32, **extra))
+
+
+def test_s52_responses_are_appended(wire, client):
+    conversation = make(wire, said("Be brief.", "developer"))
+    first = respond(wire, conversation).json()
+    assert first["conversation"] == {"id": conversation}
+    second = respond(wire, {"id": conversation}, "And again?").json()
+    assert second["conversation"] == {"id": conversation}
+    assert second["usage"]["input_tokens"] > first["usage"]["input_tokens"] + 5
+    items = items_of(wire, conversation)
+    assert [i["role"] for i in items] == ["developer", "user", "assistant", "user", "assistant"]
+    assert items[2] == first["output"][-1] and items[4] == second["output"][-1]
+    assert texts(items)[1] == "Hello!" and texts(items)[3] == "And again?"
+    same = respond(wire, make(wire, *[said(t, i["role"]) for i, t in zip(items, texts(items))]), "Why?").json()
+    last = respond(wire, conversation, "Why?").json()
+    assert last["output"][-1]["content"][0]["text"] == same["output"][-1]["content"][0]["text"]
+    counted = wire.post(f"{RESPONSES}/input_tokens", json={
+        "model": MODEL, "conversation": conversation, "input": "Why?"}).json()
+    assert counted["input_tokens"] > last["usage"]["input_tokens"]
+    assert wire.get(f"{RESPONSES}/{last['id']}").json()["conversation"] == {"id": conversation}
+    assert wire.delete(f"{RESPONSES}/{last['id']}").status_code == 200
+    assert len(items_of(wire, conversation)) == 7
+
+
+def test_s52_also_what_is_not_stored(wire):
+    conversation = make(wire)
+    made = respond(wire, conversation, store=False).json()
+    assert wire.get(f"{RESPONSES}/{made['id']}").status_code == 404
+    assert [i["role"] for i in items_of(wire, conversation)] == ["user", "assistant"]
+    events = response_events(wire, response_body("Again?", conversation=conversation, store=False, stream=True,
+                                                 max_output_tokens=16))
+    assert events[-1]["response"]["conversation"] == {"id": conversation}
+    assert len(items_of(wire, conversation)) == 4
+
+
+def test_s52_streams_and_background(wire, client):
+    conversation = make(wire)
+    with client.responses.stream(model=MODEL, input="Hello!", conversation=conversation,
+                                 max_output_tokens=32) as stream:
+        for _ in stream:
+            pass
+    made = client.responses.create(model=MODEL, input="Again?", conversation=conversation, background=True)
+    assert made.conversation.id == conversation
+    while made.status in ("queued", "in_progress"):
+        time.sleep(0.02)
+        made = client.responses.retrieve(made.id)
+    assert made.status in ("completed", "incomplete")
+    items = items_of(wire, conversation)
+    assert [i["role"] for i in items] == ["user", "assistant"] * 2
+    assert items[3]["id"] == made.output[-1].id
+
+
+def test_s52_failures_append_nothing(wire, faults):
+    conversation = make(wire)
+    check_error(respond(wire, conversation, [{"type": "function_call_output", "call_id": "x", "output": "y"}]), 400,
+                param="input", message="No tool call found")
+    reply = wire.post(RESPONSES, json=response_body("Hello!", conversation=conversation),
+                      headers={"X-Cairn-Fault": "midstream=1"})
+    assert reply.status_code == 500
+    events = response_events(wire, response_body("Hello!", conversation=conversation, stream=True),
+                             headers={"X-Cairn-Fault": "midstream=1"})
+    assert events[-1]["type"] == "response.failed"
+    assert items_of(wire, conversation) == []
+    assert respond(wire, conversation).status_code == 200  # and nobody holds it
+
+
+def test_s52_one_response_at_a_time(wire, make_async):
+    conversation = make(wire)
+    long = response_body("Hello!", conversation=conversation, stream=True, **LONG)
+    with wire.stream("POST", RESPONSES, json=long) as stream:
+        assert stream.status_code == 200
+        lines = stream.iter_lines()
+        while "delta" not in next(lines):
+            pass
+        for reply in (respond(wire, conversation), respond(wire, conversation, background=True),
+                      wire.post(f"{CONVERSATIONS}/{conversation}/items", json={"items": [said("x")]})):
+            check_error(reply, 400, code="conversation_locked",
+                        message="Another process is currently operating on this conversation.")
+        changed = wire.post(f"{CONVERSATIONS}/{conversation}", json={"metadata": {"k": "v"}})
+        assert changed.status_code == 200
+    for _ in range(200):  # the client left: it is free again soon
+        reply = respond(wire, conversation)
+        if reply.status_code == 200:
+            break
+        time.sleep(0.02)
+    assert reply.status_code == 200, reply.text
+    assert [i["role"] for i in items_of(wire, conversation)] == ["user", "assistant"]
+
+    async def many():
+        made = client.conversations.create
+        shared = (await made()).id
+        return shared, await asyncio.gather(*(
+            client.responses.create(model=MODEL, input=f"Say {i}", conversation=shared, max_output_tokens=16)
+            for i in range(12)), return_exceptions=True)
+
+    client = make_async(max_retries=0)
+    shared, replies = asyncio.run(many())
+    done = [r for r in replies if not isinstance(r, Exception)]
+    assert done and all(r.code == "conversation_locked" for r in replies if isinstance(r, Exception))
+    items = items_of(wire, shared)
+    assert [i["role"] for i in items] == ["user", "assistant"] * len(done)
+    assert {i["id"] for i in items[1::2]} == {r.output[-1].id for r in done}
+
+
+def test_s52_deleted_while_a_response_runs(wire):
+    conversation = make(wire)
+    body = response_body("Hello!", conversation=conversation, stream=True, **LONG)
+    with wire.stream("POST", RESPONSES, json=body) as stream:
+        lines = stream.iter_lines()
+        while "delta" not in next(lines):
+            pass
+        assert wire.delete(f"{CONVERSATIONS}/{conversation}").status_code == 200
+        text = "\n".join(lines)
+    assert "response.incomplete" in text or "response.completed" in text
+    check_error(wire.get(f"{CONVERSATIONS}/{conversation}/items"), 404, message=conversation)
+    check_error(respond(wire, conversation), 404, message=f"Conversation with id '{conversation}' not found.")
+    check_error(respond(wire, "no such id"), 404, message="not found")
+
+
+def test_s52_items_can_be_referenced_within(wire):
+    conversation = make(wire, said("The word is heron."))
+    item = items_of(wire, conversation)[0]["id"]
+    made = respond(wire, conversation, [{"type": "item_reference", "id": item}, said("Which word?")])
+    assert made.status_code == 200, made.text
+    items = items_of(wire, conversation)
+    assert texts(items)[:3] == ["The word is heron.", "The word is heron.", "Which word?"]
+    assert len({i["id"] for i in items}) == 4
+
+
+def test_s57_a_conversation_longer_than_the_context(wire):
+    conversation = make(wire, *[said("many words " * 400)] * 10)
+    check_error(respond(wire, conversation), 400, param="input", code="context_length_exceeded",
+                message="exceeds the context window")
+    made = respond(wire, conversation, truncation="auto")
+    assert made.status_code == 200, made.text
+    assert len(items_of(wire, conversation)) == 12
+
+
+def test_s53_not_with_a_previous_response(wire):
+    conversation = make(wire)
+    first = respond(wire, conversation).json()
+    check_error(respond(wire, conversation, previous_response_id=first["id"]), 400,
+                code="mutually_exclusive_parameters", message="Mutually exclusive")
+    assert len(items_of(wire, conversation)) == 2
