@@ -28,11 +28,19 @@ struct form {
         bool in_file;
 };
 
+/* Removes the files that nobody took. */
+static void drop_files(struct form *f)
+{
+        for (int i = 0; i < f->n_files; i++) {
+                blob_abort(f->files[i]);
+                f->files[i] = NULL;
+        }
+}
+
 static void form_free(void *p)
 {
         struct form *f = p;
-        for (int i = 0; i < f->n_files; i++)
-                blob_abort(f->files[i]);
+        drop_files(f);
         buf_release(&f->value);
 }
 
@@ -56,9 +64,10 @@ int form_refuse(const struct req *r, struct api_err *reterr)
 
 /* ---- reading: the I/O thread ---- */
 
-/* Answers the request; what a sink returns. */
+/* Answers the request; what a sink returns. It will not be called again. */
 static int refuse(struct form *f, const struct api_err *e)
 {
+        drop_files(f); /* now: the client may go on sending for a while */
         req_fail(f->req, e);
         return -ECANCELED;
 }
@@ -67,7 +76,7 @@ static int refuse_file(struct form *f, int rc)
 {
         struct api_err e;
         if (rc == -EFBIG)
-                err_set(&e, 413, "invalid_request_error", NULL, "file",
+                err_set(&e, 413, "invalid_request_error", NULL, f->fields[f->n_fields - 1].name.p,
                         "Maximum content size limit (%llu) exceeded.", (unsigned long long)f->max_file);
         else
                 err_internal(&e, rc, "upload", blob_fault());

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "api/api.h"
+#include "api/faults.h"
 #include "api/handlers.h"
 #include "api/idempotency.h"
 #include "api/op_list.h"
@@ -91,13 +92,13 @@ static int check_create(const struct req *r, struct api_err *reterr)
 static json_t *new_upload(struct req *r, const char *id, int64_t created)
 {
         const json_t *b = r->body;
-        json_t *doc =
-                json_pack("{s:{s:s, s:s, s:I, s:I, s:I, s:O, s:O, s:s, s:n}, s:O, s:O*}", "object", "id", id,
-                          "object", "upload", "bytes", (json_int_t)json_int(b, "bytes", 0), "created_at",
-                          (json_int_t)created, "expires_at", (json_int_t)(created + UPLOAD_LIFE_S),
-                          "filename", json_object_get(b, "filename"), "purpose",
-                          json_object_get(b, "purpose"), "status", "pending", "file", "type",
-                          json_object_get(b, "mime_type"), "expires_after", json_get(b, "expires_after"));
+        json_t *doc = json_pack("{s:{s:s, s:s, s:I, s:I, s:I, s:O, s:O, s:s, s:n}, s:O, s:O*}", "object",
+                                "id", id, "object", "upload", "bytes", (json_int_t)json_int(b, "bytes", 0),
+                                "created_at", (json_int_t)created, "expires_at",
+                                (json_int_t)(created + fault_number(r, "life", UPLOAD_LIFE_S)), "filename",
+                                json_object_get(b, "filename"), "purpose", json_object_get(b, "purpose"),
+                                "status", "pending", "file", "type", json_object_get(b, "mime_type"),
+                                "expires_after", json_get(b, "expires_after"));
         return json_keep(r->arena, doc);
 }
 

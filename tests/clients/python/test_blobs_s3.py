@@ -1,0 +1,104 @@
+"""Files whose contents lie on S3 (OpenStack Swift's s3api): the same for clients. Scenarios 71, 74 and 79."""
+import hashlib
+import os
+
+import httpx
+import openai
+import pytest
+
+import swift
+from cairn_server import API_KEY, Server, metric
+from support import check_error
+from test_files import content, made, pattern, staged, upload
+from test_uploads import added, begin, complete
+
+CHUNK = 256 << 10
+
+
+@pytest.fixture(scope="module")
+def s3():
+    absent = swift.missing()
+    if absent and os.environ.get("CI") != "true":
+        pytest.skip(f"*** NOT TESTED: missing {', '.join(absent)}")
+    with swift.Swift() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def own(s3):
+    with Server(env=s3.environment()) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def remote(own):
+    with httpx.Client(base_url=own.url, timeout=120, headers={"Authorization": f"Bearer {API_KEY}"}) as made_client:
+        yield made_client
+
+
+@pytest.mark.parametrize("size", [1, CHUNK + 1, 20_000_003])
+def test_s71_content_comes_back_from_s3(own, remote, size):
+    sent = pattern(size, 3)
+    file = made(remote, sent, name="ü.bin")
+    assert content(remote, file).content == sent
+    first, last = size // 2, size - 1
+    reply = content(remote, file, Range=f"bytes={first}-{last}")
+    assert reply.status_code == 206 and reply.content == sent[first:last + 1]
+    assert staged(own) == [] and not list((own.data / "state").glob("blobs/*/*")), "nothing stays here"
+
+
+def test_s74_deletion_on_s3(remote):
+    file = made(remote, b"gone soon")
+    assert remote.delete(f"/v1/files/{file['id']}").json()["deleted"] is True
+    check_error(content(remote, file), 404)
+
+
+def test_s79_uploads_on_s3(remote):
+    sent = [pattern(300_000, i) for i in range(3)]
+    started = begin(remote, 900_000)
+    ids = [added(remote, started, data) for data in sent]
+    done = complete(remote, started, ids, md5=hashlib.md5(b"".join(sent)).hexdigest()).json()
+    assert content(remote, done["file"]).content == b"".join(sent)
+
+
+def test_s71_files_on_s3_survive_a_crash(s3):
+    crashing = Server(env=s3.environment())
+    try:
+        crashing.start()
+        with openai.OpenAI(base_url=crashing.base_url, api_key=API_KEY) as client:
+            kept = client.files.create(file=b"kept", purpose="user_data").id
+        crashing.kill()
+        crashing.start()
+        with openai.OpenAI(base_url=crashing.base_url, api_key=API_KEY) as client:
+            assert client.files.content(kept).read() == b"kept"
+        crashing.terminate()
+    finally:
+        crashing.cleanup()
+
+
+def test_s71_a_service_that_fails(own, remote, faults):
+    file = made(remote, pattern(3 * CHUNK))
+    retries = metric(own.metrics(), "cairn_s3_retries_total")
+    reply = remote.post("/v1/files", data={"purpose": "user_data"}, files={"file": ("a", b"x")},
+                        headers={"X-Cairn-Fault": "point=s3.request:1:EIO:2"})
+    assert reply.status_code == 200, "what passes is not the client's business"
+    assert metric(own.metrics(), "cairn_s3_retries_total") == retries + 2
+    reply = remote.post("/v1/files", data={"purpose": "user_data"}, files={"file": ("a", b"x")},
+                        headers={"X-Cairn-Fault": "point=s3.request:1:EIO:5"})
+    check_error(reply, 503, type_="server_error", code="overloaded")
+    assert staged(own) == []
+    reply = remote.get(f"/v1/files/{file['id']}/content", headers={"X-Cairn-Fault": "point=s3.request:1:EIO:5"})
+    check_error(reply, 503, type_="server_error", code="overloaded")
+    assert content(remote, file).content == pattern(3 * CHUNK)
+
+
+def test_s71_a_service_that_is_down():
+    """The server starts, serves what needs no files, and says so for the rest."""
+    env = {"CAIRN_BLOBS": "s3://bucket", "CAIRN_S3_ENDPOINT": "http://127.0.0.1:9", "CAIRN_S3_KEY": "k",
+           "CAIRN_S3_SECRET": "s"}
+    with Server(env=env) as down:
+        with httpx.Client(base_url=down.url, timeout=120, headers={"Authorization": f"Bearer {API_KEY}"}) as wire:
+            assert wire.get("/v1/models").status_code == 200
+            check_error(upload(wire), 503, type_="server_error", code="overloaded")
+        assert staged(down) == []
+        assert "files cannot be reached now" in down.wait_log("files cannot be reached now")
