@@ -4,10 +4,11 @@ import asyncio
 import concurrent.futures
 import time
 
+import httpx
 import openai
 import pytest
 
-from cairn_server import MODEL
+from cairn_server import API_KEY, MODEL, Server
 from support import check_error, response_body, response_events
 
 CONVERSATIONS = "/v1/conversations"
@@ -324,3 +325,19 @@ def test_s53_not_with_a_previous_response(wire):
     check_error(respond(wire, conversation, previous_response_id=first["id"]), 400,
                 code="mutually_exclusive_parameters", message="Mutually exclusive")
     assert len(items_of(wire, conversation)) == 2
+
+
+def test_s52_what_a_killed_server_held_is_free():
+    with Server() as server:
+        wire = httpx.Client(base_url=server.url, headers={"Authorization": f"Bearer {API_KEY}"}, timeout=60)
+        conversation = make(wire, said("Before."))
+        body = response_body("Hello!", conversation=conversation, stream=True, **LONG)
+        with pytest.raises(httpx.HTTPError), wire.stream("POST", RESPONSES, json=body) as stream:
+            for line in stream.iter_lines():
+                if "delta" in line:
+                    server.kill()
+        server.start()
+        wire = httpx.Client(base_url=server.url, headers={"Authorization": f"Bearer {API_KEY}"}, timeout=60)
+        assert texts(items_of(wire, conversation)) == ["Before."]
+        assert respond(wire, conversation).status_code == 200
+        assert [i["role"] for i in items_of(wire, conversation)] == ["user", "user", "assistant"]
