@@ -204,6 +204,7 @@ void background_close_items(struct response *p, const struct replay *replay)
 {
         const struct agent_item *open = replay_open(replay);
         p->summary = replay->summary;
+        json_array_clear(p->output);
         for (size_t i = 0; i < replay->items.n; i++)
                 if (replay->items.p[i]->ended)
                         json_array_append(p->output, replay->items.p[i]->ended);

@@ -43,7 +43,7 @@ int background_load(struct store *s, const char *id, const char *project, struct
 void background_release(struct background_state *st);
 bool background_is_over(const struct background_state *st); /* its status is final */
 
-/* Gives p the items that the log has whole, and closes one that is open there, as incomplete. */
+/* Makes p's output the items that the log has whole, and closes one that is open there, as incomplete. */
 void background_close_items(struct response *p, const struct replay *replay);
 
 /* The last commit of a response. */

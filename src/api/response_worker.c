@@ -20,7 +20,7 @@
 #define OPERATION "createResponse"
 #define JSON_DEPTH_STORED 256
 #define TRIES_MAX 3         /* attempts in a row that brought nothing new */
-#define RETRY_MS 1000       /* after one that failed, doubled with each */
+#define RETRY_MS 500        /* after one that failed, doubled with each */
 #define BUSY_MS 500         /* until the model can be asked again */
 #define NOT_WRITTEN_MS 5000 /* after an end that could not be committed */
 
