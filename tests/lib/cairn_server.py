@@ -64,7 +64,8 @@ class Server:
     """One process. `data` is kept across start() and kill(), so that a restart sees the same state."""
 
     def __init__(self, args=(), env=None, data=None, scheme="http", check=True, database=None):
-        """`database`: the address of one that several servers share; else a new one where the run has any."""
+        """`database`: the address of one that several servers share, "" for none; else a new one where the run has
+        any."""
         self.args = list(args)
         self.extra_env = dict(env or {})
         self._own_data = data is None
@@ -74,7 +75,9 @@ class Server:
         self.port = free_port()
         self.process = None
         self._log = None
-        self.database = database or (new_database(TEST_DATABASE) if TEST_DATABASE else None)
+        self.database = database
+        if database is None and TEST_DATABASE:
+            self.database = new_database(TEST_DATABASE)
 
     @property
     def url(self):
