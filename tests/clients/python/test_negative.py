@@ -33,6 +33,19 @@ def test_there_are_cases():
     assert len({case["operation"] for case in CASES}) >= 5
 
 
+def test_every_served_operation_has_an_example():
+    """A new row is tested at once: nothing with a JSON body or a page of its own goes without."""
+    examples = {one["operation"] for one in json.loads(
+        (ROOT / "tests" / "contract_negative" / "examples.json").read_text())}
+    listed = json.loads(subprocess.run([binary(), "coverage", "--json"], capture_output=True, check=True).stdout)
+    forms = {"createFile", "addUploadPart"}
+    bare = {"cancelBatch", "cancelResponse", "cancelUpload"}  # without a body
+    missing = {op["id"] for op in listed if op["served"] and op["method"] == "POST"} - examples - forms - bare
+    missing |= {op["id"] for op in listed if op["served"] and op["id"].startswith("list")} - examples \
+        - {"listModels", "listWebhookEventTypes"}
+    assert not missing, missing
+
+
 @pytest.mark.parametrize("operation", sorted({case["operation"] for case in CASES or []}))
 def test_wrong_fields(wire, operation):
     failures, served = [], True
