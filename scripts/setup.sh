@@ -11,7 +11,8 @@ set -eu
 BUILD="gcc libc6-dev make cmake ninja-build pkg-config python3:python3 ca-certificates
   libmicrohttpd-dev libjansson-dev libsqlite3-dev libpq-dev libssl-dev libpcre2-dev libyaml-dev
   libcurl4-openssl-dev libwslay-dev libhiredis-dev libopenblas-dev libcmocka-dev"
-TEST="redis-server:redis-server postgresql python3-venv curl:curl openssl:openssl nodejs:node npm:npm"
+TEST="redis-server:redis-server postgresql swift-proxy swift-account swift-container swift-object
+  python3-venv curl:curl openssl:openssl nodejs:node npm:npm"
 CHECK="git:git clang-format:clang-format clang-tidy:clang-tidy shellcheck:shellcheck pyflakes3:pyflakes3"
 FUZZ="clang:clang libclang-rt-14-dev"
 BENCH="wrk:wrk nginx-light:nginx"

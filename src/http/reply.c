@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <unistd.h>
 #include "base/clock.h"
 #include "base/mem.h"
 #include "http/sse.h"
@@ -130,21 +129,6 @@ int http_reply_buf(struct http_req *r, int status, const struct http_header *h, 
                 return give(r, status, (struct answer){ .response = NULL });
         }
         return give_memory(r, status, h, n, memory, length);
-}
-
-int http_reply_file(struct http_req *r, int status, const struct http_header *h, size_t n, int fd,
-                    uint64_t offset, uint64_t length)
-{
-        if (!length) {
-                close(fd);
-                return give_memory(r, status, h, n, NULL, 0);
-        }
-        struct answer a = { .length = length };
-        a.response = MHD_create_response_from_fd_at_offset64(length, fd, offset);
-        if (!a.response)
-                close(fd);
-        add_headers(r, a.response, h, n);
-        return give(r, status, a);
 }
 
 /* ---- Streams ---- */

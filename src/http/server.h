@@ -156,9 +156,6 @@ int http_reply(struct http_req *r, int status, const struct http_header *h, size
                struct str body); /* copies */
 int http_reply_buf(struct http_req *r, int status, const struct http_header *h, size_t n,
                    struct buf *body); /* takes the memory; *body is empty afterwards */
-/* Sends `length` bytes of fd from `offset` and closes fd. Ranges are the caller's work. */
-int http_reply_file(struct http_req *r, int status, const struct http_header *h, size_t n, int fd,
-                    uint64_t offset, uint64_t length);
 /* Sends what the producer writes to `ring` until its end (chunked, or until close for HTTP/1.0), and takes
  * over the consumer's reference. When the client leaves, the ring is cancelled and on_abort runs. `frames`:
  * the content is server-sent events; frames stay whole where the buffer allows and pings fill silences. */

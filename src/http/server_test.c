@@ -124,16 +124,42 @@ static void replies_once(void **state)
         reply_release_(&re);
 }
 
-static void sends_files_and_big_buffers(void **state)
+static void sends_big_buffers(void **state)
 {
         (void)state;
         struct reply re;
-        ask(app.server, &re, GET("/file"));
-        assert_int_equal(re.status, 206);
-        assert_true(body_is(&re, "ELF"));
-        reply_release_(&re);
         ask(app.server, &re, GET("/big?10000000"));
         assert_int_equal(re.body.n, 10000000);
+        reply_release_(&re);
+}
+
+/* Streams that announce their length keep the connection, and cut it when they end before. */
+static void streams_of_known_length(void **state)
+{
+        static const size_t sizes[] = { 0, 1, 65536, 1000000 };
+        (void)state;
+        struct reply re;
+        char request[100];
+        int fd = dial(app.server);
+        reply_init(&re);
+        for (size_t i = 0; i < sizeof(sizes) / sizeof(*sizes); i++) {
+                snprintf(request, sizeof(request), GET("/sized?%zu"), sizes[i]);
+                SAY(fd, request);
+                HEAR(&re, fd);
+                assert_int_equal(re.status, 206);
+                assert_null(header_of(&re, "Transfer-Encoding"));
+                assert_int_equal(re.body.n, sizes[i]);
+                assert_int_equal(strspn(re.body.n ? re.body.p : "", "z"), sizes[i]);
+        }
+        SAY(fd, "HEAD /sized?500 HTTP/1.1\r\nHost: t\r\n\r\n");
+        assert_true(hear_(&re, fd, true));
+        assert_string_equal(header_of(&re, "Content-Length"), "500");
+        WAIT_UNTIL(atomic_load(&app.done) == 5);
+        assert_int_equal(atomic_load(&app.done_aborted), 0);
+        SAY(fd, GET("/short?300000"));
+        assert_false(hear_(&re, fd, false));
+        close(fd);
+        WAIT_UNTIL(atomic_load(&app.done_aborted) == 1);
         reply_release_(&re);
 }
 
@@ -724,7 +750,8 @@ int main(void)
                 cmocka_unit_test_setup_teardown(reads_bodies, start, stop),
                 cmocka_unit_test_setup_teardown(answers_heads_and_old_clients, start, stop),
                 cmocka_unit_test_setup_teardown(replies_once, start, stop),
-                cmocka_unit_test_setup_teardown(sends_files_and_big_buffers, start, stop),
+                cmocka_unit_test_setup_teardown(sends_big_buffers, start, stop),
+                cmocka_unit_test_setup_teardown(streams_of_known_length, start, stop),
                 cmocka_unit_test_setup_teardown(refuses_in_our_words, start, stop),
                 cmocka_unit_test_setup_teardown(refuses_large_headers, start, stop),
                 cmocka_unit_test_setup_teardown(refuses_amid_large_bodies, start, stop),

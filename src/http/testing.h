@@ -98,6 +98,32 @@ static void work_stream(void *p)
         ring_unref(ring);
 }
 
+/* A stream of known length. */
+struct sized {
+        struct ring *ring;
+        size_t n;
+};
+
+static void work_sized(void *p)
+{
+        struct sized *s = p;
+        char block[1000];
+        memset(block, 'z', sizeof(block));
+        for (size_t at = 0; at < s->n;) {
+                size_t n = s->n - at < sizeof(block) ? s->n - at : sizeof(block);
+                int rc = ring_write(s->ring, (struct str){ block, n });
+                if (rc && rc != -EAGAIN)
+                        break;
+                if (rc)
+                        pause_ms(1);
+                else
+                        at += n;
+        }
+        ring_end(s->ring, (struct str){ "", 0 });
+        ring_unref(s->ring);
+        mem_free(s);
+}
+
 static int count_begin(void *ctx, const struct multipart_part *part)
 {
         struct test_app *app = ctx;
@@ -139,6 +165,17 @@ static void app_headers(void *ctx, struct http_req *r)
                 http_body_multipart(r, 1ull << 40, NULL, &failing, ctx);
 }
 
+/* Announces the query's number of bytes and sends `missing` less. */
+static void app_sized(struct test_app *app, struct http_req *r, size_t missing)
+{
+        size_t n = (size_t)query_number(r);
+        struct sized *s = mem_alloc(sizeof(*s));
+        assert_non_null(s);
+        *s = (struct sized){ ring_new(64 * 1024, NULL), n - missing };
+        http_reply_sized(r, 206, NULL, 0, s->ring, n);
+        pool_submit(app->pool, work_sized, s);
+}
+
 static void app_stream(struct test_app *app, struct http_req *r, bool produce)
 {
         struct http_header h[] = { { STR("Content-Type"), STR(SSE_CONTENT_TYPE) } };
@@ -175,9 +212,10 @@ static void app_request(void *ctx, struct http_req *r)
                 app_stream(app, r, true);
         } else if (str_eqc(path, "/open")) {
                 app_stream(app, r, false);
-        } else if (str_eqc(path, "/file")) {
-                int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
-                http_reply_file(r, 206, NULL, 0, fd, 1, 3);
+        } else if (str_eqc(path, "/sized")) {
+                app_sized(app, r, 0);
+        } else if (str_eqc(path, "/short")) {
+                app_sized(app, r, 1);
         } else if (str_eqc(path, "/big")) {
                 size_t n = (size_t)query_number(r);
                 struct buf big;
