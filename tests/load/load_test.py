@@ -8,8 +8,13 @@
   disconnect   a client that leaves in the middle of a stream has its sequence freed within 100 ms.
   memory       resident memory after the first requests and after the last is the same (100,000 requests
                with --full, 20,000 without). Left out with --no-memory: sanitizers keep freed memory.
+  file         512 MB go up as one file and come back, digest for digest, in constant memory (bound left out
+               with --no-memory).
 """
 import asyncio
+import hashlib
+import http.client
+import json
 import os
 import resource
 import statistics
@@ -19,7 +24,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 
-from cairn_server import ADMIN_KEY, MODEL, Server, control_tokens, metric  # noqa: E402
+from cairn_server import ADMIN_KEY, API_KEY, MODEL, Server, control_tokens, metric  # noqa: E402
 from wire import Connection  # noqa: E402
 
 STREAMS = int(os.environ.get("STREAMS", "1000"))
@@ -148,6 +153,53 @@ async def check_memory(server, total):
     assert after - before < RSS_GROWTH_KIB, "memory grows with the number of requests"
 
 
+def form_pieces(block, count, digest, look):
+    """A form of a file of count blocks, piece by piece; calls look() now and then."""
+    yield (b'--xyz\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nuser_data\r\n'
+           b'--xyz\r\nContent-Disposition: form-data; name="file"; filename="big"\r\n\r\n')
+    for i in range(count):
+        piece = i.to_bytes(8, "little") + block
+        digest.update(piece)
+        if i % 32 == 0:
+            look()
+        yield piece
+    yield b"\r\n--xyz--\r\n"
+
+
+def check_file(server, bound):
+    """The largest file of one request: up with chunks, down with its length."""
+    block, count = os.urandom((1 << 20) - 8), 512
+    sent, got = hashlib.sha256(), hashlib.sha256()
+    head, seen = {"Authorization": f"Bearer {API_KEY}"}, []
+    before = server.rss_kib()
+
+    def look():
+        seen.append(server.rss_kib())
+
+    started = time.monotonic()
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=300)
+    connection.request("POST", "/v1/files", form_pieces(block, count, sent, look), encode_chunked=True,
+                       headers={**head, "Content-Type": "multipart/form-data; boundary=xyz",
+                                "Transfer-Encoding": "chunked"})
+    file = json.loads(connection.getresponse().read())
+    assert file.get("bytes") == count << 20, file
+    up = time.monotonic() - started
+    look()
+    started = time.monotonic()
+    connection.request("GET", f"/v1/files/{file['id']}/content", headers=head)
+    reply = connection.getresponse()
+    while piece := reply.read(16 << 20):
+        got.update(piece)
+        look()
+    down, peak = time.monotonic() - started, max(seen)
+    assert got.digest() == sent.digest(), "another content came back"
+    connection.request("DELETE", f"/v1/files/{file['id']}", headers=head)
+    assert json.loads(connection.getresponse().read())["deleted"]
+    connection.close()
+    print(f"load: {count} MB up in {up:.1f} s, down in {down:.1f} s, RSS {peak - before:+d} KiB", flush=True)
+    assert not bound or peak - before < RSS_GROWTH_KIB, "a file takes memory"
+
+
 def main():
     requests = 100_000 if "--full" in sys.argv[1:] else 20_000
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -157,6 +209,7 @@ def main():
     try:
         asyncio.run(check_streams(server))
         asyncio.run(check_disconnects(server))
+        check_file(server, "--no-memory" not in sys.argv[1:])
         if "--no-memory" not in sys.argv[1:]:
             asyncio.run(check_memory(server, requests))
         server.terminate()
