@@ -13,6 +13,7 @@ handler_fn embedding_create;      /* embeddings.c */
 handler_fn moderation_create;     /* moderations.c */
 handler_fn model_list;            /* models.c */
 handler_fn model_retrieve;        /* models.c */
+handler_fn response_connect;      /* response_ws.c */
 handler_fn response_create;       /* responses.c */
 handler_fn response_cancel;       /* response_background.c */
 handler_fn response_retrieve;     /* response_background.c */

@@ -26,6 +26,7 @@ static const struct route routes[] = {
         { "createResponse", response_create, RT_METERED, NULL },
         { "getResponse", response_retrieve, 0, NULL },
         { "cancelResponse", response_cancel, 0, NULL },
+        { "connectResponses", response_connect, RT_FAST, NULL },
         { "listInputItems", response_input_items, 0, NULL },
         { "Getinputtokencounts", response_input_tokens, 0, NULL },
         { "Compactconversation", response_compact, RT_SLOW | RT_METERED, NULL },
