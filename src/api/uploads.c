@@ -12,6 +12,7 @@
 #include "api/faults.h"
 #include "api/handlers.h"
 #include "api/idempotency.h"
+#include "api/meter.h"
 #include "api/op_list.h"
 #include "api/resources.h"
 #include "api/uploading.h"
@@ -310,11 +311,16 @@ static int choose(struct req *r, struct parts *p, struct blob_info **ret, size_t
         const json_t *ids = json_get(r->body, "part_ids"), *id;
         size_t i;
         *ret_n = json_array_size(ids);
+        if (p->rows.has_more || *ret_n > PARTS_MAX)
+                return err_invalid(reterr, "array_above_max_length", "part_ids",
+                                   "An upload has at most %d parts.", PARTS_MAX);
         if (!*ret_n)
                 return err_invalid(reterr, "empty_array", "part_ids",
                                    "Invalid 'part_ids': empty array. Expected an "
                                    "array with minimum length 1.");
-        *ret = *ret_n <= PARTS_MAX ? arena_array(r->arena, struct blob_info, *ret_n) : NULL;
+        *ret = arena_array(r->arena, struct blob_info, *ret_n);
+        if (!*ret)
+                return err_internal(reterr, -ENOMEM, "upload", "");
         json_array_foreach((json_t *)ids, i, id)
         {
                 char param[SCHEMA_PARAM_MAX];
@@ -326,8 +332,6 @@ static int choose(struct req *r, struct parts *p, struct blob_info **ret, size_t
                 if (part->chosen)
                         return err_invalid(reterr, "invalid_value", param, "Part '%.200s' is listed twice.",
                                            json_string_value(id));
-                if (!*ret)
-                        return err_internal(reterr, -ENOMEM, "upload", "");
                 part->chosen = true;
                 (*ret)[i] = part->blob;
         }
@@ -424,6 +428,7 @@ static int complete(struct req *r, json_t *doc, int64_t version, const struct pa
         op_list_add(&list, &file.op, 1);
         parts_ops(r, parts, &list);
         rc = mem_take_failure() ? -ENOMEM : list.err;
+        meter_stored(r, file.object);
         if (!rc)
                 rc = req_commit(r, list.ops.p, list.ops.n, object, &fault);
         op_list_release(&list);
