@@ -6,6 +6,7 @@
 #include "api/form.h"
 #include "api/handlers.h"
 #include "api/idempotency.h"
+#include "api/meter.h"
 #include "api/resources.h"
 #include "api/uploading.h"
 #include "base/clock.h"
@@ -83,8 +84,10 @@ static int file_commit(struct req *r, const struct blob_info *blob, struct reply
         struct file_made made;
         what.expires = uploading_expires(json_get(r->body, "expires_after"), purpose, what.created);
         int rc = file_make(&what, blob, 1, &made);
-        if (!rc)
+        if (!rc) {
+                meter_stored(r, made.object);
                 rc = req_commit(r, &made.op, 1, made.object, &fault);
+        }
         if (!rc)
                 ret->json = json_incref(made.object);
         file_made_release(&made);

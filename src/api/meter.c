@@ -204,13 +204,13 @@ int meter_open(struct req *r, struct api_err *e)
         if (!m)
                 return err_internal(e, -ENOMEM, "meter", "");
         m->taken.project = r->who.project;
+        r->meter = m;
         if (metered) {
                 const struct model *model = registry_find(r->api->models, json_str(r->body, "model"));
                 if (!model)
-                        return 0; /* the handler says so */
+                        return 0; /* the handler says so, or runs what is no served model */
                 m->taken.model = model->id;
         }
-        r->meter = m;
         if (r->call_flags & CALL_BATCH)
                 return open_batch(r, e);
         if (r->call_flags & CALL_ADMITTED)
@@ -264,6 +264,11 @@ void meter_use(struct req *r, const struct usage *u)
         m->row.at = clock_unix();
         limits_spend(r->api->limits, r->who.project, m->row.n[USAGE_COST]);
         atomic_store(&m->record, RECORD_DUE);
+}
+
+void meter_stored(struct req *r, const json_t *file)
+{
+        meter_use(r, &(struct usage){ .what = USAGE_FILES, .n[USAGE_BYTES] = json_int(file, "bytes", 0) });
 }
 
 static bool due(const struct req *r)

@@ -21,6 +21,8 @@ int meter_open(struct req *r, struct api_err *e);
  * USAGE_REQUESTS (when 0) are filled in. The second and later calls of a request are ignored. Any thread,
  * never waits. */
 void meter_use(struct req *r, const struct usage *u);
+/* The same for a file that it stores, by the file's object. */
+void meter_stored(struct req *r, const json_t *file);
 /* 1 with the record as an operation in *ret when it is due, else 0. It borrows from the request. */
 size_t meter_op(struct req *r, struct store_op *ret);
 /* The same for a request of the batch lane: once, it is the caller's then. */
