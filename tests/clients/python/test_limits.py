@@ -38,7 +38,7 @@ def raw(server):
 
 def usage(server, *options):
     """The rows of `cairn usage`."""
-    done = subprocess.run([binary(), "usage", "--json", "--data", str(server.data / "state"), *options],
+    done = subprocess.run([binary(), "usage", "--json", *server.where, *options],
                           env=server.environment(), capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -395,10 +395,22 @@ def test_a_client_that_leaves_pays_for_what_was_made():
         assert requests == 1 and 0 < output < 200
 
 
+def test_stored_bytes_and_moderations_are_counted():
+    with limited() as (server, wire):
+        made = wire.post("/v1/files", data={"purpose": "user_data"}, files={"file": ("a.txt", b"x" * 1234)})
+        assert made.status_code == 200, made.text
+        judged = wire.post("/v1/moderations", json={"input": "I like you."})
+        assert judged.status_code in (200, 501)
+        rows = {row["kind"]: row for row in usage(server, "--total")}
+        assert rows["files"]["bytes"] == 1234 and rows["files"]["requests"] == 1
+        if judged.status_code == 200:
+            assert rows["moderations"]["requests"] == 1 and rows["moderations"]["input_tokens"] > 0
+
+
 def test_usage_command():
     with limited(args=["--price", "input=1 output=2"]) as (server, wire):
         assert wire.post(CHAT, json=tiny()).status_code == 200
-        command = [binary(), "usage", "--data", str(server.data / "state")]
+        command = [binary(), "usage", *server.where]
         shown = subprocess.run(command, env=server.environment(), capture_output=True, text=True, check=True).stdout
         head, row = shown.splitlines()
         assert head.split()[:4] == ["DAY", "(UTC)", "KIND", "MODEL"]
