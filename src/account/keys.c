@@ -371,6 +371,8 @@ int account_key_list(struct account *a, struct key_info **ret, size_t *ret_n, ch
 
 /* ---- the start of the server ---- */
 
+#define ENVIRONMENT_TRIES 8
+
 static const struct {
         const char *id, *variable, *name;
 } environment[] = {
@@ -436,6 +438,16 @@ static int environment_apply(struct account *a, enum key_kind kind, const char *
         return rc;
 }
 
+/* Another server on the same store may do the same at the same time: then it is looked at once more. */
+static int environment_settle(struct account *a, enum key_kind kind, const char *value,
+                              struct store_fault *fault)
+{
+        int rc = -EEXIST;
+        for (int i = 0; i < ENVIRONMENT_TRIES && (rc == -EEXIST || rc == -ENOENT); i++)
+                rc = environment_apply(a, kind, value, fault);
+        return rc;
+}
+
 static bool has_kind(struct account *a, enum key_kind kind)
 {
         bool found = false;
@@ -467,7 +479,7 @@ int account_ensure_keys(struct account *a, const char *env_api_key, const char *
                 return -EINVAL;
         }
         for (int kind = KEY_PROJECT; kind <= KEY_ADMIN && !rc; kind++)
-                rc = environment_apply(a, kind, values[kind], &fault);
+                rc = environment_settle(a, kind, values[kind], &fault);
         if (!rc)
                 rc = account_reload(a, &fault);
         if (rc)

@@ -319,7 +319,8 @@ static int writer_connect_once(struct postgres_store *s, struct store_fault *fau
         return rc;
 }
 
-/* Tries for `patience_ms`. While the database is away, the writes of the next moment fail at once. */
+/* A connection that broke is sought for `patience_ms`: the database may be starting again. Once that was in
+ * vain, the writes of the next moment fail at once, and later ones after one attempt. */
 static int writer_connect(struct postgres_store *s, int64_t patience_ms, struct store_fault *fault)
 {
         int64_t now = clock_mono_ms(), until = now + patience_ms;
@@ -327,6 +328,8 @@ static int writer_connect(struct postgres_store *s, int64_t patience_ms, struct 
         if (s->wconn && PQstatus(s->wconn->pg) == CONNECTION_OK)
                 return 0;
         writer_disconnect(s);
+        if (s->unreachable_until)
+                until = now;
         if (now < s->unreachable_until)
                 return store_fail(fault, -ECONNRESET, "the database cannot be reached");
         do {
