@@ -4,11 +4,13 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include "base/clock.h"
 #include "base/mem.h"
 
 #define RETRY_MIN_MS 1000
 #define RETRY_MAX_MS 60000
+#define END_AGAIN_NS 500000000
 #define AT_ONCE 64 /* each has a thread, and a share of the lines in flight */
 
 static bool is_over(const struct batch *b)
@@ -56,22 +58,27 @@ static int work(struct batch *b)
         return rc ? rc : batch_clean(b);
 }
 
-/* Ends the job by what the work has come to. */
-static void end_job(struct job_run *run, int rc)
+/* One attempt to end the job by what the work has come to. */
+static int try_end(struct job_run *run, int rc)
 {
         static const struct str same = { NULL, 0 };
         int attempt = job_of(run)->attempt < 7 ? job_of(run)->attempt : 7;
         int64_t pause = (int64_t)RETRY_MIN_MS << attempt, now = clock_unix_us() / 1000;
-        bool gone = rc == 0 || rc == -ENOENT || rc == -EBADMSG; /* its row, or there is no reading it */
-        if (gone)
-                rc = job_finish(run, NULL, 0, NULL);
-        else if (rc == BATCH_STOPPED)
-                rc = job_retry(run, 0, same, NULL, 0, NULL);
-        else if (rc != -ESTALE)
-                rc = job_retry(run, now + (pause < RETRY_MAX_MS ? pause : RETRY_MAX_MS), same, NULL, 0, NULL);
-        else
-                rc = -EIO;
-        if (rc && rc != -ESTALE)
+        if (rc == 0 || rc == -ENOENT || rc == -EBADMSG) /* its row is gone, or there is no reading it */
+                return job_finish(run, NULL, 0, NULL);
+        pause = rc == BATCH_STOPPED ? -now : pause < RETRY_MAX_MS ? pause : RETRY_MAX_MS;
+        return job_retry(run, now + pause, same, NULL, 0, NULL);
+}
+
+/* A store in trouble is asked again, so that the job need not wait for its lease to run out. */
+static void end_job(struct job_run *run, int rc)
+{
+        int end = rc == -ESTALE ? -EIO : try_end(run, rc);
+        while (end && end != -ESTALE && rc != -ESTALE && !job_stopping(run)) {
+                nanosleep(&(struct timespec){ .tv_nsec = END_AGAIN_NS }, NULL);
+                end = try_end(run, rc);
+        }
+        if (end && end != -ESTALE)
                 job_lost(run);
 }
 

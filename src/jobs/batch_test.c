@@ -13,8 +13,10 @@
 #include <time.h>
 #include <cmocka.h>
 #include "account/account.h"
+#include "account/limits.h"
 #include "account/usage.h"
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/map.h"
 #include "base/mem.h"
 #include "base/pool.h"
@@ -32,6 +34,7 @@ struct world {
         struct store *store;
         struct blobs *blobs;
         struct pool *pool;
+        struct limits *limits;
         struct batches *batches;
         struct jobs *q;
         pthread_mutex_t lock;
@@ -164,6 +167,7 @@ static void world_start(struct world *w, int lines)
         struct batches_options o = {
                 .store = w->store,
                 .blobs = w->blobs,
+                .limits = w->limits,
                 .runner = { check, start_request, cancel_request, release_request, w },
                 .lines = lines,
                 .max_line = 4096,
@@ -710,6 +714,98 @@ static void test_lost_input_on_the_way(void **state)
         map_release(&seen, NULL);
 }
 
+/* ---- trouble below ---- */
+
+/* Changes a byte of every blob there is. */
+static void damage_blobs(struct world *w)
+{
+        char command[256];
+        snprintf(command, sizeof(command),
+                 "find %s/blobs -type f | while read f; do chmod u+w $f; printf X | dd of=$f bs=1 seek=20 "
+                 "conv=notrunc status=none; done",
+                 w->dir);
+        assert_int_equal(system(command), 0);
+}
+
+static void test_damaged_input(void **state)
+{
+        struct world *w = *state;
+        char file[ID_MAX], id[ID_MAX];
+        put_lines(w, 4, file);
+        put_batch(w, file, BATCH_WINDOW_S, id);
+        damage_blobs(w);
+        world_start(w, 4);
+        json_t *object = await_status(w, id, "failed");
+        json_t *e = json_array_get(json_get(json_get(object, "errors"), "data"), 0);
+        assert_string_equal(json_cstr(e, "code", ""), "input_file_damaged");
+        json_decref(object);
+        assert_int_equal(atomic_load(&w->started), 0);
+}
+
+static void test_damaged_row(void **state)
+{
+        struct world *w = *state;
+        struct store_op ops[] = {
+                { .verb = STORE_PUT, .kind = BATCH_KIND, .id = "b", .project = PROJECT, .doc = STR("{") },
+                { .verb = STORE_JOB_PUT,
+                  .kind = BATCH_KIND,
+                  .id = "b",
+                  .project = PROJECT,
+                  .doc = STR("{}") },
+        };
+        assert_int_equal(store_write(w->store, ops, 2, NULL), 0);
+        world_start(w, 4);
+        await_jobs(w); /* it is not tried for ever */
+}
+
+#ifdef CAIRN_FAULTS
+/* Commits and writings of the output fail now and then: the batch is late, and exact. */
+static void test_failing_disk(void **state)
+{
+        struct world *w = *state;
+        char file[ID_MAX], id[ID_MAX];
+        put_lines(w, 200, file);
+        put_batch(w, file, BATCH_WINDOW_S, id);
+        w->delay_ms = 1;
+        assert_int_equal(fault_arm(STR("store.commit:4:ENOSPC:3,store.commit:9:EIO:2,blob.write:1:ENOSPC:1")),
+                         0);
+        world_start(w, 8);
+        assert_complete(w, id, 200);
+        fault_clear();
+}
+#endif
+
+/* ---- the limit of tokens in the queue ---- */
+
+static void test_token_limit(void **state)
+{
+        struct world *w = *state;
+        char file[ID_MAX], id[3][ID_MAX], err[256];
+        struct limit_rule rule;
+        limit_rule_init(&rule);
+        rule.max[LIMIT_BATCH_TOKENS] = 400; /* some 30 tokens a line */
+        struct limits_options o = { .rules = &rule, .n_rules = 1 };
+        struct limits *limits;
+        assert_int_equal(limits_open(&o, w->store, &limits, err, sizeof(err)), 0);
+        w->limits = limits;
+        atomic_store(&w->hold, true);
+        put_lines(w, 10, file);
+        world_start(w, 4);
+        put_batch(w, file, BATCH_WINDOW_S, id[0]);
+        json_decref(await_status(w, id[0], "in_progress"));
+        put_batch(w, file, BATCH_WINDOW_S, id[1]); /* beside the first: too many */
+        json_t *object = await_status(w, id[1], "failed");
+        json_t *e = json_array_get(json_get(json_get(object, "errors"), "data"), 0);
+        assert_string_equal(json_cstr(e, "code", ""), "token_limit_exceeded");
+        json_decref(object);
+        atomic_store(&w->hold, false);
+        json_decref(await_status(w, id[0], "completed"));
+        put_batch(w, file, BATCH_WINDOW_S, id[2]); /* behind it: fine */
+        json_decref(await_status(w, id[2], "completed"));
+        world_stop(w);
+        limits_close(limits);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -725,6 +821,12 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_too_many_lines, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_lost_input, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_lost_input_on_the_way, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_damaged_input, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_damaged_row, setup, teardown),
+#ifdef CAIRN_FAULTS
+                cmocka_unit_test_setup_teardown(test_failing_disk, setup, teardown),
+#endif
+                cmocka_unit_test_setup_teardown(test_token_limit, setup, teardown),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
