@@ -1,6 +1,6 @@
 /* Writes: the checks of their operations, and blocking and copying ones made out of a backend's submit(). */
 #include <errno.h>
-#include <pthread.h>
+#include <semaphore.h>
 #include <string.h>
 #include "base/mem.h"
 #include "store/store_internal.h"
@@ -99,45 +99,30 @@ static int ops_check(const struct store_op *ops, size_t n, struct store_fault *f
 
 /* ---- blocking writes ---- */
 
-/* The answer goes to a thread's stack: the waiter is found through the write's `waiter`. */
-struct waiter {
-        pthread_mutex_t lock;
-        pthread_cond_t woken;
-        bool done;
-};
-
+/* The semaphore is on the stack of who waits. Posting it touches it no more once the waiter may return. */
 static void waiter_complete(struct store_write *w)
 {
-        struct waiter *self = w->waiter;
-        pthread_mutex_lock(&self->lock);
-        self->done = true;
-        /* Under the lock: once it is released, the waiter may return and take its stack with it. */
-        pthread_cond_signal(&self->woken);
-        pthread_mutex_unlock(&self->lock);
+        sem_post(w->waiter);
 }
 
 int store_write_wait(struct store *s, struct store_write *w, struct store_fault *fault)
 {
-        struct waiter waiter = { .done = false };
-        w->waiter = &waiter;
+        sem_t answered;
+        sem_init(&answered, 0, 0);
+        w->waiter = &answered;
         w->complete = waiter_complete;
-        pthread_mutex_init(&waiter.lock, NULL);
-        pthread_cond_init(&waiter.woken, NULL);
         int rc = s->backend->submit(s, w);
         if (rc) {
                 store_fail(fault, rc, "too many writes are waiting");
                 goto out;
         }
-        pthread_mutex_lock(&waiter.lock);
-        while (!waiter.done)
-                pthread_cond_wait(&waiter.woken, &waiter.lock);
-        pthread_mutex_unlock(&waiter.lock);
+        while (sem_wait(&answered))
+                ; /* a signal handler ran */
         rc = w->rc;
         if (rc && fault)
                 *fault = w->fault;
 out:
-        pthread_cond_destroy(&waiter.woken);
-        pthread_mutex_destroy(&waiter.lock);
+        sem_destroy(&answered);
         return rc;
 }
 
