@@ -43,7 +43,7 @@ def check_one_line(done, *words, code=1):
 def test_help_and_version():
     help_ = cairn("--help")
     assert help_.returncode == 0
-    for word in ("serve", "chat", "keys", "models", "coverage", "quantize", "inspect"):
+    for word in ("serve", "chat", "keys", "models", "coverage", "quantize", "inspect", "backup", "check"):
         assert word in help_.stdout, word
         assert f"cairn {word}" in cairn("help", word).stdout
         assert cairn(word, "--help").stdout == cairn("help", word).stdout
