@@ -93,7 +93,14 @@ int err_internal(struct api_err *e, int rc, const char *doing, const char *detai
 
 int err_store(struct api_err *e, int rc, const struct store_fault *fault)
 {
-        return err_internal(e, rc, "store", fault ? fault->msg : "");
+        const char *detail = fault ? fault->msg : "";
+        if (rc != -EBUSY && rc != -ENOTCONN)
+                return err_internal(e, rc, "store", detail);
+        log_warn("store", "%s", detail);
+        err_set(e, 503, SERVER, NULL, NULL,
+                "The server cannot reach its database at the moment. Please try again in a moment.");
+        e->retry_after_ms = OVERLOAD_RETRY_MS;
+        return -1;
 }
 
 json_t *err_json(const struct api_err *e)

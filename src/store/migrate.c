@@ -457,5 +457,5 @@ int store_migrate(const struct store_migration *order, struct store_fault *fault
         postgres_conn_free(m.pg);
         sqlite3_close(m.db);
         store_close(m.source);
-        return rc == -ECONNRESET ? -EIO : rc;
+        return rc == -ECONNRESET ? -ENOTCONN : rc;
 }

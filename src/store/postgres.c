@@ -83,7 +83,7 @@ int postgres_store_open(const char *uri, const struct store_options *options, st
         int rc = postgres_writer_start(s, fault);
         if (rc) {
                 postgres_close(&s->store);
-                return rc == -ECONNRESET ? -EIO : rc;
+                return rc == -ECONNRESET ? -ENOTCONN : rc;
         }
         *ret = &s->store;
         return 0;

@@ -9,7 +9,7 @@
  *   postgres_listen.c   what other processes commit
  *
  * A connection is used by one thread at a time. Within these files -ECONNRESET means that the connection is
- * gone; the outside sees -EIO when a new one does not help. */
+ * gone; the outside sees -ENOTCONN when a new one does not help. */
 #ifndef CAIRN_STORE_POSTGRES_INTERNAL_H
 #define CAIRN_STORE_POSTGRES_INTERNAL_H
 

@@ -101,7 +101,7 @@ int postgres_listen(struct store *store, struct store_fault *fault)
                 return 0;
         int rc = listener_connect(s, fault);
         if (rc)
-                return rc == -ECONNRESET ? -EIO : rc;
+                return rc == -ECONNRESET ? -ENOTCONN : rc;
         l->stop_fd = eventfd(0, EFD_CLOEXEC);
         if (l->stop_fd < 0)
                 return store_fail(fault, -errno, "no descriptor for the listener: %s", strerror(errno));

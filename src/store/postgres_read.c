@@ -93,7 +93,7 @@ int postgres_with(struct postgres_store *s, conn_fn *fn, void *arg, bool again, 
         }
         if (!rc && fault)
                 fault->msg[0] = '\0';
-        return rc == -ECONNRESET ? -EIO : rc;
+        return rc == -ECONNRESET ? -ENOTCONN : rc;
 }
 
 /* ---- rows ---- */

@@ -380,8 +380,8 @@ static void refused_addresses_are_explained(void **state)
                 const char *address, *says;
                 int rc;
         } cases[] = {
-                { "postgres://nobody@127.0.0.1:1/none?connect_timeout=2", "127.0.0.1", -EIO },
-                { "postgres://127.0.0.1:notaport/none", "port", -EIO },
+                { "postgres://nobody@127.0.0.1:1/none?connect_timeout=2", "127.0.0.1", -ENOTCONN },
+                { "postgres://127.0.0.1:notaport/none", "port", -ENOTCONN },
                 { "postgres://host/name?colour=red", "colour", -EINVAL },
         };
         struct store_fault fault;

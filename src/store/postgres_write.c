@@ -482,7 +482,7 @@ static int group_try(struct postgres_store *s, struct store_write *list, struct 
         int rc = -ECONNRESET;
         for (int i = 0; i < TRIES && rc == -ECONNRESET; i++)
                 rc = group_commit(s, list, fault);
-        return rc == -ECONNRESET ? -EIO : rc;
+        return rc == -ECONNRESET ? -ENOTCONN : rc;
 }
 
 /* ---- answers ---- */

@@ -15,6 +15,7 @@
  *   -ENOENT no such row          -EEXIST the id is taken        -ESTALE the row has another version
  *   -ENOSPC the disk is full     -EROFS  it cannot be written   -EIO    it failed or is damaged
  *   -EBUSY  another process keeps the write lock                -EAGAIN too many writes are waiting
+ *   -ENOTCONN the database cannot be reached now: the write was not done
  *   -EINVAL a malformed call     -EFBIG  a row over the limit   -ENOMEM memory is out
  * and, where they take a `struct store_fault`, a sentence for people (NULL is accepted). */
 #ifndef CAIRN_STORE_STORE_H
