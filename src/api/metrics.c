@@ -5,6 +5,7 @@
 #include <unistd.h>
 #include "account/limits.h"
 #include "api/api.h"
+#include "api/response_feed.h"
 #include "base/mem.h"
 #include "base/pool.h"
 #include "contract/contract.h"
@@ -224,5 +225,7 @@ void metrics_write(struct api *api, struct buf *out)
         write_store(api->store, out);
         write_blobs(api, out);
         write_jobs(api->store, out);
+        single(out, "followed_streams", "gauge", "Streams of background responses that are open.",
+               feeds_followers(api->feeds));
         write_limits(api->limits, out);
 }
