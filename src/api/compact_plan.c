@@ -177,7 +177,7 @@ int compact_plan_make(const json_t *items, enum compact_covers covers, size_t ke
         bool all = covers == COMPACT_ALL;
         size_t tail = all ? find_tail(items) : json_array_size(items), i;
         size_t recent = all ? find_recent(items, tail, keep_bytes) : tail;
-        struct calls calls;
+        struct calls calls = { 0 };
         json_t *item;
         *ret = (struct compact_plan){ json_array(), json_array() };
         int rc = ret->entries && ret->kept ? find_calls(items, &calls) : -ENOMEM;

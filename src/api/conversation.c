@@ -259,25 +259,27 @@ static void conversation_free(struct conversation *c)
         req_unref(r);
 }
 
-/* Writes the state with another holder, "" for none. Its operation lives in an arena of its own. */
+/* Writes the state with another holder, "" for none, and waits unless `done` is given: then c may be gone
+ * when this returns 0. Its operation lives in an arena of its own. */
 static int write_holder(struct conversation *c, const char *by, store_done_fn *done,
                         struct store_fault *fault)
 {
         struct change change = { .state = c->state };
+        struct store *store = c->r->api->store;
         struct arena *a = arena_new(ARENA_MAX);
         int rc = a ? change_init(&change, a, req_project(c->r), c->id, 0) : -ENOMEM;
         snprintf(change.state.by, sizeof(change.state.by), "%s", by);
         snprintf(change.state.process, sizeof(change.state.process), "%s", c->r->api->process);
         if (rc == 0)
                 rc = change_end(&change);
-        if (rc == 0)
-                rc = done ? store_write_async(c->r->api->store, change.ops, 1, done, c)
-                          : store_write(c->r->api->store, change.ops, 1, fault);
-        arena_free(a);
-        if (rc == 0) {
+        if (rc == 0 && done) {
+                rc = store_write_async(store, change.ops, 1, done, c);
+        } else if (rc == 0) {
+                rc = store_write(store, change.ops, 1, fault);
                 change.state.version++;
-                c->state = change.state;
+                c->state = rc ? c->state : change.state;
         }
+        arena_free(a);
         return rc;
 }
 

@@ -53,12 +53,18 @@ int response_read_compaction(struct req *r, struct response_ask *ask, struct api
         return 0;
 }
 
-/* Whether the prompt is longer than the request wants it. A prompt that cannot be counted is not: the turn
- * says why. */
-static bool is_too_long(const struct response_ask *ask)
+/* *ret: whether a compaction comes before the turn, because the prompt is longer than the request wants it or
+ * because the input says so. 0, or -1 with *e when the prompt cannot be counted. */
+static int is_due(struct response *p, bool *ret, struct api_err *e)
 {
-        struct turn_err why;
-        return ask->compact_at && turn_count(&ask->turn, &why) > ask->compact_at;
+        const struct response_ask *ask = p->ask;
+        struct turn_err why = { 0 };
+        *ret = ask->items.compact_now;
+        if (*ret || !ask->compact_at)
+                return 0;
+        long n = turn_count(&ask->turn, &why);
+        *ret = n > ask->compact_at;
+        return n < 0 ? params_turn_error(p->gen.r, DIALECT_RESPONSES, (int)n, &ask->turn, &why, e) : 0;
 }
 
 /* ---- the run ---- */
@@ -139,12 +145,15 @@ static int start_compaction(struct response *p, struct api_err *e)
 int response_run(struct response *p, const struct response_ask *ask, const struct agent_sink *sink,
                  struct api_err *e)
 {
+        bool due;
         p->ask = arena_make(p->gen.r->arena, struct response_ask);
         if (!p->ask)
                 return err_internal(e, -ENOMEM, "response", "");
         *p->ask = *ask;
         p->sink = *sink;
-        if (!ask->items.compact_now && !is_too_long(ask))
+        if (is_due(p, &due, e))
+                return -1;
+        if (!due)
                 return start_turn(p, e);
         json_t *logged = p->logged ? p->logged(p, "compaction") : NULL;
         return logged ? after_compaction(p, json_incref(logged), true, e) : start_compaction(p, e);

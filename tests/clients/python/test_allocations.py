@@ -35,6 +35,15 @@ CASES = {
             {"type": "function_call", "call_id": "call_1", "name": "get_weather", "arguments": "{}"},
             {"type": "function_call_output", "call_id": "call_1", "output": "sunny"}],
         "text": {"format": {"type": "json_schema", "name": "answer", "strict": True, "schema": ANSWER}}}),
+    "conversation": ("POST", "/v1/conversations", {"metadata": {"a": "b"}, "items": [
+        {"role": "user", "content": "hi"},
+        {"type": "function_call", "call_id": "call_1", "name": "f", "arguments": "{}"}]}),
+    "compact": ("POST", "/v1/responses/compact", {"model": MODEL, "instructions": "Be brief.", "input": [
+        {"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]}),
+    "response_compacting_stream": ("POST", "/v1/responses", {
+        "model": MODEL, "max_output_tokens": 16, "stream": True, "input": [
+            {"role": "assistant", "content": "many words " * 800}, {"role": "user", "content": "hi"}],
+        "context_management": [{"type": "compaction", "compact_threshold": 1000}]}),
 }
 
 STREAM_ENDS = ("data: [DONE]", '{"type":"response.completed"', '{"type":"response.incomplete"',
