@@ -350,6 +350,57 @@ static void a_backup_that_fails_leaves_nothing(void **state)
         store_close(s);
 }
 
+static int pass_row(void *ctx, const struct object *o)
+{
+        (void)o;
+        ++*(int *)ctx;
+        return 0;
+}
+
+/* Fails each allocation in turn: a claim that had no memory has claimed nothing. */
+static void memory_may_run_out(void **state)
+{
+        const char *kind = "work";
+        struct store_usage_query q = { .what = "completions", .to = 120, .by = USAGE_BY_MODEL };
+        int claimed = -ENOMEM, summed = -ENOMEM, scanned = -ENOMEM;
+        (void)state;
+        struct store *s = open_or_die(dir, true);
+        struct store_usage u = { .id = "u1", .at = 60, .what = "completions", .model = "tiny", .n = { 1 } };
+        struct store_op op = { .verb = STORE_USAGE, .usage = &u };
+        assert_int_equal(store_write(s, &op, 1, NULL), 0);
+        assert_int_equal(put(s, "t1"), 0);
+        store_close(s);
+        for (long n = 1; claimed || summed || scanned; n++) {
+                struct store_op job = { .verb = STORE_JOB_PUT, .kind = kind, .id = "j1" };
+                struct store_usage *sums;
+                struct job j;
+                size_t n_sums;
+                int rows = 0;
+                assert_true(n < 200);
+                s = open_or_die(dir, true); /* readers without statements */
+                assert_int_equal(store_write(s, &job, 1, NULL), 0);
+                mem_fail_nth(n);
+                claimed = store_job_claim(s, &kind, 1, 1000, &j, NULL, NULL);
+                mem_fail_nth(0);
+                assert_true(claimed == 0 || (claimed == -ENOMEM && !j.id));
+                if (claimed)
+                        assert_int_equal(store_job_claim(s, &kind, 1, 1000, &j, NULL, NULL), 0);
+                assert_int_equal(j.attempt, 1);
+                job.verb = STORE_JOB_DROP;
+                assert_int_equal(store_write(s, &job, 1, NULL), 0);
+                job_release(&j);
+                mem_fail_nth(n);
+                summed = store_usage_sum(s, &q, &sums, &n_sums, NULL);
+                mem_fail_nth(n);
+                scanned = store_scan(s, "thing", pass_row, &rows, NULL);
+                mem_fail_nth(0);
+                assert_true(summed == 0 ? n_sums == 1 : summed == -ENOMEM && !sums);
+                assert_true(scanned == 0 ? rows == 1 : scanned == -ENOMEM);
+                mem_free(sums);
+                store_close(s);
+        }
+}
+
 /* ---- death ---- */
 
 static int64_t requests(struct store *s)
@@ -419,7 +470,8 @@ int main(void)
                 CASE(a_backup_spares_what_is_there),           CASE(a_check_finds_damage),
 #ifdef CAIRN_FAULTS
                 CASE(a_disk_may_fail_at_any_writing),          CASE(a_disk_may_be_full_for_a_while),
-                CASE(a_backup_that_fails_leaves_nothing),      CASE(a_fold_may_be_killed_anywhere),
+                CASE(a_backup_that_fails_leaves_nothing),      CASE(memory_may_run_out),
+                CASE(a_fold_may_be_killed_anywhere),
 #endif
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
