@@ -388,3 +388,21 @@ def test_s49_stopped_and_continued():
         server.terminate()
     finally:
         server.cleanup()
+
+
+def test_s49_writes_that_fail(faults):
+    """A disk that is full for a moment, at any commit of a response: it is continued, and nothing of it is lost."""
+    rng = random.Random()
+    for _ in range(4):
+        spec = f"store.commit:{rng.randrange(6, 40)}:ENOSPC:{rng.randrange(1, 5)}"
+        with Server(env={"CAIRN_FAULTS_SPEC": spec}) as server, \
+                httpx.Client(base_url=server.url, headers={"Authorization": f"Bearer {API_KEY}"}, timeout=WAIT) as own:
+            made = []
+            while len(made) < 4:
+                reply = own.post(RESPONSES, json=numbers(30, rng.random()))
+                assert reply.status_code in (200, 500, 503, 507), (spec, reply.text)
+                made += [reply.json()["id"]] if reply.status_code == 200 else []
+            for identity in made:
+                body = ended(own, identity)
+                assert body["status"] in ("completed", "incomplete"), (spec, body["error"])
+                check_whole(replay(own, identity), body)
