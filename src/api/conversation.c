@@ -397,16 +397,17 @@ static bool take_page(struct req *r, const struct store_page *page, size_t max_b
         return false;
 }
 
-int conversation_read(struct req *r, const char *id, size_t max_bytes, json_t *ret,
+int conversation_read(struct req *r, const char *id, const char *before, size_t max_bytes, json_t *ret,
                       enum conversation_extent *ret_extent, struct api_err *reterr)
 {
         struct store_query q = { .kind = RESOURCE_CONVERSATION_ITEM.kind,
                                  .project = req_project(r),
                                  .parent = id,
+                                 .after = before ? arena_printf(r->arena, "%s/%s", id, before) : NULL,
                                  .descending = true,
                                  .limit = PAGE };
         struct store_fault fault = { 0 };
-        struct store_page page = { 0 }, before = { 0 };
+        struct store_page page = { 0 }, last = { 0 };
         struct state st;
         size_t bytes = 0;
         json_t *newest = json_keep(r->arena, json_array());
@@ -416,16 +417,18 @@ int conversation_read(struct req *r, const char *id, size_t max_bytes, json_t *r
                 return state_fault(id, rc, &fault, reterr);
         for (bool more = true; more && rc == 0;) {
                 rc = store_list(r->api->store, &q, &page, &fault);
-                store_page_release(&before); /* the cursor lay in it */
+                store_page_release(&last); /* the cursor lay in it */
                 if (rc)
                         break;
                 more = !take_page(r, &page, max_bytes, &bytes, newest, ret_extent, &rc) && page.has_more;
                 q.after = page.n ? page.items[page.n - 1].id : NULL;
-                before = page;
+                last = page;
         }
-        store_page_release(&before);
+        store_page_release(&last);
         for (size_t i = json_array_size(newest); rc == 0 && i-- > 0;)
                 rc = json_array_append(ret, json_array_get(newest, i)) ? -ENOMEM : 0;
+        if (rc == -ENOENT && before)
+                return 0;
         if (rc == -ENOENT) /* the item at the end of a page was deleted meanwhile */
                 return locked(reterr);
         return rc ? err_store(reterr, rc, &fault) : 0;

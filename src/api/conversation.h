@@ -40,9 +40,9 @@ enum conversation_extent {
         CONVERSATION_COMPACTED, /* from the newest compaction that stands for all before it */
         CONVERSATION_CUT,       /* from where its items would have more than max_bytes */
 };
-/* Appends its items to `ret`, oldest first, as far back as is needed. Holding it is not required: for the
- * counting of tokens. */
-int conversation_read(struct req *r, const char *id, size_t max_bytes, json_t *ret,
+/* Appends its items to `ret`, oldest first, as far back as is needed; with `before` only those that stand
+ * before that item, none when it is not there. Holding it is not required: for the counting of tokens. */
+int conversation_read(struct req *r, const char *id, const char *before, size_t max_bytes, json_t *ret,
                       enum conversation_extent *ret_extent, struct api_err *reterr);
 /* The ids among those of `input` (an array, a string or NULL) that items of the conversation have, as [{"id":
  * ...}]: new items must not take them. An array of the request's arena. */

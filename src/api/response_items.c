@@ -112,7 +112,7 @@ static int append_conversation(struct req *r, const char *id, const struct model
         size_t max = (size_t)m->n_ctx * BYTES_PER_TOKEN;
         enum conversation_extent extent;
         json_t *taken;
-        if (conversation_read(r, id, max > LEAST_BYTES ? max : LEAST_BYTES, all, &extent, reterr))
+        if (conversation_read(r, id, NULL, max > LEAST_BYTES ? max : LEAST_BYTES, all, &extent, reterr))
                 return -1;
         if (extent == CONVERSATION_CUT && !cuts)
                 return err_invalid(reterr, "context_length_exceeded", "conversation",
@@ -185,6 +185,20 @@ int response_gather(struct req *r, const struct model *m, struct conversation_it
 
 /* ---- GET /responses/{response_id}/input_items ---- */
 
+/* Appends what stood in the conversation before the response, as far as both are still there. */
+static int append_before(struct req *r, const json_t *doc, json_t *all, struct api_err *reterr)
+{
+        const json_t *object = json_object_get(doc, "object"), *input = json_object_get(doc, "input");
+        const char *conversation = json_cstr(json_get(object, "conversation"), "id", NULL);
+        const json_t *first = json_array_get(json_array_size(input) ? input : json_get(object, "output"), 0);
+        enum conversation_extent extent;
+        if (!conversation || !first)
+                return 0;
+        int rc = conversation_read(r, conversation, json_cstr(first, "id", ""), LEAST_BYTES, all, &extent,
+                                   reterr);
+        return rc && reterr->status != 404 ? rc : 0;
+}
+
 int response_input_items(struct req *r, struct reply *ret, struct api_err *reterr)
 {
         const char *id = req_param(r, RESOURCE_RESPONSE.id_param);
@@ -198,6 +212,8 @@ int response_input_items(struct req *r, struct reply *ret, struct api_err *reter
                 return err_internal(reterr, -ENOMEM, "items", "");
         const char *previous = json_cstr(json_object_get(doc, "object"), "previous_response_id", NULL);
         if (previous && append_chain(r, previous, CHAIN_REST, all, reterr))
+                return -1;
+        if (append_before(r, doc, all, reterr))
                 return -1;
         json_array_extend(all, json_object_get(doc, "input"));
         return page_of_array(all, &q, &ret->json, reterr);

@@ -341,3 +341,19 @@ def test_s52_what_a_killed_server_held_is_free():
         assert texts(items_of(wire, conversation)) == ["Before."]
         assert respond(wire, conversation).status_code == 200
         assert [i["role"] for i in items_of(wire, conversation)] == ["user", "user", "assistant"]
+
+
+def test_s51_input_items_of_a_response_in_a_conversation(wire):
+    conversation = make(wire, said("Be brief.", "developer"))
+    first = respond(wire, conversation).json()
+    second = respond(wire, conversation, "And again?").json()
+    respond(wire, conversation, "Not yet there.")
+
+    def inputs(made):
+        return wire.get(f"{RESPONSES}/{made['id']}/input_items", params={"order": "asc", "limit": 100}).json()["data"]
+
+    assert texts(inputs(first)) == ["Be brief.", "Hello!"]
+    everything = items_of(wire, conversation)
+    assert inputs(second) == everything[:4]
+    assert wire.delete(f"{CONVERSATIONS}/{conversation}").status_code == 200
+    assert texts(inputs(second)) == ["And again?"]
