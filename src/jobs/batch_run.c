@@ -15,11 +15,15 @@
 
 #define LINE_DEPTH 128
 #define PAGE 1000
-#define TICK_MS 100
+#define TROUBLE_MS 100 /* between two commits, when one has failed */
+#define GATHER_MS 20   /* answers are taken when a quarter of the lines are back, or after so long */
+#define GATHER_MAX 16
 #define ATTEMPTS 10 /* of a line that is refused for the moment, */
 #define RETRY_MIN_MS 500
 #define RETRY_MAX_MS 30000 /* with pauses that double: together more than two minutes */
-#define COMMIT_ANSWERS 512
+#define COMMIT_WAIT_MS 100 /* answers are committed when there are many, or after so long */
+#define COMMIT_MANY 128
+#define COMMIT_ANSWERS 512 /* at most in one transaction */
 #define COMMIT_BYTES ((size_t)8 << 20)
 #define ANSWER_MAX STORE_DOC_MAX
 
@@ -27,8 +31,9 @@
 struct answer {
         struct lane *lane;
         size_t index, slot; /* in the input; in lane.running */
-        char *text;         /* of the line, for another attempt */
+        char *text;         /* of the line */
         size_t n;
+        json_t *body;    /* of it, for the first attempt */
         char *custom_id; /* as JSON */
         int attempts;
         int64_t due_ms; /* of the next attempt, monotonic */
@@ -55,10 +60,14 @@ struct lane {
         bool read_all;
         struct VEC(struct answer *) running;
         struct answers waiting; /* for another attempt */
-        struct answers ready;   /* to be committed */
+        struct answers ready;   /* to be committed, */
+        int64_t ready_ms;       /* the first of them since (monotonic) */
+        bool trouble;           /* the last commit failed */
         pthread_mutex_t lock;
         pthread_cond_t told;
-        struct answer *done; /* under the lock: came back, in no order */
+        /* Under the lock: */
+        struct answer *done;   /* came back, in no order */
+        size_t n_done, n_told; /* how many; `told` is signalled when they are so many */
 };
 
 /* ---- lists ---- */
@@ -94,6 +103,7 @@ static void answer_free(struct answer *a, bool recorded)
         if (a->handle)
                 run->release(a->handle, recorded);
         buf_release(&a->out);
+        json_decref(a->body);
         mem_free(a->custom_id);
         mem_free(a->text);
         mem_free(a);
@@ -173,7 +183,8 @@ static void on_done(void *ctx, const struct batch_reply *reply)
         pthread_mutex_lock(&l->lock);
         a->next = l->done;
         l->done = a;
-        pthread_cond_signal(&l->told);
+        if (++l->n_done == l->n_told)
+                pthread_cond_signal(&l->told);
         pthread_mutex_unlock(&l->lock);
 }
 
@@ -191,6 +202,7 @@ static int answer_new(struct lane *l, struct str text, size_t index, struct answ
                 a->index = index;
                 a->text = mem_strndup(text.p, text.n);
                 a->n = text.n;
+                a->body = json_incref(json_get(line, "body"));
                 a->custom_id = line ? json_text(json_get(line, "custom_id"), &n) : NULL;
                 buf_init(&a->out, ANSWER_MAX);
         }
@@ -204,20 +216,32 @@ static int answer_new(struct lane *l, struct str text, size_t index, struct answ
         return bad ? -EBADMSG : -ENOMEM;
 }
 
+/* The body for an attempt, a new reference: a request may change it, so each has one of its own. */
+static json_t *take_body(struct answer *a)
+{
+        struct json_fault why;
+        json_t *body = a->body;
+        if (!body) {
+                json_t *line = json_parse((struct str){ a->text, a->n }, LINE_DEPTH, &why);
+                body = json_incref(json_get(line, "body"));
+                json_decref(line);
+        }
+        a->body = NULL;
+        return body;
+}
+
 /* Makes an attempt. 0, or a negative errno: nothing was begun. */
 static int answer_start(struct answer *a)
 {
         struct batch *b = a->lane->b;
         struct batch_runner *run = &b->all->o.runner;
-        struct json_fault why;
-        json_t *line = json_parse((struct str){ a->text, a->n }, LINE_DEPTH, &why);
         struct batch_call call = { .endpoint = json_cstr(b->object, "endpoint", ""),
                                    .who = &b->who,
-                                   .body = json_get(line, "body"),
+                                   .body = take_body(a),
                                    .done = on_done,
                                    .ctx = a };
         int rc = call.body ? run->start(run->ctx, &call, &a->handle) : -ENOMEM;
-        json_decref(line);
+        json_decref(call.body);
         return rc;
 }
 
@@ -313,16 +337,21 @@ static int feed(struct lane *l)
 
 /* ---- coming back ---- */
 
+/* Waits for answers; under the lock. With few of them at a time this thread and the disk would be busy for
+ * nothing: there are more lines at work than the model takes at once. */
 static void wait_told(struct lane *l)
 {
         struct timespec until;
         clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_nsec += TICK_MS * 1000000;
+        until.tv_nsec += GATHER_MS * 1000000;
         if (until.tv_nsec >= 1000000000) {
                 until.tv_sec++;
                 until.tv_nsec -= 1000000000;
         }
-        pthread_cond_timedwait(&l->told, &l->lock, &until);
+        l->n_told = l->running.n / 4 < 1 ? 1 : l->running.n / 4 < GATHER_MAX ? l->running.n / 4 : GATHER_MAX;
+        if (l->n_done < l->n_told)
+                pthread_cond_timedwait(&l->told, &l->lock, &until);
+        l->n_told = 0;
 }
 
 /* Takes what has come back, waiting a moment for it: to the commit, or aside for another attempt; with `over`
@@ -330,11 +359,13 @@ static void wait_told(struct lane *l)
 static void collect(struct lane *l, bool over)
 {
         pthread_mutex_lock(&l->lock);
-        if (!l->done && !l->ready.n)
-                wait_told(l);
+        wait_told(l);
         struct answer *done = l->done;
         l->done = NULL;
+        l->n_done = 0;
         pthread_mutex_unlock(&l->lock);
+        if (done && !l->ready.n)
+                l->ready_ms = clock_mono_ms();
         for (struct answer *next; done; done = next) {
                 next = done->next;
                 end(l, done);
@@ -422,7 +453,14 @@ static int commit_ready(struct lane *l)
         int rc = 0;
         while (rc == 0 && l->ready.n)
                 rc = commit_some(l);
+        l->trouble = rc != 0;
         return rc;
+}
+
+/* Whether it is time to commit. */
+static bool is_ripe(const struct lane *l)
+{
+        return l->ready.n >= COMMIT_MANY || !l->running.n || clock_mono_ms() - l->ready_ms >= COMMIT_WAIT_MS;
 }
 
 /* ---- the whole ---- */
@@ -512,14 +550,14 @@ static int work(struct lane *l)
         int rc = 0, why = BATCH_DONE;
         bool done = false;
         while (!done && why == BATCH_DONE && rc == 0) {
-                if (!l->ready.n) /* else the store is in trouble: no more work for it */
+                if (!l->trouble) /* else no more work for the store */
                         rc = input_end(feed(l));
                 collect(l, false);
-                int saved = commit_ready(l);
+                int saved = is_ripe(l) ? commit_ready(l) : 0;
                 if (saved && !is_passing_error(saved))
                         return saved;
                 if (saved)
-                        nanosleep(&(struct timespec){ .tv_nsec = TICK_MS * 1000000 }, NULL);
+                        nanosleep(&(struct timespec){ .tv_nsec = TROUBLE_MS * 1000000 }, NULL);
                 done = l->read_all && !l->running.n && !l->waiting.n && !l->ready.n;
                 why = batch_look(l->b, false);
         }

@@ -693,7 +693,7 @@ static void test_lost_input_on_the_way(void **state)
         int64_t done;
         map_init(&seen);
         w->delay_ms = 2;
-        put_lines(w, 400, file);
+        put_lines(w, 4000, file);
         put_batch(w, file, BATCH_WINDOW_S, id);
         world_start(w, 4);
         do {

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 #include "base/clock.h"
@@ -131,6 +132,9 @@ static void *run_main(void *arg)
 {
         struct job_run *run = arg;
         struct jobs *q = run->q;
+        char name[16];
+        snprintf(name, sizeof(name), "job-%.11s", run->worker->kind);
+        pthread_setname_np(pthread_self(), name);
         run->worker->run(run->worker->ctx, run); /* afterwards it may be gone */
         pthread_mutex_lock(&q->lock);
         q->threads--;
