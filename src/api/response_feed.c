@@ -495,7 +495,6 @@ int feeds_follow(struct req *r, const struct log_owner *owner, const struct foll
                 return err_internal(reterr, -ENOMEM, "stream", "");
         }
         ret->stream = stream_ring(s);
-        ret->sunk = !ret->stream;
         w->stream = s;
         pthread_mutex_lock(&fs->lock);
         w->next_new = feed->joining;
