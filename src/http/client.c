@@ -72,20 +72,27 @@ static bool has_line_break(struct str s)
         return memchr(s.p, '\r', s.n) || memchr(s.p, '\n', s.n) || memchr(s.p, '\0', s.n);
 }
 
+/* A line in libcurl's form. */
+static int add_line(struct exchange *x, const char *line)
+{
+        struct curl_slist *longer = curl_slist_append(x->headers, line);
+        if (!longer)
+                return -ENOMEM;
+        x->headers = longer;
+        return 0;
+}
+
 /* "Name: value"; an empty value needs the form "Name;". */
 static int add_header(struct exchange *x, struct str name, struct str value)
 {
         struct buf line;
-        struct curl_slist *longer = NULL;
         if (!name.n || has_line_break(name) || (value.n && has_line_break(value)))
                 return -EINVAL;
         buf_init(&line, 64 * 1024);
         buf_addf(&line, value.n ? "%.*s: %.*s" : "%.*s;", STR_ARG(name), STR_ARG(value));
-        if (!buf_error(&line))
-                longer = curl_slist_append(x->headers, line.p);
-        int rc = buf_error(&line) == -EFBIG ? -EINVAL : longer ? 0 : -ENOMEM;
-        if (longer)
-                x->headers = longer;
+        int rc = buf_error(&line) == -EFBIG ? -EINVAL : buf_error(&line);
+        if (rc == 0)
+                rc = add_line(x, line.p);
         buf_release(&line);
         return rc;
 }
@@ -106,7 +113,7 @@ static int exchange_new(struct http_client *c, const struct http_call *call, str
         for (size_t i = 0; i < call->n_headers && rc == 0; i++)
                 rc = add_header(x, call->headers[i].name, call->headers[i].value);
         if (rc == 0) /* an unasked "Expect: 100-continue" would cost servers that ignore it a second */
-                rc = add_header(x, STR("Expect"), STR(""));
+                rc = add_line(x, "Expect:");
         if (rc) {
                 exchange_free(x);
                 return rc;
