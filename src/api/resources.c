@@ -36,9 +36,10 @@ const struct resource RESOURCE_RESPONSE = { .kind = "response",
                                             .deleted_object = "response",
                                             .on_delete = background_on_delete };
 
-static const struct resource *const resources[] = { &RESOURCE_CHAT, &RESOURCE_RESPONSE,
+static const struct resource *const resources[] = { &RESOURCE_CHAT,         &RESOURCE_RESPONSE,
                                                     &RESOURCE_CONVERSATION, &RESOURCE_CONVERSATION_ITEM,
-                                                    &RESOURCE_FILE, &RESOURCE_BATCH, &RESOURCE_WEBHOOK, &RESOURCE_WEBHOOK_DELIVERY };
+                                                    &RESOURCE_FILE,         &RESOURCE_BATCH,
+                                                    &RESOURCE_WEBHOOK,      &RESOURCE_WEBHOOK_DELIVERY };
 
 /* ---- reading ---- */
 

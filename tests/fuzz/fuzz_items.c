@@ -2,13 +2,15 @@
  *
  * Input: JSON text, as the body of a chat when it has `messages`, else of a response; what the contract
  * refuses never gets that far. What is taken must make sense: ids are unique, every message has its role,
- * calls come with an id, and results of tools answer a call that was shown before. */
+ * calls come with an id, and results of tools answer a call that was shown before. A compaction of it keeps
+ * what has to be kept. */
 #include <assert.h>
 #include <errno.h>
 #include <stdint.h>
 #include <stdio.h>
 #include "agent/items.h"
 #include "agent/messages.h"
+#include "api/compact_plan.h"
 #include "base/map.h"
 
 #define DEPTH_MAX 64
@@ -31,6 +33,7 @@ static json_t *find(void *ctx, const char *id, size_t index, struct schema_err *
 static json_t *unseal(void *ctx, const char *type, struct str sealed, size_t index, struct schema_err *reterr)
 {
         (void)ctx;
+        (void)type;
         (void)index;
         if (sealed.p[0] != 'x')
                 snprintf(reterr->msg, sizeof(reterr->msg), "forged");
@@ -92,6 +95,34 @@ static int read_items(const json_t *body, bool chat, json_t *items)
         return rc;
 }
 
+/* What a compaction keeps are items of the conversation in their order, and all calls without a result. */
+static void check_compaction(const json_t *items, enum compact_covers covers, size_t keep_bytes)
+{
+        struct compact_plan plan;
+        struct map answered = { 0 };
+        size_t i, next = 0;
+        json_t *item;
+        assert(compact_plan_make(items, covers, keep_bytes, &plan) == 0);
+        json_array_foreach((json_t *)items, i, item)
+        {
+                if (item_is_output(item))
+                        assert(map_put(&answered, json_str(item, "call_id"), item, NULL) == 0);
+        }
+        json_array_foreach((json_t *)items, i, item)
+        {
+                bool kept = json_array_get(plan.kept, next) == item;
+                bool open = item_is_call(item) && !map_get(&answered, json_str(item, "call_id"));
+                next += kept;
+                assert(kept || !open);
+        }
+        assert(next == json_array_size(plan.kept));
+        json_t *digest = compact_digest(plan.entries, 0, json_array_size(plan.entries), 100);
+        assert(digest && str_is_utf8(json_as_str(digest)));
+        json_decref(digest);
+        map_release(&answered, NULL);
+        compact_plan_release(&plan);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
         struct json_fault fault;
@@ -107,6 +138,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                         json_t *messages = messages_from_items(json_str(body, "instructions"), items);
                         check_messages(messages);
                         json_decref(messages);
+                        check_compaction(items, COMPACT_ANSWERS, 0);
+                        check_compaction(items, COMPACT_ALL, size / 4);
                 }
                 json_decref(items);
         }

@@ -2,13 +2,15 @@
 list, and the pages of scenario 73 over items."""
 import asyncio
 import concurrent.futures
+import contextlib
 import time
 
 import httpx
 import openai
 import pytest
 
-from cairn_server import API_KEY, MODEL, Server
+from cairn_server import API_KEY, MODEL, TEST_DATABASE, Server, group
+from postgres import new_database
 from support import check_error, response_body, response_events
 
 CONVERSATIONS = "/v1/conversations"
@@ -357,3 +359,40 @@ def test_s51_input_items_of_a_response_in_a_conversation(wire):
     assert inputs(second) == everything[:4]
     assert wire.delete(f"{CONVERSATIONS}/{conversation}").status_code == 200
     assert texts(inputs(second)) == ["And again?"]
+
+
+@pytest.mark.skipif(not TEST_DATABASE, reason="several servers need a database that they share")
+def test_s52_one_response_at_a_time_among_servers():
+    with contextlib.ExitStack() as stack:
+        servers = [stack.enter_context(server) for server in group(new_database(TEST_DATABASE))]
+        one, other = (httpx.Client(base_url=server.url, headers={"Authorization": f"Bearer {API_KEY}"}, timeout=60)
+                      for server in servers)
+        conversation = make(one, said("Before."))
+        body = response_body("Hello!", conversation=conversation, stream=True, **LONG)
+        with one.stream("POST", RESPONSES, json=body) as stream:
+            lines = stream.iter_lines()
+            while "delta" not in next(lines):
+                pass
+            check_error(respond(other, conversation), 400, code="conversation_locked")
+            check_error(other.post(f"{CONVERSATIONS}/{conversation}/items", json={"items": [said("x")]}), 400,
+                        code="conversation_locked")
+            for _ in lines:
+                pass
+        made = [i["type"] for i in items_of(other, conversation)]
+        assert made == ["message", "message", "custom_tool_call"]
+
+        shared = make(one)
+
+        def add(k):
+            wire = (one, other)[k % 2]
+            reply = wire.post(f"{CONVERSATIONS}/{shared}/items", json={"items": [said(f"{k}-{i}") for i in range(3)]})
+            assert reply.status_code in (200, 503), reply.text
+            return k if reply.status_code == 200 else None
+
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            done = [k for k in pool.map(add, range(24)) if k is not None]
+        got = texts(items_of(other, shared))
+        assert sorted(got) == sorted(f"{k}-{i}" for k in done for i in range(3)) and len(done) > 8
+        for k in done:
+            at = got.index(f"{k}-0")
+            assert got[at:at + 3] == [f"{k}-{i}" for i in range(3)]
