@@ -23,8 +23,8 @@ struct follow {
         int64_t from;   /* sequence number of the first event to be sent */
         bool obfuscate; /* deltas come padded */
 };
-/* Makes the reply to a connection a stream of the response's events. `owner` names it as it is in the store. 0
- * or -1. */
+/* Makes the reply to a connection a stream of the response's events. `owner` names it as it is in the store.
+ * 0 or -1. */
 int feeds_follow(struct req *r, const struct log_owner *owner, const struct follow *f, struct reply *ret,
                  struct api_err *reterr);
 /* How many streams there are. */
