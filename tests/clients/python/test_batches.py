@@ -190,7 +190,8 @@ def test_s81_creation_refused(client, wire):
     file = upload(client, [chat_line(1)])
     other = client.files.create(file=("a.txt", b"text"), purpose="user_data")
     body = {"input_file_id": file.id, "endpoint": CHAT, "completion_window": "24h"}
-    for change, param in (({"input_file_id": "file-unknown"}, "input_file_id"), ({"input_file_id": other.id}, "input_file_id"),
+    for change, param in (({"input_file_id": "file-unknown"}, "input_file_id"),
+                          ({"input_file_id": other.id}, "input_file_id"),
                           ({"endpoint": "/v1/models"}, "endpoint"), ({"endpoint": "/v1/videos"}, "endpoint"),
                           ({"completion_window": "1h"}, "completion_window"), ({"bogus": 1}, "bogus"),
                           ({"output_expires_after": {"anchor": "created_at", "seconds": 60}},
@@ -379,6 +380,29 @@ def test_s80_killed_again_and_again():
         with_files.terminate()
     finally:
         with_files.cleanup()
+
+
+def test_s80_goes_on_after_a_stop():
+    """SIGTERM in the middle: the server ends at once, and the batch goes on at the next start."""
+    server = Server()
+    try:
+        server.start()
+        with OpenAI(base_url=server.base_url, api_key=API_KEY, max_retries=5) as sdk:
+            made = begin(sdk, [slow_line(i) for i in range(200)])
+            while not sdk.batches.retrieve(made.id).request_counts.completed:
+                time.sleep(0.01)
+        started = time.monotonic()
+        server.terminate()
+        assert time.monotonic() - started < 20
+        server.start()
+        with OpenAI(base_url=server.base_url, api_key=API_KEY, max_retries=5) as sdk:
+            assert sdk.batches.retrieve(made.id).request_counts.completed >= 1
+            batch, _ = follow(sdk, made)
+            check_counts(batch, 200, 200, 0)
+            assert sorted(content(sdk, batch.output_file_id)) == sorted(f"c{i}" for i in range(200))
+        server.terminate()
+    finally:
+        server.cleanup()
 
 
 def test_s106_batch_events():
