@@ -4,7 +4,7 @@
 #include "api/api.h"
 
 static const struct durable_family *const families[] = { &DURABLE_RESPONSES, &DURABLE_BATCHES,
-                                                        &DURABLE_WEBHOOKS };
+                                                         &DURABLE_WEBHOOKS };
 
 #define FAMILIES (sizeof(families) / sizeof(*families))
 

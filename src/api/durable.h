@@ -23,8 +23,8 @@ struct durable_family {
         void (*close)(struct api *api); /* none of its workers runs any more; NULL: there is nothing to do */
 };
 
-extern const struct durable_family DURABLE_WEBHOOKS; /* webhooks.c */
-extern const struct durable_family DURABLE_BATCHES; /* batches.c */
+extern const struct durable_family DURABLE_WEBHOOKS;  /* webhooks.c */
+extern const struct durable_family DURABLE_BATCHES;   /* batches.c */
 extern const struct durable_family DURABLE_RESPONSES; /* response_worker.c */
 
 /* Opens the families and starts to claim jobs: api->jobs. 0 or a negative errno. */
