@@ -396,3 +396,38 @@ def test_s52_one_response_at_a_time_among_servers():
         for k in done:
             at = got.index(f"{k}-0")
             assert got[at:at + 3] == [f"{k}-{i}" for i in range(3)]
+
+
+def test_s52_killed_in_the_background():
+    """A response in the background goes on after a crash, and its items are in the conversation once."""
+    headers = {"Authorization": f"Bearer {API_KEY}"}
+    with Server() as server:
+        with httpx.Client(base_url=server.url, headers=headers, timeout=60) as wire:
+            conversation = make(wire)
+            made = [wire.post(RESPONSES, json=response_body(f"Say {i}", conversation=conversation, background=True,
+                                                            **(LONG if i == 0 else {"max_output_tokens": 16})))
+                    for i in range(3)]
+            assert [reply.status_code for reply in made[:1]] == [200]
+            for _ in range(200):
+                if wire.get(f"{RESPONSES}/{made[0].json()['id']}").json()["status"] == "in_progress":
+                    break
+                time.sleep(0.01)
+        for _ in range(2):
+            time.sleep(0.1)
+            server.kill()
+            server.start()
+        with httpx.Client(base_url=server.url, headers=headers, timeout=60) as wire:
+            accepted = [reply.json()["id"] for reply in made if reply.status_code == 200]
+            ended = {}
+            while len(ended) < len(accepted):
+                for id_ in accepted:
+                    body = wire.get(f"{RESPONSES}/{id_}").json()
+                    if body["status"] not in ("queued", "in_progress"):
+                        ended[id_] = body
+                time.sleep(0.02)
+            items = items_of(wire, conversation)
+            assert len({i["id"] for i in items}) == len(items)
+            for body in ended.values():
+                times = [i["id"] for i in items].count(body["output"][-1]["id"]) if body["output"] else 0
+                assert times == (body["status"] in ("completed", "incomplete")), body
+            assert ended[accepted[0]]["status"] in ("completed", "incomplete")
