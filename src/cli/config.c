@@ -712,6 +712,8 @@ void config_release(struct config *c)
         secret_free(c->s3_key);
         secret_free(c->s3_secret);
         list_release(&c->cors_origins);
+        list_release(&c->outbound_allow);
+        mem_free(c->outbound_ca);
         secret_free(c->limits.backend); /* it may hold a password */
         rates_release(&c->rate_limits);
         prices_release(&c->prices);

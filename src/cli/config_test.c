@@ -101,6 +101,7 @@ static void a_file_sets_everything(void **state)
                            "aliases: {fast: a, text-embedding-3-small: big}\n"
                            "log: {format: text, level: warn}\n"
                            "cors_origins: ['https://a.example', 'https://b.example']\n"
+                           "outbound_allow: [10.1.0.0/16, hooks.example]\noutbound_ca: /etc/ca.pem\n"
                            "api_key: team-secret\n"
                            "limits:\n"
                            "  max_body: 2MiB\n"
@@ -130,6 +131,9 @@ static void a_file_sets_everything(void **state)
         assert_string_equal(c.aliases.items[1].model, "big");
         assert_int_equal(c.log.format, CONFIG_LOG_TEXT);
         assert_int_equal(c.log.level, LOG_WARN_);
+        assert_int_equal(c.outbound_allow.n, 2);
+        assert_string_equal(c.outbound_allow.items[1], "hooks.example");
+        assert_string_equal(c.outbound_ca, "/etc/ca.pem");
         assert_int_equal(c.cors_origins.n, 2);
         assert_string_equal(c.cors_origins.items[0], "https://a.example");
         assert_string_equal(c.api_key, "team-secret");
