@@ -27,6 +27,12 @@
 #define COMMIT_BYTES ((size_t)8 << 20)
 #define ANSWER_MAX STORE_DOC_MAX
 
+enum verdict {
+        ANSWERED,
+        REFUSED,   /* for the moment: another attempt, of those it has */
+        TOO_EARLY, /* the model is still being loaded: as often as it takes */
+};
+
 /* A line from its start to the commit of its answer. */
 struct answer {
         struct lane *lane;
@@ -40,6 +46,7 @@ struct answer {
         void *handle;
         /* Of the last attempt: */
         int status;
+        enum verdict verdict;
         struct buf out; /* the line of the output file */
         const struct store_usage *usage;
         json_int_t tokens[4]; /* input, cached, output, reasoning */
@@ -146,10 +153,15 @@ static bool succeeded(const struct answer *a)
         return a->status >= 200 && a->status < 300;
 }
 
-/* Refused for the moment; or lost here, for want of memory. */
-static bool is_passing(const struct answer *a)
+/* What to make of a reply; status 0: it was lost here, for want of memory. */
+static enum verdict judge(int status, const json_t *body)
 {
-        return a->status == 429 || a->status == 503 || !a->status;
+        const char *code = json_cstr(json_get(body, "error"), "code", "");
+        if (status == 429)
+                return strcmp(code, "insufficient_quota") ? REFUSED : ANSWERED;
+        if (status == 503)
+                return strcmp(code, "model_loading") ? REFUSED : TOO_EARLY;
+        return status ? ANSWERED : REFUSED;
 }
 
 /* Another line of the output: what there is no reply to. */
@@ -178,6 +190,7 @@ static void on_done(void *ctx, const struct batch_reply *reply)
         int rc = reply->body ? json_write(reply->body, &a->out) : -ENOMEM;
         buf_adds(&a->out, "},\"error\":null}");
         a->status = rc || buf_error(&a->out) ? 0 : reply->status;
+        a->verdict = judge(a->status, reply->body);
         a->usage = reply->usage;
         read_tokens(a, reply->body);
         pthread_mutex_lock(&l->lock);
@@ -369,9 +382,11 @@ static void collect(struct lane *l, bool over)
         for (struct answer *next; done; done = next) {
                 next = done->next;
                 end(l, done);
-                if (over && is_passing(done)) {
+                bool again = done->verdict == TOO_EARLY ||
+                             (done->verdict == REFUSED && ++done->attempts < ATTEMPTS);
+                if (over && done->verdict != ANSWERED) {
                         answer_free(done, false);
-                } else if (is_passing(done) && ++done->attempts < ATTEMPTS) {
+                } else if (again) {
                         postpone(l, done);
                 } else {
                         if (!done->status)

@@ -105,7 +105,8 @@ static void work_on(void *arg)
         int before = count_run(w, r->body), status = (int)json_int(r->body, "status", 200);
         if (atomic_load(&r->cancelled) || before < w->busy)
                 status = 503;
-        json_t *body = json_pack("{s:O?, s:{s:i, s:i, s:{s:i}}}", "said", json_get(r->body, "say"), "usage",
+        json_t *body = json_pack("{s:{s:s*}, s:O?, s:{s:i, s:i, s:{s:i}}}", "error", "code",
+                                 json_cstr(r->body, "code", NULL), "said", json_get(r->body, "say"), "usage",
                                  "prompt_tokens", 5, "completion_tokens", 2, "prompt_tokens_details",
                                  "cached_tokens", 1);
         r->usage = (struct store_usage){ .id = r->id,
@@ -423,6 +424,23 @@ static void test_retries_what_is_refused_for_now(void **state)
         world_start(w, 16);
         assert_complete(w, id, 8);
         assert_int_equal(atomic_load(&w->started), 24);
+}
+
+/* A spent budget is an answer: it does not come back by waiting. */
+static void test_spent_budget(void **state)
+{
+        struct world *w = *state;
+        char file[ID_MAX], id[ID_MAX];
+        put_file(w,
+                 STR("{\"custom_id\":\"a\",\"method\":\"POST\",\"url\":\"" ENDPOINT
+                     "\",\"body\":{\"model\":\"m1\",\"status\":429,\"code\":\"insufficient_quota\"}}"),
+                 file);
+        put_batch(w, file, BATCH_WINDOW_S, id);
+        world_start(w, 4);
+        json_t *object = await_status(w, id, "completed");
+        assert_int_equal(count_of(object, "failed"), 1);
+        assert_int_equal(atomic_load(&w->started), 1);
+        json_decref(object);
 }
 
 static void test_share(void **state)
@@ -811,6 +829,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_completes, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_retries_what_is_refused_for_now, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_spent_budget, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_share, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_goes_on, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_cancel, setup, teardown),
