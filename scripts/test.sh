@@ -4,7 +4,8 @@
 #   scripts/test.sh all                 what `make test` runs
 #   scripts/test.sh sanitizer asan      the suite on build/asan (or tsan)
 #   scripts/test.sh soak                load tests at full length
-#   scripts/test.sh NAME...             some suites: unit grammar python node6 node7 crash load streams
+#   scripts/test.sh NAME...             some suites: unit grammar python node6 node7 distributed
+#                                       crash load streams
 #
 # Environment: CAIRN_BIN, the server of the client, crash and load suites (default: build/dev/cairn for
 # the clients, whose scenarios need fault injection, and build/release/cairn for the others);
@@ -29,11 +30,11 @@ suite() {
         "$@"
         code=$?
         if [ $code -eq 77 ] && [ "${CI:-}" != true ]; then
-                SUMMARY+=("$(printf '%-10s SKIPPED  %4ds  *** NOT TESTED: its packages could not be fetched ***' "$name" $((SECONDS - start)))")
+                SUMMARY+=("$(printf '%-11s SKIPPED  %4ds  *** NOT TESTED: its packages could not be fetched ***' "$name" $((SECONDS - start)))")
         elif [ $code -eq 0 ]; then
-                SUMMARY+=("$(printf '%-10s passed   %4ds' "$name" $((SECONDS - start)))")
+                SUMMARY+=("$(printf '%-11s passed   %4ds' "$name" $((SECONDS - start)))")
         else
-                SUMMARY+=("$(printf '%-10s FAILED   %4ds' "$name" $((SECONDS - start)))")
+                SUMMARY+=("$(printf '%-11s FAILED   %4ds' "$name" $((SECONDS - start)))")
                 FAILED=1
         fi
 }
@@ -88,6 +89,13 @@ node_suite() {
                 "${node:-node}" --test --test-reporter=spec tests/clients/node/*.test.mjs
 }
 
+# Migration, several servers on one database, and the clients' suite, on PostgreSQL and S3.
+distributed_suite() {
+        venv || return
+        CAIRN_BIN=${SUITES_BIN:-build/dev/cairn} python3 tests/lib/distributed.py build/venv/bin/python -m pytest -q \
+                -p no:cacheprovider tests/distributed tests/clients/python
+}
+
 crash_suite() {
         CAIRN_BIN=${SUITES_BIN:-build/release/cairn} python3 tests/crash/crash_test.py
 }
@@ -103,6 +111,7 @@ run_suite() {
         python) suite python python_suite ;;
         node6) suite node6 node_suite openai6 ;;
         node7) suite node7 node_suite openai ;;
+        distributed) suite distributed distributed_suite ;;
         crash) suite crash crash_suite ;;
         load) suite load load_suite ;;
         streams) suite streams load_suite --no-memory ;;
@@ -115,7 +124,7 @@ run_suite() {
 
 mode=${1:-all}
 case $mode in
-all) set -- unit grammar python node6 node7 crash load ;;
+all) set -- unit grammar python node6 node7 distributed crash load ;;
 sanitizer)
         PRESET=$2
         SUITES_BIN=$PWD/build/$PRESET/cairn

@@ -2,7 +2,8 @@
  * connections, the order of what they insert.
  *
  * CAIRN_TEST_POSTGRES names the server, as "postgres://user@host:port/database"; each test has a schema of
- * its own there. tests/lib/postgres.py starts one. Without it the program is skipped (77), unless CI=true. */
+ * its own there. Without it tests/lib/postgres.py makes one; it ends with 77 where the packages are missing.
+ * Runs from the root of the source tree. */
 #include <errno.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -438,14 +439,22 @@ static int own_suite(void)
         return cmocka_run_group_tests_name("postgres alone", tests, NULL, NULL);
 }
 
-int main(void)
+/* Runs this program once more, with a server that was made for it. Gives what that ends with: 77 when
+ * PostgreSQL is not installed. */
+static int run_with_server(char *program)
 {
+        char *words[] = { "python3", "tests/lib/postgres.py", program, NULL };
+        execvp(words[0], words);
+        perror(words[0]);
+        return 1;
+}
+
+int main(int argc, char **argv)
+{
+        (void)argc;
         server = getenv("CAIRN_TEST_POSTGRES");
-        if (!server || !*server) {
-                const char *ci = getenv("CI");
-                fputs("CAIRN_TEST_POSTGRES is not set: nothing was tested\n", stderr);
-                return ci && !strcmp(ci, "true") ? 1 : 77;
-        }
+        if (!server || !*server)
+                return run_with_server(argv[0]);
         int failed = store_conformance("postgres", open_postgres);
         failed += own_suite();
         schema_drop();

@@ -7,7 +7,8 @@ it is sent) and must end with exit code 0 on SIGTERM, without a contract violati
 sanitizer's report.
 
 CAIRN_TEST_DATABASE=postgres://... names a PostgreSQL server (tests/lib/postgres.py makes one): then every Server keeps
-its objects in a new database there.
+its objects in a new database there. CAIRN_TEST_S3=http://... names an S3 service (tests/lib/swift.py): then every Server
+keeps its blobs in a place of its own there. tests/lib/distributed.py sets both.
 """
 import json
 import os
@@ -24,6 +25,7 @@ import urllib.request
 from pathlib import Path
 
 from postgres import new_database
+from swift import place as s3_place
 
 ROOT = Path(__file__).resolve().parents[2]
 API_KEY = "sk-proj-tests-0123456789abcdefghijklmnopqrstuvwxyzABCD"
@@ -32,6 +34,7 @@ SECRET = "0123456789abcdef" * 4  # of servers on one database
 MODEL = "cairn-tiny"
 TEST_MODEL = os.environ.get("CAIRN_TEST_MODEL")
 TEST_DATABASE = os.environ.get("CAIRN_TEST_DATABASE")
+TEST_S3 = os.environ.get("CAIRN_TEST_S3")
 
 # Loaded machines and sanitizer builds are slow: waits are long, and only success ends them early.
 READY_TIMEOUT = float(os.environ.get("CAIRN_READY_TIMEOUT", "60"))
@@ -78,6 +81,7 @@ class Server:
         self.database = database
         if database is None and TEST_DATABASE:
             self.database = new_database(TEST_DATABASE)
+        self.blobs = s3_place(TEST_S3) if TEST_S3 and database != "" else {}
 
     @property
     def url(self):
@@ -103,6 +107,7 @@ class Server:
             env["CAIRN_CHECK"] = "1"
         if self.database:
             env["CAIRN_DATABASE"] = self.database
+        env.update(self.blobs)
         env.update(self.extra_env)
         return {k: v for k, v in env.items() if v is not None}
 
@@ -201,16 +206,14 @@ class Server:
 def group(database, size=2, args=(), env=None):
     """Servers that share a database, a secret and a folder of blobs, as several machines would with one S3. Not started
     yet; each is a context manager of its own, and `folder` is the first one's to clean up."""
-    servers = []
-    for _ in range(size):
-        shared = dict(env or {}, CAIRN_SECRET=SECRET)
-        servers.append(Server(args, shared, database=database))
+    servers = [Server(args, dict(env or {}, CAIRN_SECRET=SECRET), database=database) for _ in range(size)]
     blobs = servers[0].data / "blobs"
     blobs.mkdir(parents=True)
     for server in servers:
         state = server.data / "state"
         state.mkdir(mode=0o700)
         (state / "blobs").symlink_to(blobs)
+        server.blobs = servers[0].blobs
     return servers
 
 

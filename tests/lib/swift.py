@@ -92,6 +92,12 @@ use = egg:swift#{kind}
 """
 
 
+def place(endpoint):
+    """What a Cairn needs to keep its blobs there, in a place of its own below the bucket."""
+    return {"CAIRN_BLOBS": f"s3://{BUCKET}/{os.urandom(4).hex()}", "CAIRN_S3_ENDPOINT": endpoint,
+            "AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
+
+
 def missing():
     """The programs that are not installed, and what else is in the way."""
     absent = [name for name in PROGRAMS if not shutil.which(name)]
@@ -136,9 +142,7 @@ class Swift:
         return f"http://127.0.0.1:{self.port}"
 
     def environment(self):
-        """What a Cairn needs to keep its blobs here, in a place of its own below the bucket."""
-        return {"CAIRN_BLOBS": f"s3://{BUCKET}/{os.urandom(4).hex()}", "CAIRN_S3_ENDPOINT": self.endpoint,
-                "AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
+        return place(self.endpoint)
 
     def start(self):
         (self.root / "devices" / "d1").mkdir(parents=True)

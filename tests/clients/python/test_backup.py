@@ -99,9 +99,9 @@ def test_a_check_beside_a_busy_server_finds_nothing():
     with Server() as server, Load(server) as load:
         load.told(5)
         for _ in range(5):
-            done = cairn("check", *server.where)
+            done = cairn("check", *server.where, env=server.blobs)
             assert done.returncode == 0, done.stdout + done.stderr
-        report = json.loads(cairn("check", "--json", "--quick", *server.where).stdout)
+        report = json.loads(cairn("check", "--json", "--quick", *server.where, env=server.blobs).stdout)
         assert report["ok"] is True and report["findings"] == [] and report["rows"] > 10
 
 

@@ -37,6 +37,8 @@ def content(wire, file, **headers):
 
 
 def blobs_on_disk(server):
+    if server.blobs:
+        pytest.skip("the blobs of this run lie on S3")
     return sorted(path for path in (server.data / "state" / "blobs").glob("*/*"))
 
 
