@@ -199,15 +199,15 @@ int batch_create(struct store *s, const struct batch_new *what, json_t **ret, st
 {
         char id[ID_MAX];
         struct buf text;
-        int64_t now = clock_unix();
+        int64_t now = clock_unix(), expires = now + what->window;
         const struct principal *who = what->who;
         id_hex(id, "batch_", 32);
         json_t *object =
                 json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:{s:i, s:i, s:i}, s:O?}", "id", id,
                           "object", "batch", "endpoint", what->endpoint, "input_file_id", what->input_file,
                           "completion_window", "24h", "status", "validating", "created_at", (json_int_t)now,
-                          "expires_at", (json_int_t)(now + what->window), "request_counts", "total", 0,
-                          "completed", 0, "failed", 0, "metadata", (json_t *)what->metadata);
+                          "expires_at", (json_int_t)expires, "request_counts", "total", 0, "completed", 0,
+                          "failed", 0, "metadata", (json_t *)what->metadata);
         json_t *doc = json_pack("{s:O, s:{s:s, s:s, s:s, s:s}, s:I}", "object", object, "who", "org",
                                 who->org, "project", who->project, "user", who->user, "key", who->key,
                                 "expires_after", (json_int_t)what->expires_after);
