@@ -24,7 +24,7 @@
 struct idempotency {
         char id[SHA256_HEX]; /* of the row */
         char fingerprint[SHA256_HEX];
-        int64_t version; /* of the row that is ours */
+        int64_t version;   /* of the row that is ours */
         atomic_bool ended; /* the reply and the end of a rejected stream may meet */
 };
 
@@ -68,6 +68,17 @@ static const char *tenant(const struct req *r)
         return *r->who.project ? r->who.project : r->who.org;
 }
 
+/* The text of a reply as the row keeps it: sealed, since it may hold a secret that is shown only once. */
+static json_t *sealed_text(const struct req *r, const struct idempotency *i, struct str text)
+{
+        char *sealed = NULL;
+        if (account_seal(r->api->account, str_c(i->id), text, &sealed))
+                return NULL;
+        json_t *v = json_string(sealed);
+        mem_free(sealed);
+        return v;
+}
+
 /* The row's document while the request runs, or of its reply: type and text. NULL when memory is out. */
 static char *document(const struct req *r, const struct idempotency *i, int status, const char *type,
                       struct str text, size_t *ret_n)
@@ -78,7 +89,7 @@ static char *document(const struct req *r, const struct idempotency *i, int stat
         if (status) {
                 rc |= json_put(doc, "status", json_integer(status));
                 rc |= json_put(doc, "type", type ? json_string(type) : json_null());
-                rc |= json_put(doc, "text", type ? json_strn(text) : json_null());
+                rc |= json_put(doc, "text", type ? sealed_text(r, i, text) : json_null());
         }
         char *out = rc ? NULL : json_text(doc, ret_n);
         json_decref(doc);
@@ -127,9 +138,9 @@ static int take_over(struct req *r, struct idempotency *i, int64_t version, stru
 
 /* ---- a key that was used before ---- */
 
-static int replay(struct req *r, const json_t *doc, struct reply *ret, struct api_err *e)
+static int replay(struct req *r, const struct idempotency *i, const json_t *doc, struct reply *ret,
+                  struct api_err *e)
 {
-        struct str text = json_str(doc, "text");
         const char *type = json_cstr(doc, "type", NULL);
         if (!type)
                 return err_invalid(
@@ -139,8 +150,12 @@ static int replay(struct req *r, const json_t *doc, struct reply *ret, struct ap
                         json_cstr(doc, "request", ""));
         ret->status = (int)json_int(doc, "status", 200);
         ret->replayed = true;
-        ret->text.p = arena_strndup(r->arena, text.p, text.n);
-        ret->text.n = text.n;
+        char *text = NULL;
+        int rc = account_unseal(r->api->account, str_c(i->id), json_str(doc, "text"), &text, &ret->text.n);
+        ret->text.p = rc ? NULL : arena_strndup(r->arena, text, ret->text.n);
+        mem_free(text);
+        if (rc && rc != -ENOMEM)
+                return err_internal(e, -EIO, "replay", "the stored reply cannot be opened");
         ret->type = strncmp(type, "text/event-stream", 17) ? "application/json" : SSE_CONTENT_TYPE;
         return ret->text.p ? 1 : err_internal(e, -ENOMEM, "replay", "");
 }
@@ -163,7 +178,7 @@ static int used_before(struct req *r, struct idempotency *i, struct reply *ret, 
                                  "again with "
                                  "the same method, URL and body that it was first used with.");
         } else if (json_get(doc, "status")) {
-                rc = replay(r, doc, ret, e);
+                rc = replay(r, i, doc, ret, e);
         } else if (presence_alive(r->api, json_cstr(doc, "process", ""))) {
                 rc = err_set(e, 409, "invalid_request_error", "idempotency_key_in_use", NULL,
                              "A request with this Idempotency-Key is still under way. Please try again in a "

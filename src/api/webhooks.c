@@ -9,6 +9,7 @@
 #include "api/api.h"
 #include "api/durable.h"
 #include "api/handlers.h"
+#include "api/idempotency.h"
 #include "base/clock.h"
 #include "base/mem.h"
 #include "http/client.h"
@@ -124,6 +125,23 @@ static json_t *new_document(struct req *r, const char *id, int64_t now)
         return json_keep(r->arena, doc);
 }
 
+/* Commits a new endpoint together with the reply, for who repeats the request. */
+static int put_endpoint(struct req *r, const struct resource_change *c, struct reply *ret, struct api_err *e)
+{
+        struct store_fault fault = { 0 };
+        struct store_op op;
+        struct buf text;
+        int rc = resource_put_op(r, &RESOURCE_WEBHOOK, c, &text, &op);
+        if (rc == 0)
+                rc = req_commit(r, &op, 1, ret->json, &fault);
+        buf_release(&text);
+        if (rc == 0)
+                return 0;
+        json_decref(ret->json);
+        ret->json = NULL;
+        return err_store(e, rc, &fault);
+}
+
 int webhook_create(struct req *r, struct reply *ret, struct api_err *e)
 {
         char id[ID_MAX], secret[WEBHOOK_SECRET_SIZE] = "";
@@ -132,42 +150,45 @@ int webhook_create(struct req *r, struct reply *ret, struct api_err *e)
                 return -1;
         c.doc = new_document(r, id, c.created);
         int rc = c.doc ? webhook_secret_renew(r->api->account, id, c.doc, false, c.created, secret) : -ENOMEM;
-        if (rc)
-                rc = err_internal(e, rc, "webhook", "");
-        else
-                rc = resource_put(r, &RESOURCE_WEBHOOK, &c, e);
-        if (rc == 0)
-                rc = reply_secret(c.doc, secret, ret, e);
+        rc = rc ? err_internal(e, rc, "webhook", "") : reply_secret(c.doc, secret, ret, e);
         OPENSSL_cleanse(secret, sizeof(secret));
-        return rc;
+        return rc ? rc : put_endpoint(r, &c, ret, e);
 }
 
-/* One attempt: 0 with the new document in *ret (of the arena), a negative errno of the store, 1 with *e
- * filled. */
-static int rotate_once(struct req *r, const char *id, char secret[WEBHOOK_SECRET_SIZE], json_t **ret,
-                       struct store_fault *fault, struct api_err *e)
+/* One attempt: 0 with *ret filled, a negative errno of the store, or 1 with *e filled. */
+static int rotate_once(struct req *r, const char *id, struct reply *ret, struct store_fault *fault,
+                       struct api_err *e)
 {
         bool keep = json_flag(r->body, "keep_old_secret_active_for_24_hours", false);
+        char secret[WEBHOOK_SECRET_SIZE] = "";
         struct store_op op = { .verb = STORE_UPDATE,
                                .kind = KIND_WEBHOOK,
                                .id = id,
                                .project = req_project(r),
                                .set = STORE_SET_DOC };
+        json_t *doc;
         struct buf text;
-        if (resource_load(r, &RESOURCE_WEBHOOK, id, ret, &op.if_version, e))
+        if (resource_load(r, &RESOURCE_WEBHOOK, id, &doc, &op.if_version, e))
                 return 1;
         buf_init(&text, STORE_DOC_MAX);
-        json_t *object = json_object_get(*ret, "object");
-        int rc = json_keep(r->arena, *ret) ? 0 : -ENOMEM;
+        int rc = json_keep(r->arena, doc) ? 0 : -ENOMEM;
         if (rc == 0)
-                rc = webhook_secret_renew(r->api->account, id, *ret, keep, clock_unix(), secret);
+                rc = webhook_secret_renew(r->api->account, id, doc, keep, clock_unix(), secret);
         if (rc == 0)
-                rc = json_put(object, "updated_at", json_integer((json_int_t)clock_unix()));
+                rc = json_put(json_object_get(doc, "object"), "updated_at",
+                              json_integer((json_int_t)clock_unix()));
         if (rc == 0)
-                rc = json_write(*ret, &text);
+                rc = json_write(doc, &text);
         op.doc = buf_str(&text);
+        if (rc == 0 && reply_secret(doc, secret, ret, e))
+                rc = 1;
         if (rc == 0)
-                rc = store_write(r->api->store, &op, 1, fault);
+                rc = req_commit(r, &op, 1, ret->json, fault);
+        if (rc) {
+                json_decref(ret->json);
+                ret->json = NULL;
+        }
+        OPENSSL_cleanse(secret, sizeof(secret));
         buf_release(&text);
         return rc;
 }
@@ -175,19 +196,16 @@ static int rotate_once(struct req *r, const char *id, char secret[WEBHOOK_SECRET
 int webhook_rotate(struct req *r, struct reply *ret, struct api_err *e)
 {
         const char *id = req_param(r, RESOURCE_WEBHOOK.id_param);
-        char secret[WEBHOOK_SECRET_SIZE] = "";
         struct store_fault fault = { 0 };
-        json_t *doc = NULL;
         int rc = -ESTALE;
         for (int i = 0; i < CHANGE_ATTEMPTS && rc == -ESTALE; i++)
-                rc = rotate_once(r, id, secret, &doc, &fault, e);
-        if (rc == 0)
-                rc = reply_secret(doc, secret, ret, e);
-        else if (rc == -ENOENT)
-                rc = err_not_found(e, RESOURCE_WEBHOOK.what, id);
+                rc = rotate_once(r, id, ret, &fault, e);
+        if (rc == -ENOENT)
+                err_not_found(e, RESOURCE_WEBHOOK.what, id);
+        else if (rc == -ESTALE)
+                err_overloaded(e);
         else if (rc < 0)
-                rc = rc == -ESTALE ? err_overloaded(e) : err_store(e, rc, &fault);
-        OPENSSL_cleanse(secret, sizeof(secret));
+                err_store(e, rc, &fault);
         return rc ? -1 : 0;
 }
 

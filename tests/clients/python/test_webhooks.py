@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import json
 import time
+import uuid
 
 import httpx
 import openai
@@ -235,6 +236,24 @@ def test_s106_test_tells_what_was_answered(sdk, raw):
     check_error(raw.post(f"{ENDPOINTS}/{made.id}/test", json={}), 400, param="event_type",
                 code="missing_required_parameter")
     sdk.webhooks.delete(made.id)
+
+
+def test_s106_secrets_rest_sealed(hooked, raw):
+    """A repeated request gets its secret again, and still no secret lies open in the database."""
+    body = {"name": "n", "url": "https://example.com/", "event_types": ["batch.failed"]}
+    key = {"Idempotency-Key": uuid.uuid4().hex}
+    made = raw.post(ENDPOINTS, json=body, headers=key).json()
+    assert raw.post(ENDPOINTS, json=body, headers=key).json() == made
+    key = {"Idempotency-Key": uuid.uuid4().hex}
+    path = f"{ENDPOINTS}/{made['id']}/rotate_secret"
+    rotated = raw.post(path, json={}, headers=key).json()
+    assert raw.post(path, json={}, headers=key).json() == rotated
+    assert rotated["signing_secret"] != made["signing_secret"]
+    for file in (hooked.data / "state").glob("cairn.db*"):
+        stored = file.read_bytes()
+        for secret in (made["signing_secret"], rotated["signing_secret"]):
+            assert secret[6:].encode() not in stored, file
+    raw.delete(f"{ENDPOINTS}/{made['id']}")
 
 
 def background(sdk):
