@@ -11,6 +11,10 @@ for name in store lists kernels; do
         echo
         "$program" || status=1
 done
+for name in store lists; do
+        echo
+        python3 tests/lib/postgres.py build/release/bench_$name || [ $? -eq 77 ] || status=1
+done
 echo
 python3 tests/bench/bench_engine.py --alone --quick || status=1
 exit $status

@@ -148,13 +148,14 @@ int main(int argc, char **argv)
 {
         char dir[512], command[600];
         struct store_fault fault;
+        const char *address = getenv("CAIRN_TEST_POSTGRES"); /* instead of a directory */
         struct store *store;
         int rows = argc > 1 ? (int)strtol(argv[1], NULL, 10) : 1000000;
         snprintf(dir, sizeof(dir), "%.400s/cairn-bench-XXXXXX", argc > 2 ? argv[2] : "/tmp");
         if (rows < 1000 || !mkdtemp(dir))
                 die(dir, "usage: bench_lists [rows, 1000 at least] [directory]");
         memset(doc, 'x', sizeof(doc));
-        if (store_open(dir, NULL, &store, &fault))
+        if (store_open(address && *address ? address : dir, NULL, &store, &fault))
                 die("store_open", fault.msg);
         for (int i = 0; i < rows; i += GROUP)
                 rows_put(store, i, rows - i < GROUP ? rows - i : GROUP);

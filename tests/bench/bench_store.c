@@ -1,6 +1,7 @@
 /* Durable writes per second through the store, against what SQLite itself does on the same disk.
  *
  *   bench_store [seconds a run] [directory]
+ *   python3 tests/lib/postgres.py bench_store          on PostgreSQL as well
  *
  * The rival is a plain loop in one thread: the same rows into a database of the same schema and settings, in
  * transactions of 1 and of 64 rows. It needs no queue, no threads and no answers, so it is the bound of what
@@ -167,7 +168,10 @@ int main(int argc, char **argv)
         char dir[512], command[600];
         struct store *store;
         struct loop loop;
-        double ours[2] = { 0, 0 }, rival[2] = { 0, 0 }, group[2] = { 0, 0 };
+        double ours[2] = { 0, 0 }, rival[2] = { 0, 0 }, group[2] = { 0, 0 }, far[2] = { 0, 0 }, far_group[2];
+        const char *address = getenv("CAIRN_TEST_POSTGRES");
+        struct store *postgres = NULL;
+        struct store_fault fault;
         if (argc > 1)
                 seconds = strtod(argv[1], NULL);
         snprintf(dir, sizeof(dir), "%.400s/cairn-bench-XXXXXX", argc > 2 ? argv[2] : "/tmp");
@@ -176,14 +180,19 @@ int main(int argc, char **argv)
         memset(doc, 'x', sizeof(doc));
         open_in(dir, "ours", &store, NULL);
         open_in(dir, "rival", NULL, &loop);
+        if (address && *address && store_open(address, NULL, &postgres, &fault))
+                die(address, fault.msg);
         for (int round = 0; round < ROUNDS; round++) {
                 for (int i = 0; i < 2; i++) {
                         rival[i] += loop_rate(&loop, widths[i]) / ROUNDS;
                         ours[i] += store_rate(store, widths[i], &group[i]) / ROUNDS;
+                        if (postgres)
+                                far[i] += store_rate(postgres, widths[i], &far_group[i]) / ROUNDS;
                 }
         }
         loop_close(&loop);
         store_close(store);
+        store_close(postgres);
         snprintf(command, sizeof(command), "rm -rf '%s'", dir);
         if (system(command))
                 fprintf(stderr, "bench_store: %s is left behind\n", dir);
@@ -191,5 +200,10 @@ int main(int argc, char **argv)
                 printf("store: %2d writers %8.0f durable writes/s, plain SQLite in groups of %2d %8.0f/s,"
                        " ratio %.2f (mean group %.1f)\n",
                        widths[i], ours[i], widths[i], rival[i], ours[i] / rival[i], group[i]);
+        for (int i = 0; i < 2 && address && *address; i++)
+                printf("store: %2d writers %8.0f durable writes/s on PostgreSQL, ratio to SQLite %.2f (mean "
+                       "group"
+                       " %.1f)\n",
+                       widths[i], far[i], far[i] / ours[i], far_group[i]);
         return 0;
 }
