@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 from openai import OpenAI
+from websockets.sync.client import connect
 
 from cairn_server import ADMIN_KEY, API_KEY, MODEL, TEST_MODEL, Server, binary, free_port, http_json
 from support import long_body
@@ -290,6 +291,13 @@ def test_tls(certificate):
                              json={**long_body(50), "stream": True}) as reply:
                 text = reply.read().decode()
             assert text.endswith("data: [DONE]\n\n")
+            with connect(f"wss://127.0.0.1:{server.port}/v1/responses", ssl=context,
+                         additional_headers={"Authorization": f"Bearer {API_KEY}"}) as socket_:
+                socket_.send(json.dumps({"type": "response.create", "model": MODEL, "input": "Hi",
+                                         "max_output_tokens": 16}))
+                assert json.loads(socket_.recv(60))["type"] == "response.created"
+                while json.loads(socket_.recv(60))["type"] not in ("response.completed", "response.incomplete"):
+                    pass
             metrics = wire.get(server.url + "/metrics", headers={"Authorization": f"Bearer {ADMIN_KEY}"})
             assert "cairn_contract_violations_total 0" in metrics.text
         old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
