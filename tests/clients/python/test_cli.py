@@ -198,7 +198,7 @@ def test_one_data_directory_one_server(tmp_path):
     ("limits:\n  max_body: many\n", 2, "max_body"),
     ("limits:\n  max_body: -5\n", 2, "max_body"),
     ("listen: [1, 2\n", 2, ""),
-    ("limits: 5\n", 1, "limits"),
+    ("tls: 5\n", 1, "tls"),
     ("listen: 127.0.0.1:1\nlisten: 127.0.0.1:2\n", 2, "listen"),
     ("unknown_parameters: maybe\n", 1, "unknown_parameters"),
 ])
