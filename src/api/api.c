@@ -22,6 +22,7 @@
 #define SLOW_WORKERS 4
 #define MAX_SLOW_QUEUED 1024
 #define BATCH_WORKERS 4
+#define FILE_WORKERS 8
 #define STOP_POLL_NS 1000000
 
 static int prepare_model_list(struct api *api)
@@ -43,7 +44,9 @@ int api_start(struct api *api, const struct http_config *http, char *err, size_t
         api->workers = pool_new("worker", workers, MAX_QUEUED);
         api->slow = pool_new("slow", SLOW_WORKERS, MAX_SLOW_QUEUED);
         api->batch = pool_new("batch", BATCH_WORKERS, MAX_QUEUED);
-        int rc = api->routes && api->workers && api->slow && api->batch ? metrics_init(&api->metrics) : -ENOMEM;
+        api->files = pool_new("files", FILE_WORKERS, MAX_QUEUED);
+        bool whole = api->routes && api->workers && api->slow && api->batch && api->files;
+        int rc = whole ? metrics_init(&api->metrics) : -ENOMEM;
         if (rc == 0)
                 rc = prepare_model_list(api);
         if (rc == 0)
@@ -75,6 +78,7 @@ void api_stop(struct api *api, int grace_ms)
         durable_close(api);
         upkeep_stop(api->upkeep);
         presence_stop(api);
+        pool_free(api->files);
         pool_free(api->batch);
         pool_free(api->slow);
         pool_free(api->workers);
@@ -85,6 +89,6 @@ void api_stop(struct api *api, int grace_ms)
         api->model_list = (struct str){ 0 };
         api->http = NULL;
         api->upkeep = NULL;
-        api->workers = api->slow = api->batch = NULL;
+        api->workers = api->slow = api->batch = api->files = NULL;
         api->routes = NULL;
 }

@@ -34,8 +34,9 @@ struct api_options {
         int64_t retention_s;      /* how long stored responses and completions live */
         int background;           /* background responses that run at once */
         int64_t sweep_interval_s; /* between two removals of what expired */
-        const char *instance;     /* names this server among those on a shared store, also after a restart; NULL */
-        int batch_lines;          /* lines of batches at work at most; 0: 32 */
+        const char
+                *instance; /* names this server among those on a shared store, also after a restart; NULL */
+        int batch_lines;   /* lines of batches at work at most; 0: 32 */
 };
 
 /* Everything a handler may use. The five parts below belong to whoever starts the API. */
@@ -46,13 +47,14 @@ struct api {
         struct account *account;
         struct limits *limits;
         const struct classifier *moderation; /* judges texts; NULL: there is none */
-        struct http_guard *guard;   /* where outgoing requests may go */
-        struct http_client *client; /* makes them */
+        struct http_guard *guard;            /* where outgoing requests may go */
+        struct http_client *client;          /* makes them */
         struct api_options options;
         struct http_server *_Atomic http;
         struct pool *workers; /* handlers, and commits of what was generated */
         struct pool *slow;    /* handlers that wait for a model (RT_SLOW) or compile schemas */
         struct pool *batch;   /* handlers of the batch lane (CALL_BATCH) */
+        struct pool *files;   /* handlers that move contents of files (RT_FILES) */
         struct jobs *jobs;    /* durable work: batches, background responses, webhooks */
         size_t durables;      /* families of durable.c that are open */
         struct batches *batches;
@@ -62,9 +64,9 @@ struct api {
         atomic_long live;      /* requests that somebody still refers to: a run may outlast its connection */
         struct str model_list; /* the reply of listModels when all are ready, made once */
         struct upkeep *upkeep;
-        struct feeds *feeds;   /* streams of background responses */
+        struct feeds *feeds;                 /* streams of background responses */
         struct conversations *conversations; /* those that responses of this process hold */
-        char process[ID_MAX]; /* names this process among those on the store (presence.h) */
+        char process[ID_MAX];                /* names this process among those on the store (presence.h) */
 };
 
 /* Starts serving. `api` has its five parts and options set, the rest zero, and stays where it is. 0, or a

@@ -87,7 +87,7 @@ static void send_more(void *ctx)
 static void on_room(void *ctx)
 {
         struct sending *s = ctx;
-        if (atomic_fetch_add(&s->wanted, 1) || pool_submit(s->req->api->workers, send_more, s) == 0)
+        if (atomic_fetch_add(&s->wanted, 1) || pool_submit(s->req->api->files, send_more, s) == 0)
                 return;
         log_warn("file", "%s was cut: too many requests are waiting", s->req->id);
         s->over = true;

@@ -28,9 +28,10 @@ typedef int handler_fn(struct req *r, struct reply *ret, struct api_err *reterr)
 #define REPLY_LATER 1
 
 enum route_flags {
-        RT_FAST = 1, /* runs on the I/O thread: no blocking call, no inference */
-        RT_SLOW = 2, /* waits for a model: on threads of its own, so that it never holds up a quick one */
+        RT_FAST = 1,    /* runs on the I/O thread: no blocking call, no inference */
+        RT_SLOW = 2,    /* waits for a model: on threads of its own, so that it never holds up a quick one */
         RT_METERED = 4, /* runs the model that body.model names: its limits hold, its usage is recorded */
+        RT_FILES = 8, /* moves contents of files, perhaps to a service far away: on threads of its own too */
 };
 
 struct resource;
@@ -53,7 +54,7 @@ struct req {
         const struct operation *op;
         struct route_match *match;
         struct principal who;
-        struct meter *meter; /* what it may use and what it used (meter.h); NULL: nothing is counted */
+        struct meter *meter;      /* what it may use and what it used (meter.h); NULL: nothing is counted */
         json_t *query, *body;     /* validated; never NULL in a handler */
         struct form *form;        /* what a multipart body brought (form.h); NULL: it was none */
         char id[ID_MAX];          /* x-request-id */

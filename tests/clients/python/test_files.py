@@ -120,6 +120,19 @@ def test_s71_names_are_kept(wire):
         assert disposition.startswith("attachment; filename=") and "\n" not in disposition
 
 
+def test_s71_a_retried_upload_is_one_file(server, wire):
+    before = blobs_on_disk(server)
+    head = {"Idempotency-Key": os.urandom(8).hex()}
+
+    def post(sent):
+        return wire.post(FILES, data={"purpose": "user_data"}, files={"file": ("a", sent)}, headers=head)
+
+    first = post(b"same")
+    assert first.status_code == 200 and post(b"same").json() == first.json()
+    assert post(b"else").status_code == 400, "another content is another body"
+    assert len(blobs_on_disk(server)) == len(before) + 1 and staged(server) == []
+
+
 # ---- content
 
 def test_s71_ranges(wire):
