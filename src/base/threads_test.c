@@ -6,6 +6,7 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <unistd.h>
@@ -49,6 +50,38 @@ static void test_pool_refuses_beyond_its_bound(void **state)
         assert_true(accepted >= 3 && accepted <= 4);
         pthread_mutex_unlock(&gate);
         pool_free(p);
+}
+
+static char order[8];
+static atomic_int order_n;
+
+static void note_task(void *arg)
+{
+        order[atomic_fetch_add(&order_n, 1)] = *(const char *)arg;
+}
+
+/* Pushed tasks run in their order, before those that were submitted, and a full queue does not refuse them.
+ */
+static void test_pool_pushed_tasks_go_first(void **state)
+{
+        (void)state;
+        pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
+        struct pool_task tasks[3] = { { .fn = note_task, .arg = "a" },
+                                      { .fn = note_task, .arg = "b" },
+                                      { .fn = note_task, .arg = "c" } };
+        pthread_mutex_lock(&gate);
+        struct pool *p = pool_new("test", 1, 2);
+        assert_int_equal(pool_submit(p, block_task, &gate), 0);
+        while (pool_queued(p)) /* until the one thread is held */
+                sched_yield();
+        while (pool_submit(p, note_task, "z") == 0)
+                ;
+        for (int i = 0; i < 3; i++)
+                pool_push(p, &tasks[i]);
+        assert_int_equal(pool_queued(p), 5);
+        pthread_mutex_unlock(&gate);
+        pool_free(p);
+        assert_string_equal(order, "abczz");
 }
 
 #define STREAM_BYTES 3000000
@@ -142,6 +175,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_pool_runs_everything),
                 cmocka_unit_test(test_pool_refuses_beyond_its_bound),
+                cmocka_unit_test(test_pool_pushed_tasks_go_first),
                 cmocka_unit_test(test_ring_keeps_order_and_bound),
                 cmocka_unit_test(test_ring_callbacks),
         };

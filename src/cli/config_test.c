@@ -200,6 +200,48 @@ static void flags_beat_environment_beats_file(void **state)
         config_release(&c);
 }
 
+static void rate_limits_and_prices_are_rules(void **state)
+{
+        struct config c;
+        (void)state;
+        assert_int_equal(config_load_file(&c,
+                                          file_with("limits: redis://cache:6380/2\n"
+                                                    "rate_limits:\n"
+                                                    "  - tier: tier_2\n"
+                                                    "  - {project: proj_a, budget: 12.5}\n"
+                                                    "  - project=proj_a model=m requests_per_day=unlimited\n"
+                                                    "  - audio_megabytes_per_minute: 3\n"
+                                                    "prices:\n"
+                                                    "  - {model: m, input: 1.25, output: 10}\n"),
+                                          err, sizeof(err)),
+                         0);
+        assert_string_equal(c.limits.backend, "redis://cache:6380/2");
+        assert_int_equal(c.rate_limits.n, 4);
+        assert_int_equal(c.rate_limits.items[0].tier, TIER_2);
+        assert_int_equal(c.rate_limits.items[0].max[LIMIT_TOKENS_DAY], LIMIT_UNSAID);
+        assert_string_equal(c.rate_limits.items[1].project, "proj_a");
+        assert_true(c.rate_limits.items[1].budget > 12.4 && c.rate_limits.items[1].budget < 12.6);
+        assert_string_equal(c.rate_limits.items[2].model, "m");
+        assert_int_equal(c.rate_limits.items[2].max[LIMIT_REQUESTS_DAY], 0);
+        assert_int_equal(c.rate_limits.items[3].max[LIMIT_AUDIO_MINUTE], 3000);
+        assert_int_equal(c.prices.n, 1);
+        assert_true(c.prices.items[0].output > 9.9 && c.prices.items[0].cached_input < 0);
+        config_release(&c);
+        assert_refused("rate_limits: [{tier: 6}]\n",
+                       ":1: 'rate_limits' tier must be none, free or tier_1 to tier_5, not '6'");
+        assert_refused("rate_limits: [{tokens_per_minit: 6}]\n",
+                       ":1: 'rate_limits' has no 'tokens_per_minit' (did you mean 'tokens_per_minute'?)");
+        assert_refused(
+                "rate_limits: [{requests_per_day: 0}]\n",
+                ":1: 'rate_limits' requests_per_day must be 1 to 1000000000000, or unlimited, not '0'");
+        assert_refused("rate_limits: [{model: m, budget: 1}]\n",
+                       ":1: 'rate_limits' a budget is of a project, not of a model");
+        assert_refused("rate_limits: [tier]\n",
+                       ":1: 'rate_limits' must be 'NAME=VALUE NAME=VALUE', not 'tier'");
+        assert_refused("prices: [{input: -1}]\n",
+                       ":1: 'prices' input must be 0 to 1000000 US dollars, not '-1'");
+}
+
 static void mistakes_in_the_file_name_line_and_key(void **state)
 {
         (void)state;
@@ -410,6 +452,7 @@ int main(void)
                 CASE(a_file_sets_everything),
                 CASE(nothing_leaves_the_defaults),
                 CASE(flags_beat_environment_beats_file),
+                CASE(rate_limits_and_prices_are_rules),
                 CASE(mistakes_in_the_file_name_line_and_key),
                 CASE(broken_yaml_names_its_line),
                 CASE(hostile_files_do_no_harm),
