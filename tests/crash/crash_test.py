@@ -22,7 +22,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 
-from cairn_server import Server  # noqa: E402
+from cairn_server import Server, group  # noqa: E402
 from wire import Connection  # noqa: E402
 from workload import KINDS, expect  # noqa: E402
 
@@ -97,10 +97,7 @@ class Cluster:
         args = ["--outbound-allow", "127.0.0.1/32"]
         if "--postgres" in sys.argv:
             from postgres import Postgres
-            database = stack.enter_context(Postgres()).url()
-            args += ["--database", database]
-            env = {"CAIRN_SECRET": "crash-test-secret-0123456789abcdef"}
-            self.servers = [Server(args, env=env) for _ in range(2)]
+            self.servers = group(stack.enter_context(Postgres()).database(), args=args)
         else:
             self.servers = [Server(args)]
         for server in self.servers:
