@@ -302,8 +302,11 @@ enum MHD_Result reply_queue(struct http_req *r)
         struct MHD_Response *response = r->response;
         struct ws_upgrade *upgrade = r->gone ? NULL : r->upgrade;
         bool dead = r->gone || !response;
-        if (!dead)
+        if (!dead) {
                 r->response = NULL;
+                /* From now on the watcher takes it for a stream that somebody reads. */
+                atomic_store(&r->last_pull_ms, clock_mono_ms());
+        }
         if (upgrade)
                 r->upgrade = NULL;
         pthread_mutex_unlock(&r->lock);
@@ -312,7 +315,6 @@ enum MHD_Result reply_queue(struct http_req *r)
         if (dead)
                 return MHD_NO;
         r->stage = STAGE_QUEUED;
-        atomic_store(&r->last_pull_ms, clock_mono_ms());
         if (r->ring)
                 watch_req_add(r);
         enum MHD_Result rc = mhd_queue(r->mhd, (unsigned)r->status, response);

@@ -165,9 +165,10 @@ void watch_req_remove(struct http_req *r)
 /* Pings a silent stream; true when the client has not read its stream for too long. */
 static bool stream_stalled(struct http_req *r, const struct http_config *config, int64_t now)
 {
-        int64_t still = now - (int64_t)atomic_load(&r->last_pull_ms);
         bool stalled = false;
         pthread_mutex_lock(&r->lock);
+        int64_t still =
+                now - (int64_t)atomic_load(&r->last_pull_ms); /* before the stream begins it says nothing */
         bool streaming = r->ring && !r->response && !r->gone;
         if (streaming && !r->suspended) {
                 stalled = still > (int64_t)config->write_timeout_s * 1000;
