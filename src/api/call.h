@@ -18,7 +18,7 @@ struct req_sink {
 };
 
 enum call_flags {
-        CALL_BATCH = 1, /* the batch lane: lowest priority, the batch's limits and prices */
+        CALL_BATCH = 1,    /* the batch lane: lowest priority, the batch's limits and prices */
         CALL_ADMITTED = 2, /* another request was admitted for it: no limit refuses it, what it uses counts */
 };
 

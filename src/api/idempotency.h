@@ -22,8 +22,8 @@ void idempotency_end(struct req *r, int status, const json_t *body);
 void idempotency_end_stream(struct req *r, struct str frames, bool whole);
 #define IDEMPOTENCY_REPLY_MAX ((size_t)8 << 20) /* a longer reply is done once, but not given again */
 
-/* store_write() of what the request stores, and of its record of usage (meter.h). `reply` (status 200) is kept with it under the request's
- * Idempotency-Key. */
+/* store_write() of what the request stores, and of its record of usage (meter.h). `reply` (status 200) is
+ * kept with it under the request's Idempotency-Key. */
 int req_commit(struct req *r, const struct store_op *ops, size_t n, const json_t *reply,
                struct store_fault *fault);
 #endif

@@ -203,8 +203,10 @@ static void write_blobs(struct api *api, struct buf *out)
         if (!api->blobs)
                 return;
         blobs_get_stats(api->blobs, &stats);
-        single(out, "blob_written_bytes_total", "counter", "Contents of files that were written.", stats.written);
-        single(out, "blob_read_bytes_total", "counter", "Contents of files that were read and verified.", stats.read);
+        single(out, "blob_written_bytes_total", "counter", "Contents of files that were written.",
+               stats.written);
+        single(out, "blob_read_bytes_total", "counter", "Contents of files that were read and verified.",
+               stats.read);
         single(out, "blob_damaged_total", "counter", "Readings that found a damaged file.", stats.damaged);
         single(out, "s3_retries_total", "counter", "Requests to S3 that were made again.", stats.retries);
 }

@@ -7,8 +7,9 @@
 #include "cli/suggest.h"
 
 static const struct command *const commands[] = {
-        &command_serve, &command_chat,     &command_keys,    &command_models,   &command_backup,
-        &command_check, &command_coverage, &command_inspect, &command_quantize, &command_usage, &command_migrate,
+        &command_serve,    &command_chat,  &command_keys,     &command_models,
+        &command_backup,   &command_check, &command_coverage, &command_inspect,
+        &command_quantize, &command_usage, &command_migrate,
 };
 #define N_COMMANDS (sizeof(commands) / sizeof(*commands))
 

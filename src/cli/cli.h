@@ -14,7 +14,8 @@ struct command {
         void (*help)(FILE *out);           /* the whole of `cairn help NAME` */
 };
 
-/* One a file: serve.c, chat.c, keys.c, models.c, backup.c, check.c, coverage.c, inspect.c, quantize.c, usage.c, migrate.c. */
+/* One a file: serve.c, chat.c, keys.c, models.c, backup.c, check.c, coverage.c, inspect.c, quantize.c,
+ * usage.c, migrate.c. */
 extern const struct command command_serve, command_chat, command_keys, command_models, command_coverage,
         command_inspect, command_quantize, command_usage, command_migrate, command_backup, command_check;
 

@@ -67,13 +67,13 @@ enum config_unknown { CONFIG_UNKNOWN_REJECT, CONFIG_UNKNOWN_IGNORE };
 
 /* Times are in seconds, sizes in bytes. Strings are NULL when unset, unless a default is named. */
 struct config {
-        char *listen;                /* "127.0.0.1:8080" */
-        char *data;                  /* data directory; the XDG data directory + "/cairn" */
-        char *database;              /* "postgres://..."; NULL: the data directory's own */
-        char *secret;                /* of the installation; NULL: the data directory's own */
-        char *blobs;                 /* "s3://..."; NULL: the data directory */
+        char *listen;   /* "127.0.0.1:8080" */
+        char *data;     /* data directory; the XDG data directory + "/cairn" */
+        char *database; /* "postgres://..."; NULL: the data directory's own */
+        char *secret;   /* of the installation; NULL: the data directory's own */
+        char *blobs;    /* "s3://..."; NULL: the data directory */
         char *s3_endpoint, *s3_region, *s3_key, *s3_secret; /* NULL: AWS's own names in the environment */
-        struct config_models models; /* empty: the built-in model */
+        struct config_models models;                        /* empty: the built-in model */
         struct config_aliases aliases;
         char *api_key, *admin_key; /* values of the environment keys */
         struct {
@@ -109,13 +109,13 @@ struct config {
         } engine;
         struct config_list outbound_allow; /* private networks and hosts that outgoing requests may reach */
         char *outbound_ca;                 /* PEM authorities of theirs instead of the system's */
-        char *moderation_model;     /* NULL: the built-in one */
-        int unknown_parameters;     /* enum config_unknown */
-        int64_t batch_lines;        /* of all batches at work together; 0: twice engine.batch */
-        int64_t shutdown_grace;     /* time for streams to end after SIGTERM */
-        int background;             /* background responses that run at once */
-        int64_t response_retention; /* how long stored responses are kept, in seconds (30 days) */
-        char *_file;                /* the configuration file that was read, or NULL */
+        char *moderation_model;            /* NULL: the built-in one */
+        int unknown_parameters;            /* enum config_unknown */
+        int64_t batch_lines;               /* of all batches at work together; 0: twice engine.batch */
+        int64_t shutdown_grace;            /* time for streams to end after SIGTERM */
+        int background;                    /* background responses that run at once */
+        int64_t response_retention;        /* how long stored responses are kept, in seconds (30 days) */
+        char *_file;                       /* the configuration file that was read, or NULL */
 };
 
 /* Fills *ret from argv (without the program's and the command's name), the environment and the file named

@@ -147,8 +147,8 @@ static int open_state(struct server *s, struct account_minted *ret_minted, char 
 {
         int rc = state_open(&s->config, true, &s->state, err, errn);
         if (rc == 0)
-                rc = account_ensure_keys(s->state.account, s->config.api_key, s->config.admin_key,
-                                         ret_minted, err, errn);
+                rc = account_ensure_keys(s->state.account, s->config.api_key, s->config.admin_key, ret_minted,
+                                         err, errn);
         if (rc == 0)
                 rc = open_blobs(s, err, errn);
         if (rc == 0)
@@ -231,7 +231,8 @@ static int start_api(struct server *s, char *err, size_t errn)
                 (struct api_options){ .workers = worker_threads(c),
                                       .max_body = (size_t)c->limits.max_body,
                                       .max_file = (uint64_t)c->limits.max_file,
-                                      .batch_lines = (int)(c->batch_lines ? c->batch_lines : 2 * c->engine.batch),
+                                      .batch_lines =
+                                              (int)(c->batch_lines ? c->batch_lines : 2 * c->engine.batch),
                                       .ignore_unknown = c->unknown_parameters == CONFIG_UNKNOWN_IGNORE,
                                       .check = check && strcmp(check, "1") == 0,
                                       .retention_s = c->response_retention,

@@ -74,8 +74,8 @@ struct store_backend {
         int (*backup)(struct store *s, const char *to, struct store_fault *fault); /* NULL: -ENOTSUP */
         int (*check)(struct store *s, void (*report)(void *ctx, const char *finding), void *ctx,
                      struct store_fault *fault);
-        /* Begins to tell the watchers of what other processes commit, unless it does already; NULL where there is
-         * nothing to hear. */
+        /* Begins to tell the watchers of what other processes commit, unless it does already; NULL where
+         * there is nothing to hear. */
         int (*listen)(struct store *s, struct store_fault *fault);
         void (*stats)(struct store *s, struct store_stats *ret);
         void (*close)(struct store *s);
