@@ -11,8 +11,7 @@ from os import cpu_count
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ["jansson", "libmicrohttpd", "sqlite3", "openssl", "libpcre2-8", "yaml-0.1", "libcurl", "openblas", "libpq", "hiredis",
-            "libwslay"]
+PACKAGES = ["jansson", "libmicrohttpd", "sqlite3", "openssl", "libpcre2-8", "yaml-0.1", "libcurl", "openblas", "libpq", "hiredis"]
 FLAGS = ["-std=gnu17", "-D_GNU_SOURCE", '-DCAIRN_VERSION="0"', "-Wall", "-Wextra", "-Wmissing-prototypes",
          "-Wstrict-prototypes", "-Werror", "-fsyntax-only", "-x", "c"]
 # Headers of one instruction set are included by files compiled for it only (cmake/Cairn.cmake).
