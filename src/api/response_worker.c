@@ -150,7 +150,12 @@ static json_t *logged_item(struct response *p, const char *type)
 static void put_down(struct background *b, int64_t wait_ms, bool counts)
 {
         struct store_fault fault = { 0 };
+        int64_t version;
         size_t n;
+        if (b->writing && !b->closed) { /* its timer and its commit must not find b gone */
+                writer_close(&b->writer, &b->rest, &version);
+                b->closed = true;
+        }
         json_object_set_new(b->payload, "tries", json_integer(counts ? b->tries : b->tries - 1));
         json_object_set_new(b->payload, "seen", json_integer((json_int_t)b->begin));
         char *text = json_text(b->payload, &n);
