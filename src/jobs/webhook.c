@@ -402,7 +402,8 @@ static void not_started(struct delivery *d, int rc)
 {
         if (rc == -ENOENT) {
                 webhook_pace_leave(d->w->pace, d->endpoint, 0);
-                if (job_finish(d->run, NULL, 0, NULL) && !job_stopping(d->run))
+                int end = job_finish(d->run, NULL, 0, NULL);
+                if (end && end != -ESTALE)
                         job_lost(d->run);
                 delivery_unref(d);
                 return;
