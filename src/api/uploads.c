@@ -96,7 +96,7 @@ static json_t *new_upload(struct req *r, const char *id, int64_t created)
         json_t *doc = json_pack("{s:{s:s, s:s, s:I, s:I, s:I, s:O, s:O, s:s, s:n}, s:O, s:O*}", "object",
                                 "id", id, "object", "upload", "bytes", (json_int_t)json_int(b, "bytes", 0),
                                 "created_at", (json_int_t)created, "expires_at",
-                                (json_int_t)(created + fault_number(r, "life", UPLOAD_LIFE_S)), "filename",
+                                (json_int_t)created + fault_number(r, "life", UPLOAD_LIFE_S), "filename",
                                 json_object_get(b, "filename"), "purpose", json_object_get(b, "purpose"),
                                 "status", "pending", "file", "type", json_object_get(b, "mime_type"),
                                 "expires_after", json_get(b, "expires_after"));
