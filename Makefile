@@ -69,7 +69,7 @@ fuzz: ## fuzz every target for FUZZ_SECONDS (60) each
 	@scripts/fuzz.sh
 
 .PHONY: bench
-bench: build ## speed as ratios: HTTP against nginx, store, kernels, engine
+bench: build ## speed as ratios: HTTP against nginx, streams, store, kernels, engine
 	@scripts/setup.sh bench
 	$(call build_preset,release,benches)
 	@scripts/bench.sh

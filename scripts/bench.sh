@@ -5,6 +5,8 @@ set -eu
 cd "$(dirname "$0")/.."
 status=0
 python3 tests/bench/bench_http.py || status=1
+echo
+python3 tests/bench/bench_streams.py || status=1
 for name in store lists kernels; do
         program=build/release/bench_$name
         [ -x "$program" ] || continue
