@@ -7,6 +7,7 @@
 #include "api/durable.h"
 #include "api/faults.h"
 #include "api/handlers.h"
+#include "api/idempotency.h"
 #include "api/meter.h"
 #include "api/params.h"
 #include "api/resources.h"
@@ -183,6 +184,13 @@ static int check_input(struct req *r, const char *id, struct api_err *e)
                 "Invalid 'input_file_id': the file '%.100s' was not uploaded with the purpose 'batch'.", id);
 }
 
+/* With the reply, for who repeats the request. */
+static int commit_new(void *ctx, const struct store_op *ops, size_t n, const json_t *object,
+                      struct store_fault *fault)
+{
+        return req_commit(ctx, ops, n, object, fault);
+}
+
 int batch_create_one(struct req *r, struct reply *ret, struct api_err *reterr)
 {
         const json_t *after = json_get(r->body, "output_expires_after");
@@ -192,7 +200,9 @@ int batch_create_one(struct req *r, struct reply *ret, struct api_err *reterr)
                                   .endpoint = json_cstr(r->body, "endpoint", ""),
                                   .metadata = json_get(r->body, "metadata"),
                                   .expires_after = json_int(after, "seconds", FILE_BATCH_EXPIRES_S),
-                                  .window = fault_number(r, "window", BATCH_WINDOW_S) };
+                                  .window = fault_number(r, "window", BATCH_WINDOW_S),
+                                  .commit = commit_new,
+                                  .ctx = r };
         if (check_endpoint(r, what.endpoint, reterr) || check_input(r, what.input_file, reterr))
                 return -1;
         int rc = batch_create(r->api->store, &what, &ret->json, &fault);

@@ -7,6 +7,7 @@
 #include "api/api.h"
 #include "api/conversation.h"
 #include "api/handlers.h"
+#include "api/idempotency.h"
 #include "api/input.h"
 #include "api/page.h"
 #include "api/stored.h"
@@ -150,11 +151,15 @@ int conversation_items_create(struct req *r, struct reply *ret, struct api_err *
                     read_items(r, taken, &items, &made, reterr) ||
                     conversation_add_ops(r, id, items, made, &ops, &n, reterr))
                         return -1;
-                int rc = store_write(r->api->store, ops, n, &fault);
+                json_t *reply = added(r, items);
+                if (!reply)
+                        return err_internal(reterr, -ENOMEM, "items", "");
+                int rc = req_commit(r, ops, n, reply, &fault);
                 if (rc == 0) {
-                        ret->json = added(r, items);
-                        return ret->json ? 0 : err_internal(reterr, -ENOMEM, "items", "");
+                        ret->json = reply;
+                        return 0;
                 }
+                json_decref(reply);
                 if (rc == -ENOENT)
                         return err_not_found(reterr, RESOURCE_CONVERSATION.what, id);
                 if (rc != -ESTALE && rc != -EEXIST)

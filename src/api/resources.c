@@ -4,6 +4,7 @@
 #include <string.h>
 #include "api/api.h"
 #include "api/conversation.h"
+#include "api/idempotency.h"
 #include "api/page.h"
 #include "api/response_background.h"
 #include "api/webhooks.h"
@@ -179,7 +180,8 @@ static int commit(struct req *r, const struct store_op *op, const struct resourc
         all[0] = *op;
         if (c->n_more)
                 memcpy(all + 1, c->more, c->n_more * sizeof(*all));
-        int rc = store_write(r->api->store, all, c->n_more + 1, fault);
+        int rc = c->reply ? req_commit(r, all, c->n_more + 1, c->reply, fault)
+                          : store_write(r->api->store, all, c->n_more + 1, fault);
         *ret_other = rc && fault->op > 0;
         return rc;
 }
@@ -224,10 +226,18 @@ static int resource_create(struct req *r, struct reply *ret, struct api_err *ret
         c.doc = new_document(r, res, id, c.created);
         if (!c.doc)
                 return err_internal(reterr, -ENOMEM, "new object", "");
-        if ((res->on_create && res->on_create(r, &c, reterr)) || resource_put(r, res, &c, reterr))
+        if (res->on_create && res->on_create(r, &c, reterr))
                 return -1;
-        ret->json = shown(r, res, json_object_get(c.doc, "object"));
-        return ret->json ? 0 : err_internal(reterr, -ENOMEM, "new object", "");
+        json_t *reply = shown(r, res, json_object_get(c.doc, "object"));
+        if (!reply)
+                return err_internal(reterr, -ENOMEM, "new object", "");
+        c.reply = reply;
+        if (resource_put(r, res, &c, reterr)) {
+                json_decref(reply);
+                return -1;
+        }
+        ret->json = reply;
+        return 0;
 }
 
 /* What a failed change means to the client; rc of the last attempt. */

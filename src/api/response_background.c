@@ -6,6 +6,7 @@
 #include "api/api.h"
 #include "api/call.h"
 #include "api/handlers.h"
+#include "api/idempotency.h"
 #include "api/params.h"
 #include "api/response_feed.h"
 #include "api/stored.h"
@@ -76,7 +77,7 @@ static json_t *job_payload(struct req *r, int64_t next)
                          "request", r->id, "fail_after", r->fail_after, "tries", 0, "seen", (json_int_t)next);
 }
 
-/* Commits the response, its first events and its job. */
+/* Commits the response, its first events and its job; with the reply, unless that is a stream. */
 static int commit_accepted(struct req *r, struct closing *c, json_t *object, struct api_err *reterr)
 {
         struct log_owner owner = { c->p.id, req_project(r), c->p.created, stored_expiry(r, c->p.created) };
@@ -105,7 +106,9 @@ static int commit_accepted(struct req *r, struct closing *c, json_t *object, str
         if (rc == 0)
                 rc = mem_take_failure() ? -ENOMEM : l.err;
         if (rc == 0)
-                rc = store_write(r->api->store, l.ops.p, l.ops.n, &fault);
+                rc = json_flag(r->body, "stream", false)
+                             ? store_write(r->api->store, l.ops.p, l.ops.n, &fault)
+                             : req_commit(r, l.ops.p, l.ops.n, object, &fault);
         op_list_release(&l);
         log_rows_release(&rows);
         json_decref(doc);

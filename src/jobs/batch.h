@@ -99,6 +99,10 @@ struct batch_new {
         const json_t *metadata; /* NULL: none */
         int64_t expires_after;  /* seconds that its output files live */
         int64_t window;         /* seconds that it may take */
+        /* Commits, in the place of store_write(), also what else is to be there with the batch; or NULL. */
+        int (*commit)(void *ctx, const struct store_op *ops, size_t n, const json_t *object,
+                      struct store_fault *fault);
+        void *ctx;
 };
 
 /* Commits a batch that is to be validated, and its job: 0 with the object, a new reference; or what the store

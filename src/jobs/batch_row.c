@@ -227,7 +227,8 @@ int batch_create(struct store *s, const struct batch_new *what, json_t **ret, st
                   .doc = STR("{}") },
         };
         if (rc == 0)
-                rc = store_write(s, ops, 2, fault);
+                rc = what->commit ? what->commit(what->ctx, ops, 2, object, fault)
+                                  : store_write(s, ops, 2, fault);
         *ret = rc == 0 ? json_incref(object) : NULL;
         buf_release(&text);
         json_decref(doc);

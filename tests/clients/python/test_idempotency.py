@@ -1,10 +1,11 @@
 """Idempotency-Key: a POST is done once; its reply is given again for a day."""
 import concurrent.futures
+import time
 
 import openai
 import pytest
 
-from cairn_server import API_KEY, MODEL, Server
+from cairn_server import API_KEY, MODEL, Server, control_tokens
 
 HELLO = [{"role": "user", "content": "Hello!"}]
 
@@ -98,10 +99,11 @@ def test_response_stream_is_given_again(client):
 
 
 def test_left_stream_frees_the_key(client):
-    stream = ask(client, "left", stream=True)
+    endless = {str(token): -100 for token in control_tokens()}
+    stream = ask(client, "left", stream=True, logit_bias=endless, max_completion_tokens=900)
     next(iter(stream))
     stream.close()
-    for _ in range(100):
+    for _ in range(200):
         try:
             assert list(ask(client, "left", stream=True, max_completion_tokens=4))
             return
@@ -109,6 +111,7 @@ def test_left_stream_frees_the_key(client):
             assert error.code == "idempotency_key_reused"
         except openai.ConflictError:
             pass
+        time.sleep(0.05)
     raise AssertionError("the key stays taken")
 
 
@@ -167,3 +170,23 @@ def test_claim_of_a_dead_process_is_taken_over(own_server):
     chunks = list(ask(sdk(own_server), "dead", stream=True))
     assert chunks[-1].choices[0].finish_reason
     assert list(ask(sdk(own_server), "dead", stream=True)) == chunks
+
+
+def test_nothing_is_made_twice_over_a_crash(own_server):
+    """The server dies at its n-th commit: a batch and the reply that tells of it are there both, or neither."""
+    line = b'{"custom_id": "a", "method": "POST", "url": "/v1/embeddings", "body": {"model": "x", "input": "a"}}\n'
+    file = sdk(own_server).files.create(file=("in.jsonl", line), purpose="batch")
+    for n in range(1, 5):
+        name = f"crash {n}"
+        body = {"input_file_id": file.id, "endpoint": "/v1/embeddings", "completion_window": "24h",
+                "metadata": {"name": name}}
+        fault = {"X-Cairn-Fault": f"point=store.commit:{n}:kill"}
+        try:
+            sdk(own_server).with_options(max_retries=0).batches.create(**body, extra_headers={**key(name), **fault})
+        except openai.APIConnectionError:
+            pass
+        own_server.kill()
+        own_server.start()
+        made = sdk(own_server).batches.create(**body, extra_headers=key(name))
+        there = [batch.id for batch in sdk(own_server).batches.list() if batch.metadata["name"] == name]
+        assert there == [made.id], name
