@@ -1,5 +1,6 @@
 /* Files: created from a form, read back byte for byte. List, retrieval and deletion are the row below. */
 #include <errno.h>
+#include <errno.h>
 #include <string.h>
 #include "api/api.h"
 #include "api/content.h"
@@ -70,7 +71,8 @@ void files_upkeep(struct api *api)
 
 /* ---- POST /files ---- */
 
-/* Commits the row of the blob; the blob goes when that fails. */
+/* Commits the row of the blob; the blob goes when that fails. With -EIO the row may be there even so: then it
+ * stays, for files_collect(). */
 static int file_commit(struct req *r, const struct blob_info *blob, struct reply *ret, struct api_err *reterr)
 {
         const json_t *file = json_get(r->body, "file");
@@ -93,7 +95,8 @@ static int file_commit(struct req *r, const struct blob_info *blob, struct reply
         file_made_release(&made);
         if (!rc)
                 return 0;
-        blob_delete(r->api->blobs, blob->id);
+        if (rc != -EIO)
+                blob_delete(r->api->blobs, blob->id);
         return err_store(reterr, rc, &fault);
 }
 

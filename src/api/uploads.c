@@ -218,7 +218,8 @@ int upload_add_part(struct req *r, struct reply *ret, struct api_err *reterr)
         object = json_object_get(doc, "object");
         int rc = commit_doc(r, &put, &check, 1, doc, object, &fault);
         if (rc) {
-                blob_delete(r->api->blobs, blob.id);
+                if (rc != -EIO) /* then the part may be there even so: files_collect() knows */
+                        blob_delete(r->api->blobs, blob.id);
                 return change_failed(r, rc, &fault, reterr);
         }
         ret->json = json_incref(object);
