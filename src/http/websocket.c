@@ -25,6 +25,7 @@
 #define SOFT_MAX ((size_t)256 * 1024)    /* queued: the writer is asked to pause */
 #define HARD_MAX ((size_t)64 << 20)      /* queued: the connection is broken */
 #define WSLAY_MAX ((size_t)64 * 1024)    /* handed to libwslay, which copies, at a time */
+#define FRAMES_MAX 4096                  /* with libwslay; more are answers to a flood of pings */
 #define FAREWELL_MS 5000                 /* for the peer's close frame */
 #define LAST_FAREWELL_MS 1000            /* the same when the server stops */
 #define REASON_MAX 123                   /* RFC 6455, section 5.5 */
@@ -319,6 +320,12 @@ static void finish(struct ws *w, bool orderly)
         ws_unref(w);
 }
 
+/* A client that sends pings and reads no pongs makes the queue grow. */
+static bool may_read(const struct ws *w)
+{
+        return wslay_event_get_queued_msg_count(w->wslay) <= FRAMES_MAX;
+}
+
 /* After anything happened: writes what waits, and ends what is over. */
 static void settle(struct ws *w)
 {
@@ -336,7 +343,7 @@ static void settle(struct ws *w)
                 finish(w, over);
                 return;
         }
-        ask_for(w, (wslay_event_want_read(w->wslay) ? EPOLLIN : 0u) |
+        ask_for(w, (wslay_event_want_read(w->wslay) && may_read(w) ? EPOLLIN : 0u) |
                            (wslay_event_want_write(w->wslay) ? EPOLLOUT : 0u));
 }
 
@@ -354,7 +361,7 @@ static void end_breach(struct ws *w)
 static void on_event(struct ws *w, uint32_t events)
 {
         bool gone = events & (EPOLLHUP | EPOLLERR);
-        w->budget = READ_BUDGET;
+        w->budget = may_read(w) ? READ_BUDGET : 0;
         if (wslay_event_want_read(w->wslay))
                 w->broken = wslay_event_recv(w->wslay) != 0;
         else

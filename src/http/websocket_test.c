@@ -490,6 +490,39 @@ static void test_many(void **state)
         WAIT_UNTIL(atomic_load(&app.closed) == atomic_load(&app.opened));
 }
 
+/* Bytes that the server takes of a client which reads nothing; until it takes none for a while, or `max`. */
+static size_t send_pings(int fd, size_t max)
+{
+        static char block[500][131]; /* masked with zeros */
+        size_t sent = 0;
+        for (int i = 0; i < 500; i++)
+                memcpy(block[i], "\x89\xfd", 2);
+        for (int idle = 0; idle < 50 && sent < max;) {
+                size_t at = sent % sizeof(block);
+                ssize_t n = send(fd, (char *)block + at, sizeof(block) - at, MSG_DONTWAIT | MSG_NOSIGNAL);
+                idle = n > 0 ? 0 : idle + 1;
+                sent += n > 0 ? (size_t)n : 0;
+                if (n <= 0)
+                        pause_ms(10);
+        }
+        return sent;
+}
+
+/* Who pings and reads no pong is heard no more, until it reads: else its pongs would fill the memory. */
+static void test_ping_flood(void **state)
+{
+        enum { MAX = 96 << 20 };
+        static char pongs[1 << 20];
+        (void)state;
+        int fd = connect_to(HANDSHAKE);
+        assert_in_range(send_pings(fd, MAX), 1, MAX - 1);
+        for (int i = 0; i < 32; i++)
+                assert_true(recv(fd, pongs, sizeof(pongs), MSG_DONTWAIT) >= 0 || errno == EAGAIN);
+        WAIT_UNTIL(send(fd, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL) == 1);
+        close(fd);
+        WAIT_UNTIL(atomic_load(&app.closed) == atomic_load(&app.opened));
+}
+
 /* Silent peers are pinged; those that do not answer are dropped, those that do are kept. */
 static void test_pings(void **state)
 {
@@ -550,7 +583,8 @@ int main(void)
                 cmocka_unit_test(test_any_cut),       cmocka_unit_test(test_breaches),
                 cmocka_unit_test(test_server_closes), cmocka_unit_test(test_back_pressure),
                 cmocka_unit_test(test_age),           cmocka_unit_test(test_many),
-                cmocka_unit_test(test_pings),         cmocka_unit_test(test_stop),
+                cmocka_unit_test(test_ping_flood),    cmocka_unit_test(test_pings),
+                cmocka_unit_test(test_stop),
         };
         return cmocka_run_group_tests(tests, setup, teardown);
 }
