@@ -161,12 +161,14 @@ int ws_send(struct ws *w, struct str text)
 void ws_close(struct ws *w, int code, const char *reason)
 {
         pthread_mutex_lock(&w->lock);
+        bool dead = w->dead; /* who holds a reference may outlive the loop */
         if (!w->close_code) {
                 w->close_code = code;
                 snprintf(w->reason, sizeof(w->reason), "%s", reason);
         }
         pthread_mutex_unlock(&w->lock);
-        make_dirty(w);
+        if (!dead)
+                make_dirty(w);
 }
 
 /* ---- what libwslay asks ---- */
