@@ -97,15 +97,18 @@ static int move_store(const struct config *config, const char *to)
         return rc ? cli_fail("migrate: %s", *fault.msg ? fault.msg : strerror(-rc)) : 0;
 }
 
-/* Whether a server runs on the directory; store_migrate() then keeps the lock while it copies. */
-static int served(const char *dir)
+/* While the blobs move no server may write: a row could come to name one that stays behind. The lock is given
+ * up for store_migrate() to take, which keeps it while it copies. */
+static int move_blobs_alone(const struct config *config)
 {
         char err[CLI_ERR];
-        int fd;
-        if (datadir_lock(dir, &fd, err, sizeof(err)))
+        int fd, code = 0;
+        if (datadir_lock(config->data, &fd, err, sizeof(err)))
                 return cli_fail("migrate: %s", err);
+        if (given.blobs)
+                code = move_blobs(config);
         close(fd);
-        return 0;
+        return code;
 }
 
 /* The blobs come first, as they do when a file is written: no row may name one that is missing. */
@@ -116,7 +119,7 @@ static int migrate(const struct config *config)
                 return cli_fail("migrate: --to-database is missing");
         if (access(config->data, R_OK | X_OK))
                 return cli_fail("data directory %s: %s", config->data, strerror(errno));
-        if (served(config->data) || (given.blobs && move_blobs(config)) || move_store(config, to))
+        if (move_blobs_alone(config) || move_store(config, to))
                 return 1;
         puts("Everything was copied and compared. The secret of the data directory (its file `pepper`) "
              "belongs to it.");
