@@ -347,6 +347,7 @@ struct group {
         struct store_write *list;
         char xid[32]; /* the transaction's number, once it began */
         bool commit_sent;
+        bool unknown; /* whether it was committed could not be found out */
 };
 
 static int group_send(struct postgres_store *s, struct group *g, struct store_fault *fault)
@@ -425,7 +426,7 @@ static int transaction_status(struct postgres_store *s, const char *xid, char re
 
 /* After the connection broke behind a COMMIT: 0 when it was committed, -ECONNRESET when it was not and the
  * group may be done again, -EIO when that cannot be found out. */
-static int group_resolve(struct postgres_store *s, const struct group *g, struct store_fault *fault)
+static int group_resolve(struct postgres_store *s, struct group *g, struct store_fault *fault)
 {
         int64_t until = clock_mono_ms() + RESOLVE_MS;
         char status[16] = "in progress";
@@ -442,14 +443,16 @@ static int group_resolve(struct postgres_store *s, const struct group *g, struct
                         break;
                 usleep(20000); /* the server has yet to notice that we are gone, or to finish the commit */
         }
+        g->unknown = true;
         return store_fail(
                 fault, -EIO,
                 "the connection to the database broke at a commit, and whether that was done is unknown");
 }
 
-/* One transaction over the list. On failure nothing of it is in the database, unless the message says that
- * this is unknown; -ECONNRESET: it may be done again. */
-static int group_commit(struct postgres_store *s, struct store_write *list, struct store_fault *fault)
+/* One transaction over the list. On failure nothing of it is in the database, unless *ret_unknown is set, and
+ * the message says so; -ECONNRESET: it may be done again. */
+static int group_commit(struct postgres_store *s, struct store_write *list, bool *ret_unknown,
+                        struct store_fault *fault)
 {
         struct group g = { .list = list };
         int rc = writer_connect(s, RECONNECT_MS, fault);
@@ -473,15 +476,18 @@ static int group_commit(struct postgres_store *s, struct store_write *list, stru
         }
         if (!rc)
                 atomic_fetch_add_explicit(&s->n_commits, 1, memory_order_relaxed);
+        *ret_unknown = g.unknown;
         return rc;
 }
 
 /* The same, on new connections while they break. */
-static int group_try(struct postgres_store *s, struct store_write *list, struct store_fault *fault)
+static int group_try(struct postgres_store *s, struct store_write *list, bool *ret_unknown,
+                     struct store_fault *fault)
 {
         int rc = -ECONNRESET;
+        *ret_unknown = false;
         for (int i = 0; i < TRIES && rc == -ECONNRESET; i++)
-                rc = group_commit(s, list, fault);
+                rc = group_commit(s, list, ret_unknown, fault);
         return rc == -ECONNRESET ? -ENOTCONN : rc;
 }
 
@@ -521,19 +527,21 @@ static void group_answer(struct postgres_store *s, struct store_write *list, int
 
 /* A group that fails as a whole, as when a document is too large or the disk is full, is done again one by
  * one, so that one which cannot succeed does not take the others with it. Not so when the database is away or
- * busy: the others would wait in vain once more. */
+ * busy: the others would wait in vain once more. Nor when it may have been committed: what was done would be
+ * done twice, or be answered as though another had done it. */
 static void group_write(struct postgres_store *s, struct store_write *list)
 {
         struct store_fault fault = { 0 };
-        int rc = group_try(s, list, &fault);
-        if (!rc || !list->next || rc == -EBUSY || !s->wconn) {
+        bool unknown;
+        int rc = group_try(s, list, &unknown, &fault);
+        if (!rc || !list->next || rc == -EBUSY || unknown || !s->wconn) {
                 group_answer(s, list, rc, &fault);
                 return;
         }
         while (list) {
                 struct store_write *next = list->next;
                 list->next = NULL;
-                rc = group_try(s, list, &fault);
+                rc = group_try(s, list, &unknown, &fault);
                 group_answer(s, list, rc, &fault);
                 list = next;
         }
