@@ -167,10 +167,12 @@ static void put_down(struct background *b, int64_t wait_ms, bool counts)
         mem_free(text);
 }
 
-/* The response is deleted or cancelled, or another process works on it. */
+/* The response is deleted or cancelled, or another process works on it; or a commit of our own was done that
+ * the store said had failed. Whoever has the job looks again. */
 static void leave(struct background *b)
 {
-        int rc = job_finish(b->job, NULL, 0, NULL);
+        int64_t due = clock_unix_us() / 1000 + BUSY_MS;
+        int rc = job_retry(b->job, due, (struct str){ NULL, 0 }, NULL, 0, NULL);
         if (rc && rc != -ESTALE)
                 job_lost(b->job);
 }
