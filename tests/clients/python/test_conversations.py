@@ -249,7 +249,8 @@ def test_s52_failures_append_nothing(wire, faults):
     assert respond(wire, conversation).status_code == 200  # and nobody holds it
 
 
-def test_s52_one_response_at_a_time(wire, make_async):
+def left_while_it_runs(wire):
+    """A response that is refused company, and whose client then leaves; None when it had ended before that."""
     conversation = make(wire)
     long = response_body("Hello!", conversation=conversation, stream=True, **LONG)
     with wire.stream("POST", RESPONSES, json=long) as stream:
@@ -257,18 +258,27 @@ def test_s52_one_response_at_a_time(wire, make_async):
         lines = stream.iter_lines()
         while "delta" not in next(lines):
             pass
-        for reply in (respond(wire, conversation), respond(wire, conversation, background=True),
-                      wire.post(f"{CONVERSATIONS}/{conversation}/items", json={"items": [said("x")]})):
-            check_error(reply, 400, code="conversation_locked",
-                        message="Another process is currently operating on this conversation.")
+        replies = [respond(wire, conversation), respond(wire, conversation, background=True),
+                   wire.post(f"{CONVERSATIONS}/{conversation}/items", json={"items": [said("x")]})]
         changed = wire.post(f"{CONVERSATIONS}/{conversation}", json={"metadata": {"k": "v"}})
         assert changed.status_code == 200
     for _ in range(200):  # the client left: it is free again soon
         reply = respond(wire, conversation)
-        if reply.status_code == 200:
+        if reply.status_code == 200 or "No tool output" in reply.text:
             break
         time.sleep(0.02)
+    if "No tool output" in reply.text:
+        return None
+    for refused in replies:
+        check_error(refused, 400, code="conversation_locked",
+                    message="Another process is currently operating on this conversation.")
     assert reply.status_code == 200, reply.text
+    return conversation
+
+
+def test_s52_one_response_at_a_time(wire, make_async):
+    conversation = next(filter(None, (left_while_it_runs(wire) for _ in range(10))), None)
+    assert conversation, "every response ended before its client left"
     assert [i["role"] for i in items_of(wire, conversation)] == ["user", "assistant"]
 
     async def many():
