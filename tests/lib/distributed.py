@@ -8,6 +8,7 @@ PostgreSQL the program ends with 77, without Swift blobs stay on the disk; with 
 """
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 
@@ -17,6 +18,7 @@ import swift
 
 def main(words):
     env, strict = dict(os.environ), os.environ.get("CI") == "true"
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # through the ends of what was started
     with contextlib.ExitStack() as stack:
         try:
             server = stack.enter_context(postgres.Postgres())

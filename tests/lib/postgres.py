@@ -14,6 +14,7 @@ import os
 import pwd
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -150,6 +151,7 @@ class Postgres:
 
 
 def main(words):
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # through the end of the server
     try:
         server = Postgres()
     except Missing as missing:
