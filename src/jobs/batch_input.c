@@ -49,7 +49,7 @@ static int fill(struct batch_input *in, size_t *ret_n)
 /* The next line with its end, or what is left at the end of the file. 1, 0 at the end, or an error. */
 static int next_raw(struct batch_input *in, struct str *ret)
 {
-        size_t seen = 0, got;
+        size_t seen = 0, got = 0;
         for (;;) {
                 char *p = in->buf.p + in->at;
                 size_t have = in->buf.n - in->at;

@@ -31,12 +31,13 @@
 
 #define BLOB_CHUNK ((size_t)256 << 10)
 #define DIGEST 32
-#define MAGIC "CAIRNBL1"
 #define HEAD 48                     /* magic, size, digest */
 #define FOOTER (HEAD + DIGEST)      /* and the seal */
 #define TAIL ((size_t)16 << 10)     /* read when a blob is opened: most trailers, and small blobs whole */
 #define TABLE_MAX ((size_t)8 << 20) /* digests of a 64 GiB blob */
 #define COPY_BLOCK BLOB_CHUNK
+
+static const unsigned char magic[8] = { 'C', 'A', 'I', 'R', 'N', 'B', 'L', '1' };
 
 struct blobs {
         char *tmp; /* DATA/tmp */
@@ -388,7 +389,7 @@ static int write_trailer(struct blob_writer *w, unsigned char digest[DIGEST])
                 return rc;
         if (!EVP_DigestFinal_ex(w->whole, digest, NULL))
                 return no_memory();
-        memcpy(foot, MAGIC, 8);
+        memcpy(foot, magic, sizeof(magic));
         put_u64(foot + 8, w->size);
         memcpy(foot + 16, digest, DIGEST);
         rc = seal(w->id, w->digests.p, w->digests.n, foot, foot + HEAD);
@@ -445,7 +446,7 @@ static int read_trailer(struct blob_reader *r, uint64_t stored, const unsigned c
 {
         const unsigned char *foot = tail + n - FOOTER;
         unsigned char expected[DIGEST];
-        if (n < FOOTER || memcmp(foot, MAGIC, 8) != 0)
+        if (n < FOOTER || memcmp(foot, magic, sizeof(magic)) != 0)
                 return blob_fail(-EBADMSG, "it has no end");
         r->size = get_u64(foot + 8);
         uint64_t table = chunks_of(r->size) * DIGEST;
@@ -481,7 +482,7 @@ static int chunk_verify(const struct blob_reader *r, uint64_t i, const unsigned 
                 return no_memory();
         if (memcmp(digest, r->digests + i * DIGEST, DIGEST) != 0)
                 return blob_fail(-EBADMSG, "bytes from %llu on have another digest",
-                                 (unsigned long long)(i * BLOB_CHUNK));
+                                 (unsigned long long)i * BLOB_CHUNK);
         return 0;
 }
 
