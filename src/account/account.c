@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "base/thread.h"
 
 #define FLUSH_SECONDS 60 /* between writings of the last-use times */
 
@@ -130,14 +131,8 @@ static void *keeper_main(void *arg)
 
 static int keeper_start(struct account *a)
 {
-        sigset_t all, before;
-        sigfillset(&all);
-        pthread_sigmask(SIG_SETMASK, &all, &before);
-        int rc = -pthread_create(&a->keeper, NULL, keeper_main, a);
-        pthread_sigmask(SIG_SETMASK, &before, NULL);
+        int rc = thread_start(&a->keeper, "account-keeper", keeper_main, a);
         a->keeper_runs = !rc;
-        if (!rc)
-                pthread_setname_np(a->keeper, "account-keeper");
         return rc;
 }
 
@@ -307,7 +302,6 @@ static struct account *account_new(struct store *store)
 {
         struct account *a = mem_calloc(1, sizeof(*a));
         pthread_rwlockattr_t writers_first;
-        pthread_condattr_t monotonic;
         if (!a)
                 return NULL;
         a->store = store;
@@ -318,10 +312,7 @@ static struct account *account_new(struct store *store)
         pthread_rwlockattr_destroy(&writers_first);
         pthread_mutex_init(&a->reload_lock, NULL);
         pthread_mutex_init(&a->keeper_lock, NULL);
-        pthread_condattr_init(&monotonic);
-        pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-        pthread_cond_init(&a->keeper_woken, &monotonic);
-        pthread_condattr_destroy(&monotonic);
+        thread_cond_init(&a->keeper_woken);
         return a;
 }
 

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/map.h"
 #include "base/mem.h"
+#include "base/thread.h"
 
 struct settler {
         struct backend *backend, *local;
@@ -96,7 +97,7 @@ struct settler *settler_start(struct backend *backend, struct backend *local)
         pthread_mutex_init(&s->lock, NULL);
         pthread_cond_init(&s->wake, NULL);
         map_init(&s->waiting);
-        if (pthread_create(&s->thread, NULL, settler_main, s) == 0)
+        if (thread_start(&s->thread, "limits-settle", settler_main, s) == 0)
                 return s;
         pthread_cond_destroy(&s->wake);
         pthread_mutex_destroy(&s->lock);

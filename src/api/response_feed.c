@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/map.h"
 #include "base/mem.h"
+#include "base/thread.h"
 
 #define CACHED_ROWS 8            /* of a feed: those who follow live read each row once for all */
 #define STREAM_BYTES (32 * 1024) /* that a stream holds for a client that lags behind */
@@ -562,7 +563,6 @@ static void feeds_free(struct feeds *fs)
 
 int feeds_start(struct api *api)
 {
-        pthread_condattr_t monotonic;
         struct feeds *fs = mem_calloc(1, sizeof(*fs));
         if (!fs)
                 return -ENOMEM;
@@ -570,13 +570,10 @@ int feeds_start(struct api *api)
         map_init(&fs->by_id);
         map_init(&fs->over);
         pthread_mutex_init(&fs->lock, NULL);
-        pthread_condattr_init(&monotonic);
-        pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-        pthread_cond_init(&fs->wake, &monotonic);
-        pthread_condattr_destroy(&monotonic);
+        thread_cond_init(&fs->wake);
         int rc = store_watch(api->store, on_notify, fs);
         if (rc == 0) {
-                rc = -pthread_create(&fs->thread, NULL, feeds_main, fs);
+                rc = thread_start(&fs->thread, "feeds", feeds_main, fs);
                 if (rc)
                         store_unwatch(api->store, on_notify, fs);
         }
@@ -584,7 +581,6 @@ int feeds_start(struct api *api)
                 feeds_free(fs);
                 return rc;
         }
-        pthread_setname_np(fs->thread, "feeds");
         api->feeds = fs;
         return 0;
 }

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/thread.h"
 #include "store/store.h"
 
 static void sweep(struct api *api)
@@ -101,21 +102,17 @@ static void upkeep_free(struct upkeep *u)
 int upkeep_start(struct api *api, struct upkeep **ret)
 {
         struct upkeep *u = mem_calloc(1, sizeof(*u));
-        pthread_condattr_t attr;
         if (!u)
                 return -ENOMEM;
         u->api = api;
         for (size_t i = 0; i < N_TASKS; i++)
                 u->due[i] = clock_mono_ms() + (tasks[i].first_ms ? tasks[i].first_ms : interval(u, i));
         pthread_mutex_init(&u->lock, NULL);
-        pthread_condattr_init(&attr);
-        pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-        pthread_cond_init(&u->wake, &attr);
-        pthread_condattr_destroy(&attr);
-        int rc = pthread_create(&u->thread, NULL, upkeep_main, u);
+        thread_cond_init(&u->wake);
+        int rc = thread_start(&u->thread, "upkeep", upkeep_main, u);
         if (rc) {
                 upkeep_free(u);
-                return -rc;
+                return rc;
         }
         *ret = u;
         return 0;

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include "base/mem.h"
+#include "base/thread.h"
 
 struct task {
         void (*fn)(void *);
@@ -68,11 +69,10 @@ struct pool *pool_new(const char *name, int threads, size_t max_queued)
         p->last = &p->first;
         p->tasks = mem_calloc(max_queued, sizeof(*p->tasks));
         for (; p->tasks && p->threads < threads; p->threads++) {
-                if (pthread_create(&p->thread[p->threads], NULL, worker_main, p))
-                        break;
                 char label[16];
                 snprintf(label, sizeof(label), "%.10s-%d", name, p->threads);
-                pthread_setname_np(p->thread[p->threads], label);
+                if (thread_start(&p->thread[p->threads], label, worker_main, p))
+                        break;
         }
         if (p->threads == threads && p->tasks)
                 return p;

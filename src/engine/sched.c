@@ -4,6 +4,7 @@
 #include <string.h>
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/thread.h"
 #include "engine/admit.h"
 #include "engine/batch.h"
 #include "engine/kv_disk.h"
@@ -275,7 +276,7 @@ int sched_start(const struct engine_model *m, const struct engine_opts *opts, st
         if (s->box)
                 rc = sched_init(s, opts, err, errn);
         if (!rc)
-                rc = -pthread_create(&s->thread, NULL, sched_main, s);
+                rc = thread_start(&s->thread, "sched", sched_main, s);
         if (rc) {
                 if (rc == -ENOMEM || rc == -EAGAIN)
                         snprintf(err, errn, "out of memory or threads");

@@ -9,6 +9,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/thread.h"
 
 #define MAX_ACTIVE 256
 #define MAX_QUEUED 4096
@@ -466,7 +467,7 @@ int http_client_start(const struct http_client_config *config, struct http_clien
         int rc = c->multi && !config->ca_file == !c->ca_file ? 0 : -ENOMEM;
         if (rc == 0) {
                 curl_multi_setopt(c->multi, CURLMOPT_MAXCONNECTS, (long)IDLE_CONNECTIONS);
-                rc = -pthread_create(&c->thread, NULL, client_main, c);
+                rc = thread_start(&c->thread, "http-client", client_main, c);
         }
         if (rc) {
                 snprintf(err, errn, "cannot start the HTTP client: %s", strerror(-rc));

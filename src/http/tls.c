@@ -15,6 +15,7 @@
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/thread.h"
 
 #define PIECE (16 * 1024)
 #define MAX_PIECES 64 /* moved for one link before the others get their turn */
@@ -382,7 +383,7 @@ static int pump_start(struct tls_front *t, struct pump *p)
         if (p->epoll_fd < 0 || p->wake_fd < 0 || epoll_ctl(p->epoll_fd, EPOLL_CTL_ADD, p->wake_fd, &event))
                 rc = -errno;
         if (!rc)
-                rc = -pthread_create(&p->thread, NULL, pump_main, p);
+                rc = thread_start(&p->thread, "tls", pump_main, p);
         if (!rc)
                 return 0;
         if (p->epoll_fd >= 0)

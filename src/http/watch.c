@@ -11,6 +11,7 @@
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/thread.h"
 #include "base/vec.h"
 
 #define SWEEP_MS 100
@@ -356,7 +357,7 @@ int watch_start(struct http_server *s)
         if (w->epoll_fd < 0 || w->wake_fd < 0 || epoll_ctl(w->epoll_fd, EPOLL_CTL_ADD, w->wake_fd, &event))
                 rc = -errno;
         if (!rc)
-                rc = -pthread_create(&w->thread, NULL, watch_main, w);
+                rc = thread_start(&w->thread, "http-watch", watch_main, w);
         if (!rc) {
                 s->watcher = w;
                 return 0;

@@ -16,6 +16,7 @@
 #include <wslay/wslay.h>
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/thread.h"
 #include "http/ws_internal.h"
 
 #define THREADS 2
@@ -565,7 +566,7 @@ static int loop_start(struct ws_hub *hub, struct ws_loop *l)
                          ? -errno
                          : 0;
         if (rc == 0)
-                rc = -pthread_create(&l->thread, NULL, loop_main, l);
+                rc = thread_start(&l->thread, "websocket", loop_main, l);
         if (rc == 0)
                 return 0;
         if (l->epoll_fd >= 0)

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/rand.h"
+#include "base/thread.h"
 #include "base/vec.h"
 #include "jobs/batch_internal.h"
 
@@ -511,7 +512,6 @@ static int input_end(int rc)
 
 static int lane_open(struct lane *l, struct batch *b)
 {
-        pthread_condattr_t monotonic;
         memset(l, 0, sizeof(*l));
         l->b = b;
         l->total = (size_t)json_int(json_get(b->object, "request_counts"), "total", 0);
@@ -520,10 +520,7 @@ static int lane_open(struct lane *l, struct batch *b)
         list_init(&l->waiting);
         list_init(&l->ready);
         pthread_mutex_init(&l->lock, NULL);
-        pthread_condattr_init(&monotonic);
-        pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-        pthread_cond_init(&l->told, &monotonic);
-        pthread_condattr_destroy(&monotonic);
+        thread_cond_init(&l->told);
         int rc = l->answered ? read_answered(l) : -ENOMEM;
         return rc ? rc : input_end(batch_input_open(&l->in, b));
 }

@@ -7,6 +7,7 @@
 #include <time.h>
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/thread.h"
 
 #define LEASE_MS 30000
 #define RENEW_MS 10000      /* a lease is renewed when it is so old */
@@ -132,9 +133,6 @@ static void *run_main(void *arg)
 {
         struct job_run *run = arg;
         struct jobs *q = run->q;
-        char name[16];
-        snprintf(name, sizeof(name), "job-%.11s", run->worker->kind);
-        pthread_setname_np(pthread_self(), name);
         run->worker->run(run->worker->ctx, run); /* afterwards it may be gone */
         pthread_mutex_lock(&q->lock);
         q->threads--;
@@ -153,8 +151,9 @@ static void give_back(struct jobs *q, const struct job *job, int64_t due_ms)
 }
 
 /* Starts the thread of a claimed job. False when there is none to be had. */
-static bool run_start(struct jobs *q, struct job_run *run, pthread_attr_t *detached)
+static bool run_start(struct jobs *q, struct job_run *run)
 {
+        char name[16];
         pthread_t thread;
         for (size_t i = 0; i < q->n; i++)
                 if (!strcmp(q->workers[i].kind, run->job.kind))
@@ -168,8 +167,13 @@ static bool run_start(struct jobs *q, struct job_run *run, pthread_attr_t *detac
                 q->threads++;
         }
         pthread_mutex_unlock(&q->lock);
-        if (!ok || !pthread_create(&thread, detached, run_main, run))
-                return ok;
+        if (!ok)
+                return false;
+        snprintf(name, sizeof(name), "job-%.11s", run->job.kind); /* the run may be gone once it has begun */
+        if (thread_start(&thread, name, run_main, run) == 0) {
+                pthread_detach(thread);
+                return true;
+        }
         pthread_mutex_lock(&q->lock);
         q->threads--;
         run->refs++; /* the caller's */
@@ -179,7 +183,7 @@ static bool run_start(struct jobs *q, struct job_run *run, pthread_attr_t *detac
 }
 
 /* Claims one job of the kinds and begins it. Gives the milliseconds to wait before the next look. */
-static int64_t claim_one(struct jobs *q, const char *const *kinds, size_t n, pthread_attr_t *detached)
+static int64_t claim_one(struct jobs *q, const char *const *kinds, size_t n)
 {
         struct store_fault fault = { 0 };
         int64_t due = 0, now = clock_mono_ms();
@@ -190,7 +194,7 @@ static int64_t claim_one(struct jobs *q, const char *const *kinds, size_t n, pth
         if (rc == 0) {
                 run->renewed_ms = now;
                 run->renew_at_ms = now + RENEW_MS;
-                if (run_start(q, run, detached))
+                if (run_start(q, run))
                         return 0;
                 give_back(q, &run->job, clock_unix_us() / 1000 + CLAIM_AGAIN_MS);
         }
@@ -220,9 +224,6 @@ static void *dispatch_main(void *arg)
 {
         struct jobs *q = arg;
         const char **kinds = mem_calloc(q->n + 1, sizeof(*kinds));
-        pthread_attr_t detached;
-        pthread_attr_init(&detached);
-        pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
         pthread_mutex_lock(&q->lock);
         while (!q->stopping && kinds) {
                 uint64_t seen = q->calls;
@@ -231,13 +232,12 @@ static void *dispatch_main(void *arg)
                         if (q->running[i] < (size_t)q->workers[i].at_once)
                                 kinds[n++] = q->workers[i].kind;
                 pthread_mutex_unlock(&q->lock);
-                int64_t pause = n ? claim_one(q, kinds, n, &detached) : IDLE_MS;
+                int64_t pause = n ? claim_one(q, kinds, n) : IDLE_MS;
                 pthread_mutex_lock(&q->lock);
                 if (pause && q->calls == seen && !q->stopping)
                         wait_ms(q, pause);
         }
         pthread_mutex_unlock(&q->lock);
-        pthread_attr_destroy(&detached);
         mem_free(kinds);
         return NULL;
 }
@@ -296,15 +296,11 @@ static void jobs_free(struct jobs *q)
 
 static struct jobs *jobs_new(struct store *s, const struct job_worker *workers, size_t n)
 {
-        pthread_condattr_t monotonic;
         struct jobs *q = mem_calloc(1, sizeof(*q));
         if (!q)
                 return NULL;
         pthread_mutex_init(&q->lock, NULL);
-        pthread_condattr_init(&monotonic);
-        pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-        pthread_cond_init(&q->changed, &monotonic);
-        pthread_condattr_destroy(&monotonic);
+        thread_cond_init(&q->changed);
         q->store = s;
         q->workers = mem_calloc(n, sizeof(*workers));
         q->running = mem_calloc(n, sizeof(*q->running));
@@ -335,14 +331,12 @@ int jobs_start(struct store *s, const struct job_worker *workers, size_t n, stru
         int rc = store_watch(s, on_notify, q);
         if (rc)
                 goto fail_free;
-        rc = -pthread_create(&q->keeper, NULL, keeper_main, q);
+        rc = thread_start(&q->keeper, "job-leases", keeper_main, q);
         if (rc)
                 goto fail_watch;
-        rc = -pthread_create(&q->dispatcher, NULL, dispatch_main, q);
+        rc = thread_start(&q->dispatcher, "job-claims", dispatch_main, q);
         if (rc)
                 goto fail_keeper;
-        pthread_setname_np(q->keeper, "job-leases");
-        pthread_setname_np(q->dispatcher, "job-claims");
         *ret = q;
         return 0;
 fail_keeper:

@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 #include "base/mem.h"
+#include "base/thread.h"
 #include "kernels/team.h"
 
 #define SPINS 2000 /* some tens of microseconds */
@@ -114,7 +115,7 @@ struct kern_team *kern_team_new(int n)
         for (int i = 1; t->members && i < n; i++) {
                 struct member *m = &t->members[i - 1];
                 *m = (struct member){ .team = t, .tid = i };
-                if (pthread_create(&m->thread, NULL, member_main, m))
+                if (thread_start(&m->thread, "kernels", member_main, m))
                         break;
                 t->started++;
         }

@@ -11,6 +11,7 @@
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/thread.h"
 #include "base/vec.h"
 #include "engine/engine.h"
 #include "models/format.h"
@@ -110,11 +111,7 @@ struct registry *registry_new(void)
         if (!r)
                 return NULL;
         pthread_mutex_init(&r->lock, NULL);
-        pthread_condattr_t attr;
-        pthread_condattr_init(&attr);
-        pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-        pthread_cond_init(&r->changed, &attr);
-        pthread_condattr_destroy(&attr);
+        thread_cond_init(&r->changed);
         return r;
 }
 
@@ -353,7 +350,7 @@ static int want(struct registry *r, struct entry *e, bool needed)
         int rc = 0;
         e->needed = e->needed || needed;
         if (!r->loading)
-                rc = -pthread_create(&r->loader, NULL, loader_main, r);
+                rc = thread_start(&r->loader, "model-loader", loader_main, r);
         if (rc)
                 return rc;
         r->loading = true;

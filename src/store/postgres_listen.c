@@ -2,13 +2,13 @@
  * what comes back of them is left out. */
 #include <errno.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 #include "store/postgres_internal.h"
+#include "base/thread.h"
 
 #define RETRY_MS 500
 #define SEPARATOR '\x1f'
@@ -105,14 +105,9 @@ int postgres_listen(struct store *store, struct store_fault *fault)
         l->stop_fd = eventfd(0, EFD_CLOEXEC);
         if (l->stop_fd < 0)
                 return store_fail(fault, -errno, "no descriptor for the listener: %s", strerror(errno));
-        sigset_t all, before;
-        sigfillset(&all);
-        pthread_sigmask(SIG_SETMASK, &all, &before);
-        rc = -pthread_create(&l->thread, NULL, listener_main, s);
-        pthread_sigmask(SIG_SETMASK, &before, NULL);
+        rc = thread_start(&l->thread, "store-listener", listener_main, s);
         if (rc)
                 return store_fail(fault, rc, "no thread for the listener: %s", strerror(-rc));
-        pthread_setname_np(l->thread, "store-listener");
         l->runs = true;
         return 0;
 }

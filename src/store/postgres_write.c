@@ -9,13 +9,13 @@
  * says so. */
 #include <errno.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/fault.h"
+#include "base/thread.h"
 #include "store/postgres_internal.h"
 
 #define GROUP_MAX 256           /* writes of one transaction */
@@ -614,17 +614,11 @@ int postgres_writer_start(struct postgres_store *s, struct store_fault *fault)
                 rc = writer_connect_once(s, fault);
         if (rc)
                 return rc;
-        /* Signals are for the threads that wait for them. */
-        sigset_t all, before;
-        sigfillset(&all);
-        pthread_sigmask(SIG_SETMASK, &all, &before);
-        rc = -pthread_create(&s->writer, NULL, writer_main, s);
-        pthread_sigmask(SIG_SETMASK, &before, NULL);
+        rc = thread_start(&s->writer, "store-writer", writer_main, s);
         if (rc) {
                 writer_disconnect(s);
                 return store_fail(fault, rc, "no thread for the writer: %s", strerror(-rc));
         }
-        pthread_setname_np(s->writer, "store-writer");
         s->writer_runs = true;
         return 0;
 }

@@ -5,12 +5,12 @@
  * fails (a full disk, say), each write of the group is tried again alone, so that one which cannot succeed
  * does not take the others with it. */
 #include <errno.h>
-#include <signal.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/statvfs.h>
 #include "base/clock.h"
 #include "base/fault.h"
+#include "base/thread.h"
 #include "store/sqlite_internal.h"
 
 #define GROUP_MAX 1024 /* writes of one transaction; bounds the time to the first answer */
@@ -200,17 +200,11 @@ int sqlite_writer_start(struct sqlite_store *s, struct store_fault *fault)
                 writer_close(s);
                 return rc;
         }
-        /* Signals are for the threads that wait for them. */
-        sigset_t all, before;
-        sigfillset(&all);
-        pthread_sigmask(SIG_SETMASK, &all, &before);
-        rc = -pthread_create(&s->writer, NULL, writer_main, s);
-        pthread_sigmask(SIG_SETMASK, &before, NULL);
+        rc = thread_start(&s->writer, "store-writer", writer_main, s);
         if (rc) {
                 writer_close(s);
                 return store_fail(fault, rc, "no thread for the writer: %s", strerror(-rc));
         }
-        pthread_setname_np(s->writer, "store-writer");
         s->writer_runs = true;
         return 0;
 }

@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include "base/mem.h"
+#include "base/thread.h"
 
 struct member {
         struct team *team;
@@ -68,7 +69,7 @@ struct team *team_new(int workers)
         flush_denormals();
         for (int i = 1; i < workers; i++) {
                 t->members[i] = (struct member){ .team = t, .index = i };
-                if (pthread_create(&t->members[i].thread, NULL, member_main, &t->members[i]))
+                if (thread_start(&t->members[i].thread, "train", member_main, &t->members[i]))
                         goto fail;
                 t->threads = i;
         }
