@@ -87,14 +87,19 @@ int account_seal(struct account *a, struct str context, struct str text, char **
         return rc;
 }
 
-/* The bytes of base64 in raw, which has 3 for each 4 characters; 0 when it is none. */
+/* The bytes of base64 in raw, which has 3 for each 4 characters; 0 when it is none. Bits of the last character
+ * that belong to no byte must be 0, so that a text has one spelling only (RFC 4648, section 3.5). */
 static size_t decode(struct str sealed, uint8_t *raw)
 {
+        uint8_t last[5];
         size_t pad = 0;
         while (pad < 2 && pad < sealed.n && sealed.p[sealed.n - 1 - pad] == '=')
                 pad++;
         int n = sealed.n % 4 ? -1 : EVP_DecodeBlock(raw, bytes(sealed.p), (int)sealed.n);
-        return n < (int)pad ? 0 : (size_t)n - pad;
+        if (n < 3 || !pad)
+                return n < 3 ? 0 : (size_t)n;
+        EVP_EncodeBlock(last, raw + n - 3, 3 - (int)pad);
+        return memcmp(last, sealed.p + sealed.n - 4, 4) ? 0 : (size_t)n - pad;
 }
 
 int account_unseal(struct account *a, struct str context, struct str sealed, char **ret, size_t *ret_n)
