@@ -101,7 +101,9 @@ void conn_notify(void *cls, struct MHD_Connection *mhd, void **socket_context,
                  enum MHD_ConnectionNotificationCode code)
 {
         if (code == MHD_CONNECTION_NOTIFY_STARTED) {
-                *socket_context = conn_new(cls, mhd);
+                struct http_server *s = cls;
+                *socket_context = conn_new(s, mhd);
+                atomic_fetch_add(&s->started, 1); /* after it is counted as open: accept.c adds both */
         } else if (*socket_context) {
                 conn_free(*socket_context);
                 *socket_context = NULL;

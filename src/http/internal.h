@@ -11,6 +11,7 @@
 
 #define HTTP_MAX_HEADERS 128
 
+struct acceptor;
 struct conn;
 struct tls_front;
 struct watcher;
@@ -32,6 +33,7 @@ struct http_server {
         struct http_app app;
         char *cors_origins; /* own copy */
         struct MHD_Daemon *daemon;
+        struct acceptor *acceptor; /* or tls */
         struct tls_front *tls;
         struct watcher *watcher;
         struct ws_hub *ws;
@@ -40,6 +42,7 @@ struct http_server {
         atomic_bool stopping;  /* replies close their connections */
         atomic_bool cancelled; /* nothing may be suspended any more */
         atomic_bool ending;    /* MHD is being stopped */
+        atomic_ullong started; /* connections that MHD has taken over, since the start */
         atomic_ullong requests, refused, timeouts, aborted;
         atomic_long connections, active;
 };
@@ -143,6 +146,13 @@ void http_req_abort(struct http_req *r);
 bool http_req_suspend(struct http_req *r);
 /* Remembers that there is something to do, and ends the sleep. Any thread. */
 void http_req_wake(void *r);
+
+/* Gives MHD a connection, which it owns from now on. 0 or -EIO. Any thread. */
+int http_deliver(void *server, int fd, const struct sockaddr *peer, socklen_t n);
+
+/* accept.c */
+int accept_start(struct http_server *s);
+void accept_stop(struct http_server *s); /* when it returns nothing more is delivered; may be called again */
 
 /* conn.c: MHD's callbacks; cls is the server. */
 void conn_notify(void *cls, struct MHD_Connection *mhd, void **socket_context,

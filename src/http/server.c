@@ -1,6 +1,7 @@
 #include "http/internal.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <netdb.h>
 #include <stdio.h>
 #include <string.h>
@@ -116,13 +117,11 @@ static int start_daemon(struct http_server *s)
         const struct http_config *config = &s->config;
         /* TURBO leaves the shutdown of sockets to close(), so that conn.c may have a last word before. */
         unsigned flags = MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_EPOLL | MHD_USE_ITC |
-                         MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG | MHD_USE_TURBO;
+                         MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG | MHD_USE_TURBO |
+                         MHD_USE_NO_LISTEN_SOCKET;
         /* The watcher's deadlines come first; MHD's idle timeout is for transfers that stand still. */
         int idle = config->idle_timeout_s > config->header_timeout_s ? config->idle_timeout_s
                                                                      : config->header_timeout_s;
-        bool tls = config->tls_cert != NULL;
-        if (tls)
-                flags |= MHD_USE_NO_LISTEN_SOCKET;
         struct MHD_OptionItem options[] = {
                 { MHD_OPTION_EXTERNAL_LOGGER, (intptr_t)on_mhd_log, s },
                 { MHD_OPTION_NOTIFY_CONNECTION, (intptr_t)conn_notify, s },
@@ -131,29 +130,26 @@ static int start_daemon(struct http_server *s)
                 { MHD_OPTION_UNESCAPE_CALLBACK, (intptr_t)keep_escapes, s },
                 { MHD_OPTION_CONNECTION_MEMORY_LIMIT, (intptr_t)(config->max_header_bytes + POOL_EXTRA),
                   NULL },
-                { MHD_OPTION_CONNECTION_LIMIT, config->max_connections, NULL },
+                { MHD_OPTION_CONNECTION_LIMIT, INT_MAX, NULL }, /* kept by accept.c */
                 { MHD_OPTION_CONNECTION_TIMEOUT, idle + 2, NULL },
                 { MHD_OPTION_STRICT_FOR_CLIENT, 1, NULL },
                 { MHD_OPTION_THREAD_POOL_SIZE, config->threads > 1 ? config->threads : 0, NULL },
-                { MHD_OPTION_LISTEN_SOCKET, s->listen_fd, NULL },
                 { MHD_OPTION_END, 0, NULL },
         };
-        if (tls)
-                options[sizeof(options) / sizeof(options[0]) - 2] =
-                        options[sizeof(options) / sizeof(options[0]) - 1];
         s->daemon = MHD_start_daemon(flags, 0, NULL, NULL, conn_handle, s, MHD_OPTION_ARRAY, options,
                                      MHD_OPTION_END);
         return s->daemon ? 0 : -EIO;
 }
 
-static int deliver(void *ctx, int fd, const struct sockaddr *peer, socklen_t n)
+int http_deliver(void *server, int fd, const struct sockaddr *peer, socklen_t n)
 {
-        struct http_server *s = ctx;
+        struct http_server *s = server;
         return MHD_add_connection(s->daemon, fd, peer, n) == MHD_YES ? 0 : -EIO;
 }
 
 static void server_free(struct http_server *s)
 {
+        accept_stop(s);
         tls_stop(s->tls);
         if (s->daemon)
                 MHD_stop_daemon(s->daemon);
@@ -183,8 +179,8 @@ static int server_open(struct http_server *s, char *err, size_t errn)
         if (!rc)
                 rc = start_daemon(s);
         if (rc || !config->tls_cert)
-                return rc;
-        s->tls = tls_start(config, s->listen_fd, deliver, s, err, errn);
+                return rc ? rc : accept_start(s);
+        s->tls = tls_start(config, s->listen_fd, http_deliver, s, err, errn);
         return s->tls ? 0 : -EINVAL;
 }
 
@@ -238,9 +234,8 @@ static void stop_accepting(struct http_server *s)
         if (s->tls)
                 tls_stop_accept(s->tls);
         else
-                MHD_quiesce_daemon(s->daemon);
-        /* Ends the listening; the descriptor is closed later, when no thread can be about to accept from it.
-         */
+                accept_stop(s);
+        /* Refuses who comes now; the descriptor is closed when no thread of TLS can be about to accept. */
         shutdown(s->listen_fd, SHUT_RDWR);
 }
 

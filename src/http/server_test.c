@@ -2,17 +2,7 @@
  * stop. */
 #include "http/testing.h"
 
-#define GET(path) "GET " path " HTTP/1.1\r\nHost: t\r\n\r\n"
-
 static struct test_app app;
-
-static struct http_config test_config(void)
-{
-        struct http_config config = HTTP_CONFIG_DEFAULTS;
-        config.port = 0;
-        config.threads = 2;
-        return config;
-}
 
 static int start(void **state)
 {

@@ -260,6 +260,15 @@ static void app_bad(void *ctx, struct http_req *r, int status, const char *messa
         buf_addf(body, "{\"error\":{\"message\":\"%s\",\"status\":%d}}", message, status);
 }
 
+static struct http_config test_config(void) UNUSED;
+static struct http_config test_config(void)
+{
+        struct http_config config = HTTP_CONFIG_DEFAULTS;
+        config.port = 0;
+        config.threads = 2;
+        return config;
+}
+
 static void app_start(struct test_app *app, const struct http_config *config) UNUSED;
 static void app_start(struct test_app *app, const struct http_config *config)
 {
@@ -327,6 +336,7 @@ static bool say(int fd, const char *p, size_t n)
         return true;
 }
 
+#define GET(path) "GET " path " HTTP/1.1\r\nHost: t\r\n\r\n"
 #define SAY(fd, text) assert_true(say(fd, text, strlen(text)))
 
 /* A reply as it came. Reads through `in`, which keeps what belongs to the next one. */

@@ -6,8 +6,6 @@
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 
-#define GET(path) "GET " path " HTTP/1.1\r\nHost: t\r\n\r\n"
-
 static char dir[64];
 static struct test_app app;
 
