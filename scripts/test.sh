@@ -90,12 +90,10 @@ node_suite() {
 }
 
 # Migration, several servers on one database, and the clients' suite, on PostgreSQL and S3.
-# Without the batches: on PostgreSQL their tests have stalled behind others; alone they pass.
 distributed_suite() {
         venv || return
         CAIRN_BIN=${SUITES_BIN:-build/dev/cairn} python3 tests/lib/distributed.py build/venv/bin/python -m pytest -q \
-                -p no:cacheprovider tests/distributed tests/clients/python \
-                --ignore=tests/clients/python/test_batches.py
+                -p no:cacheprovider tests/distributed tests/clients/python
 }
 
 crash_suite() {

@@ -21,7 +21,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib"))
 
-from cairn_server import API_KEY, MODEL, Server, free_port, http_json  # noqa: E402
+from cairn_server import API_KEY, MODEL, Server, http_json  # noqa: E402
+from ports import free_port  # noqa: E402
 
 SECONDS = os.environ.get("SECONDS", "2")
 RUNS = int(os.environ.get("RUNS", "5"))

@@ -1,16 +1,14 @@
 """Several servers on one PostgreSQL share their rate limits, in the database or in a Redis, and the log of usage."""
 import json
-import shutil
 import subprocess
-import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 
 import httpx
-import pytest
 
-from cairn_server import API_KEY, MODEL, binary, free_port, group
+from cairn_server import API_KEY, MODEL, binary, group
+from redis_server import redis
 
 BODY = {"model": MODEL, "messages": [{"role": "user", "content": "Hi"}], "max_completion_tokens": 1}
 CHAT = "/v1/chat/completions"
@@ -32,27 +30,6 @@ def pair(database, *args):
         yield servers, wires
         for server in servers:
             server.terminate()
-
-
-@contextmanager
-def redis():
-    if not shutil.which("redis-server"):
-        pytest.skip("redis-server is not installed")
-    port = free_port()
-    with tempfile.TemporaryDirectory() as folder:
-        process = subprocess.Popen(["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", ""],
-                                   cwd=folder, stdout=subprocess.DEVNULL)
-        try:
-            deadline = time.monotonic() + 20
-            while time.monotonic() < deadline:
-                probe = subprocess.run(["redis-cli", "-p", str(port), "ping"], capture_output=True, check=False)
-                if probe.stdout.strip() == b"PONG":
-                    break
-                time.sleep(0.02)
-            yield f"redis://127.0.0.1:{port}/0"
-        finally:
-            process.kill()
-            process.wait()
 
 
 def admitted_of(wires, attempts):
@@ -81,7 +58,7 @@ def test_64_clients_of_two_servers_get_exactly_what_there_is(database):
 
 
 def test_the_same_in_redis(database):
-    with redis() as url, pair(database, "--limits", url, "--rate-limit", "requests_per_day=100") as (_, wires):
+    with redis() as (url, _), pair(database, "--limits", url, "--rate-limit", "requests_per_day=100") as (_, wires):
         assert admitted_of(wires, 224) == 100
 
 

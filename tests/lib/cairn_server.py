@@ -24,6 +24,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from ports import free_port
 from postgres import new_database
 from swift import place as s3_place
 
@@ -45,12 +46,6 @@ SANITIZER_REPORT = re.compile(r"(ERROR: \w*Sanitizer|WARNING: ThreadSanitizer|ru
 
 def binary():
     return str((ROOT / os.environ.get("CAIRN_BIN", "build/release/cairn")).resolve())
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def metric(text, name):

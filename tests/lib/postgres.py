@@ -15,13 +15,14 @@ import pwd
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from ports import free_port
 
 START_TIMEOUT = 60
 PASSWORD = "tests"
@@ -47,12 +48,6 @@ def folder():
     if not found:
         raise Missing("PostgreSQL is not installed: scripts/setup.sh test")
     return Path(found).parent
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def sql(url, command):

@@ -14,7 +14,6 @@ import hmac
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,8 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+
+from ports import free_port
 
 PROGRAMS = ("swift-proxy-server", "swift-account-server", "swift-container-server", "swift-object-server",
             "swift-ring-builder")
@@ -104,12 +105,6 @@ def missing():
     if not absent and not Path("/etc/swift/swift.conf").exists():
         absent.append("/etc/swift/swift.conf")
     return absent
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def sign(method, path, host, now):

@@ -15,7 +15,8 @@ import pytest
 from openai import OpenAI
 from websockets.sync.client import connect
 
-from cairn_server import ADMIN_KEY, API_KEY, MODEL, TEST_MODEL, Server, binary, free_port, http_json
+from cairn_server import ADMIN_KEY, API_KEY, MODEL, TEST_MODEL, Server, binary, http_json
+from ports import free_port
 from support import long_body
 
 

@@ -1,9 +1,7 @@
 """Rate limits, budgets and the log of usage: scenario 18 of the conformance list, and what it rests on."""
 import json
 import re
-import shutil
 import subprocess
-import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +13,8 @@ import openai
 import pytest
 from openai import OpenAI
 
-from cairn_server import API_KEY, MODEL, Server, binary, free_port
+from cairn_server import API_KEY, MODEL, Server, binary
+from redis_server import redis
 from support import chat_body, check_error, long_body, response_body
 
 CHAT = "/v1/chat/completions"
@@ -236,27 +235,6 @@ def test_a_restart_is_no_new_day():
 
 
 # ---- Redis ----
-
-@contextmanager
-def redis():
-    if not shutil.which("redis-server"):
-        pytest.skip("redis-server is not installed")
-    port = free_port()
-    with tempfile.TemporaryDirectory() as folder:
-        process = subprocess.Popen(["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", ""],
-                                   cwd=folder, stdout=subprocess.DEVNULL)
-        try:
-            deadline = time.monotonic() + 20
-            while time.monotonic() < deadline:
-                probe = subprocess.run(["redis-cli", "-p", str(port), "ping"], capture_output=True, check=False)
-                if probe.stdout.strip() == b"PONG":
-                    break
-                time.sleep(0.02)
-            yield f"redis://127.0.0.1:{port}/1", process
-        finally:
-            process.kill()
-            process.wait()
-
 
 def test_two_servers_share_limits_in_redis():
     with redis() as (url, _), Server(["--limits", url, "--rate-limit", "requests_per_day=100"]) as one:
