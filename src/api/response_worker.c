@@ -163,7 +163,7 @@ static void put_down(struct background *b, int64_t wait_ms, bool counts)
         meter_wrote(b->p.gen.r); /* nobody pays for what is done again */
         int rc = job_retry(b->job, due, (struct str){ text, n }, NULL, 0, &fault);
         if (rc && rc != -ESTALE)
-                job_lost(b->job); /* its lease runs out */
+                job_lost(b->job);
         mem_free(text);
 }
 

@@ -28,6 +28,7 @@ struct job_run {
         bool ending;         /* its end is being written: no renewal, which would not find it */
         bool ended;
         bool lost;    /* the lease */
+        bool dropped; /* by its worker: the keeper gives the job back */
         bool told;    /* stop() was called, or need not be */
         bool telling; /* stop() runs, on the thread `teller` */
         pthread_t teller;
@@ -89,14 +90,17 @@ static void link_run(struct jobs *q, struct job_run *run)
         q->running[run->worker - q->workers]++;
 }
 
-/* The job has ended: the owner's reference goes. A stop() that runs on another thread comes to its end first.
- */
-static void run_end(struct job_run *run)
+/* Under the lock: a stop() that runs on another thread comes to its end. */
+static void wait_told(struct job_run *run)
+{
+        while (run->telling && !pthread_equal(run->teller, pthread_self()))
+                pthread_cond_wait(&run->q->changed, &run->q->lock);
+}
+
+/* Under the lock: the owner's reference goes. */
+static void unlink_run(struct job_run *run)
 {
         struct jobs *q = run->q;
-        pthread_mutex_lock(&q->lock);
-        while (run->telling && !pthread_equal(run->teller, pthread_self()))
-                pthread_cond_wait(&q->changed, &q->lock);
         run->ended = true;
         *run->prev = run->next;
         if (run->next)
@@ -104,6 +108,15 @@ static void run_end(struct job_run *run)
         q->running[run->worker - q->workers]--;
         run_unref(run);
         call(q);
+}
+
+/* The job has ended. */
+static void run_end(struct job_run *run)
+{
+        struct jobs *q = run->q;
+        pthread_mutex_lock(&q->lock);
+        wait_told(run);
+        unlink_run(run);
         pthread_mutex_unlock(&q->lock);
 }
 
@@ -141,13 +154,15 @@ static void *run_main(void *arg)
         return NULL;
 }
 
-/* A job that cannot be begun here. When even this fails its lease runs out. */
-static void give_back(struct jobs *q, const struct job *job, int64_t due_ms)
+/* A job that cannot be done here now. When even this fails its lease runs out. */
+static int give_back(struct jobs *q, const struct job *job)
 {
-        struct store_op op = {
-                .verb = STORE_JOB_RETRY, .kind = job->kind, .id = job->id, .lease = job->lease, .due = due_ms
-        };
-        store_write(q->store, &op, 1, NULL);
+        struct store_op op = { .verb = STORE_JOB_RETRY,
+                               .kind = job->kind,
+                               .id = job->id,
+                               .lease = job->lease,
+                               .due = clock_unix_us() / 1000 + CLAIM_AGAIN_MS };
+        return store_write(q->store, &op, 1, NULL);
 }
 
 /* Starts the thread of a claimed job. False when there is none to be had. */
@@ -196,7 +211,7 @@ static int64_t claim_one(struct jobs *q, const char *const *kinds, size_t n)
                 run->renew_at_ms = now + RENEW_MS;
                 if (run_start(q, run))
                         return 0;
-                give_back(q, &run->job, clock_unix_us() / 1000 + CLAIM_AGAIN_MS);
+                give_back(q, &run->job);
         }
         job_release(&run->job);
         mem_free(run);
@@ -265,6 +280,28 @@ static void renew(struct job_run *run)
         run_unref(run);
 }
 
+/* Gives the job of a dropped run back, so that it need not wait for the end of its lease. Under the lock,
+ * which is free meanwhile. */
+static void return_job(struct job_run *run)
+{
+        struct jobs *q = run->q;
+        pthread_mutex_unlock(&q->lock);
+        int rc = give_back(q, &run->job);
+        pthread_mutex_lock(&q->lock);
+        run->renew_at_ms = clock_mono_ms() + RENEW_AGAIN_MS;
+        bool over = clock_mono_ms() - run->renewed_ms >= LEASE_MS;
+        if (rc == 0 || rc == -ESTALE || over || q->stopping)
+                unlink_run(run);
+}
+
+/* Under the lock: whether the keeper has something to do for the run now. */
+static bool keeper_needed(const struct job_run *run, int64_t now)
+{
+        if (run->dropped)
+                return run->renew_at_ms <= now || run->q->stopping;
+        return run->renew_at_ms <= now && !run->ending && !run->lost;
+}
+
 static void *keeper_main(void *arg)
 {
         struct jobs *q = arg;
@@ -272,12 +309,14 @@ static void *keeper_main(void *arg)
         while (!q->closing) {
                 int64_t now = clock_mono_ms();
                 struct job_run *due = q->runs;
-                while (due && (due->renew_at_ms > now || due->ending || due->lost))
+                while (due && !keeper_needed(due, now))
                         due = due->next;
-                if (due)
-                        renew(due);
-                else
+                if (!due)
                         wait_ms(q, KEEPER_TICK_MS);
+                else if (due->dropped)
+                        return_job(due);
+                else
+                        renew(due);
         }
         pthread_mutex_unlock(&q->lock);
         return NULL;
@@ -475,5 +514,15 @@ int job_save(struct job_run *run, struct str payload, const struct store_op *ops
 
 void job_lost(struct job_run *run)
 {
-        run_end(run);
+        struct jobs *q = run->q;
+        pthread_mutex_lock(&q->lock);
+        wait_told(run);
+        run->told = true;
+        run->dropped = true;
+        run->renew_at_ms = clock_mono_ms() + RENEW_AGAIN_MS;
+        if (run->lost)
+                unlink_run(run);
+        else
+                pthread_cond_broadcast(&q->changed);
+        pthread_mutex_unlock(&q->lock);
 }

@@ -58,6 +58,7 @@ int job_retry(struct job_run *run, int64_t due_ms, struct str payload, const str
 /* The job goes on; the payload (unless NULL) is what a later claim continues from. */
 int job_save(struct job_run *run, struct str payload, const struct store_op *ops, size_t n,
              struct store_fault *fault);
-/* Forgets the run; the job is claimed again when its lease runs out. */
+/* Forgets the run. The queue gives the job back as soon as the store can be written, to be claimed again
+ * within seconds; else its lease runs out. */
 void job_lost(struct job_run *run);
 #endif

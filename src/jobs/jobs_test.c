@@ -12,6 +12,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/mem.h"
 #include "jobs/jobs.c"
 
@@ -258,6 +259,55 @@ static void test_lost_lease(void **state)
         assert_int_equal(store_get(w->store, "result", "job-1", NULL, &row, NULL), -ENOENT);
 }
 
+#ifdef CAIRN_FAULTS
+static void run_without_disk(void *ctx, struct job_run *run)
+{
+        struct world *w = ctx;
+        struct store_op op = result_op(run);
+        if (atomic_fetch_add(&w->begun, 1) == 0)
+                assert_int_equal(fault_arm(STR("store.commit:1:ENOSPC:3")), 0);
+        if (job_finish(run, &op, 1, NULL))
+                job_lost(run);
+        else
+                atomic_fetch_add(&w->ended, 1);
+}
+
+/* A disk that is full for a moment costs seconds, not the rest of a lease. */
+static void test_dropped_job_is_given_back(void **state)
+{
+        struct world *w = *state;
+        put(w, KIND, 1, "{}", 0);
+        start(w, 1, run_without_disk, stop_counted);
+        AWAIT(atomic_load(&w->ended) == 1);
+        assert_int_equal(atomic_load(&w->begun), 2);
+        assert_int_equal(atomic_load(&w->told), 0);
+        AWAIT(left(w, KIND) == 0 && jobs_running(w->q, NULL) == 0);
+}
+
+static void run_dropped(void *ctx, struct job_run *run)
+{
+        struct world *w = ctx;
+        assert_int_equal(fault_arm(STR("store.commit:1:ENOSPC:0")), 0);
+        job_lost(run);
+        atomic_fetch_add(&w->ended, 1);
+}
+
+/* While nothing can be written the queue still stops at once. */
+static void test_stop_with_dropped_jobs(void **state)
+{
+        struct world *w = *state;
+        put(w, KIND, 1, "{}", 0);
+        start(w, 1, run_dropped, stop_counted);
+        AWAIT(atomic_load(&w->ended) == 1);
+        int64_t before = clock_mono_ms();
+        jobs_stop(w->q);
+        w->q = NULL;
+        assert_in_range(clock_mono_ms() - before, 0, 5000);
+        fault_clear();
+        assert_int_equal(left(w, KIND), 1);
+}
+#endif
+
 static void test_renewed_lease(void **state)
 {
         struct world *w = *state;
@@ -366,6 +416,10 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_payloads, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_failed_commits, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_lost_lease, setup, teardown),
+#ifdef CAIRN_FAULTS
+                cmocka_unit_test_setup_teardown(test_dropped_job_is_given_back, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_stop_with_dropped_jobs, setup, teardown),
+#endif
                 cmocka_unit_test_setup_teardown(test_renewed_lease, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_stop, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_stop_and_end, setup, teardown),
