@@ -268,6 +268,9 @@ int limits_take(struct limits *l, const struct limits_ask *ask, struct limits_an
         for (size_t i = 0; never >= 0 && i < t.n; i++)
                 t.buckets[i].amount = 0; /* only to know the levels */
         rc = take(l, &t, &at);
+        /* What earlier requests reserved and did not use may still be on its way back. */
+        if (rc == -EAGAIN && l->settler && settler_catch_up(l->settler))
+                rc = take(l, &t, &at);
         if (rc && rc != -EAGAIN)
                 return rc;
         show(&t, ret);

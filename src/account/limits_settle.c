@@ -1,19 +1,25 @@
 /* Corrections for buckets behind a network: those who make them run models or hold replies, and must not
  * wait. */
+#include <errno.h>
 #include <pthread.h>
 #include <string.h>
+#include <time.h>
 #include "account/limits_internal.h"
 #include "base/clock.h"
 #include "base/map.h"
 #include "base/mem.h"
 #include "base/thread.h"
 
+#define CATCH_UP_S 2
+
 struct settler {
         struct backend *backend, *local;
         pthread_t thread;
         pthread_mutex_t lock;
         pthread_cond_t wake;
-        struct map waiting; /* key -> struct store_bucket, whose key is the block's end */
+        pthread_cond_t done;
+        struct map waiting;    /* key -> struct store_bucket, whose key is the block's end */
+        uint64_t begun, ended; /* rounds of what waited at their beginning */
         bool stopping;
 };
 
@@ -52,6 +58,21 @@ void settler_add(struct settler *s, const struct store_bucket *list, size_t n)
         pthread_mutex_unlock(&s->lock);
 }
 
+bool settler_catch_up(struct settler *s)
+{
+        struct timespec until;
+        clock_gettime(CLOCK_MONOTONIC, &until);
+        until.tv_sec += CATCH_UP_S;
+        pthread_mutex_lock(&s->lock);
+        uint64_t round = s->begun + (s->waiting.n ? 1 : 0);
+        bool behind = s->ended < round;
+        while (s->ended < round && pthread_cond_timedwait(&s->done, &s->lock, &until) != ETIMEDOUT)
+                ;
+        bool caught_up = behind && s->ended >= round;
+        pthread_mutex_unlock(&s->lock);
+        return caught_up;
+}
+
 static void settle(struct settler *s, struct map *list)
 {
         struct str key;
@@ -79,9 +100,12 @@ static void *settler_main(void *ctx)
                 }
                 struct map list = s->waiting;
                 map_init(&s->waiting);
+                s->begun++;
                 pthread_mutex_unlock(&s->lock);
                 settle(s, &list);
                 pthread_mutex_lock(&s->lock);
+                s->ended++;
+                pthread_cond_broadcast(&s->done);
         }
         pthread_mutex_unlock(&s->lock);
         return NULL;
@@ -96,9 +120,11 @@ struct settler *settler_start(struct backend *backend, struct backend *local)
         s->local = local;
         pthread_mutex_init(&s->lock, NULL);
         pthread_cond_init(&s->wake, NULL);
+        thread_cond_init(&s->done);
         map_init(&s->waiting);
         if (thread_start(&s->thread, "limits-settle", settler_main, s) == 0)
                 return s;
+        pthread_cond_destroy(&s->done);
         pthread_cond_destroy(&s->wake);
         pthread_mutex_destroy(&s->lock);
         mem_free(s);
@@ -115,6 +141,7 @@ void settler_stop(struct settler *s)
         pthread_mutex_unlock(&s->lock);
         pthread_join(s->thread, NULL);
         map_release(&s->waiting, mem_free);
+        pthread_cond_destroy(&s->done);
         pthread_cond_destroy(&s->wake);
         pthread_mutex_destroy(&s->lock);
         mem_free(s);

@@ -4,7 +4,7 @@
  * before the handler runs, and refuses with 429. Whoever ran the model tells meter_use() what it took, once:
  * gen.c for all that generates. The record is then due, and has to be committed before the client has its
  * whole reply: in the transaction of whoever stores the reply (meter_op), else by meter_write(). What was
- * reserved and not used goes back with the last reference of the request.
+ * reserved and not used goes back then too, or before an error is told: the client's next request finds it.
  *
  * Requests of the batch lane (CALL_BATCH) reserve nothing; their record goes to the sink's owner, who takes
  * it with meter_batch_op() while it is told of the reply, for the transaction of the result. Those that
@@ -36,7 +36,8 @@ int meter_write(struct req *r);
 /* The same without waiting: `done(ctx, rc)` runs once, possibly before the return and possibly on the store's
  * writer thread. */
 void meter_write_async(struct req *r, void (*done)(void *ctx, int rc), void *ctx);
-/* With the last reference: gives back what was reserved for a model that did not run. */
+/* Gives back what was reserved for a model that did not run: before an error is told, and with the last
+ * reference. May be called again. */
 void meter_close(struct req *r);
 
 struct api;

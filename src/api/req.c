@@ -269,6 +269,7 @@ void req_reply(struct req *r, struct reply *reply)
 void req_fail(struct req *r, const struct api_err *e)
 {
         struct headers hs = { .n = 0 };
+        meter_close(r);
         if (!r->http) {
                 sink_json(r, e->status, err_json(e));
                 return;

@@ -155,9 +155,9 @@ def test_s79_nothing_comes_after_the_end(server, client, wire):
 
 
 def test_s79_uploads_expire(wire, faults):
-    upload = begin(wire, PART, headers={"X-Cairn-Fault": "life=1"})
+    upload = begin(wire, PART, headers={"X-Cairn-Fault": "life=4"})
     part = added(wire, upload, b"a" * PART)
-    time.sleep(1.1)
+    time.sleep(4.1)
     for reply in (complete(wire, upload, [part]), add(wire, upload, b"c"), wire.post(f"{UPLOADS}/{upload}/cancel")):
         check_error(reply, 400, code="invalid_upload_status", message="expired")
 
