@@ -31,6 +31,7 @@ const struct resource RESOURCE_FILE = { .kind = FILE_KIND,
                                         .deleted_object = "file",
                                         .filter = "purpose",
                                         .page = LIST_DEFAULT,
+                                        .flags = RES_BLOBS,
                                         .on_gone = file_gone };
 
 /* ---- shared with uploads ---- */

@@ -16,6 +16,7 @@ enum resource_flags {
         RES_ASCENDING = 2, /* lists are oldest first unless asked */
         RES_BY_MODEL = 4,  /* the filter is a model: an alias finds what its model made */
         RES_IN_PARENT = 8, /* ids are unique within their parent only (resource_key) */
+        RES_BLOBS = 16,    /* a deletion deletes blobs too, perhaps of a service far away: RT_FILES */
 };
 
 /* What is about to be written. Everything lies in the request's arena. */

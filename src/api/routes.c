@@ -55,6 +55,11 @@ bool api_serves(const struct operation *op)
         return find(op->id) || resource_handler(op->id, &res);
 }
 
+static unsigned flags_of(const struct resource *res, const char *operation)
+{
+        return res->flags & RES_BLOBS && res->del && !strcmp(res->del, operation) ? RT_FILES : 0;
+}
+
 const struct route **routes_build(void)
 {
         size_t n;
@@ -67,7 +72,8 @@ const struct route **routes_build(void)
         for (size_t i = 0; i < n; i++) {
                 const struct resource *res;
                 handler_fn *handler = resource_handler(ops[i].id, &res);
-                made[i] = (struct route){ ops[i].id, handler, 0, res };
+                if (handler)
+                        made[i] = (struct route){ ops[i].id, handler, flags_of(res, ops[i].id), res };
                 table[i] = handler ? &made[i] : find(ops[i].id);
         }
         return table;
