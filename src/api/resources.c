@@ -251,7 +251,11 @@ static int change_failed(const struct resource *res, const char *id, int rc, boo
         return err_store(reterr, rc, fault);
 }
 
-/* One attempt of an update: 0 with *ret_object (new), a negative errno of the store, or 1 with *reterr. */
+/* One attempt of a change: 0 with *ret_object (new, of an update), a negative errno of the store, or 1 with
+ * *reterr. *ret_other: what failed is not the object's own row. */
+typedef int change_fn(struct req *r, const struct resource *res, const char *id, json_t **ret_object,
+                      bool *ret_other, struct store_fault *fault, struct api_err *reterr);
+
 static int update_once(struct req *r, const struct resource *res, const char *id, json_t **ret_object,
                        bool *ret_other, struct store_fault *fault, struct api_err *reterr)
 {
@@ -279,8 +283,8 @@ static int update_once(struct req *r, const struct resource *res, const char *id
         return rc;
 }
 
-/* Fields of the body replace those of the object. A concurrent change means reading again. */
-static int resource_update(struct req *r, struct reply *ret, struct api_err *reterr)
+/* Changes what the path names; a concurrent change means reading again. 0 or -1. */
+static int change(struct req *r, change_fn *once, json_t **ret_object, struct api_err *reterr)
 {
         const struct resource *res = r->route->resource;
         const char *id = req_param(r, res->id_param);
@@ -291,18 +295,26 @@ static int resource_update(struct req *r, struct reply *ret, struct api_err *ret
                 return -1;
         for (int i = 0; i < CHANGE_ATTEMPTS && (rc == -ESTALE || other); i++) {
                 other = false;
-                rc = update_once(r, res, id, &ret->json, &other, &fault, reterr);
+                rc = once(r, res, id, ret_object, &other, &fault, reterr);
         }
         if (rc)
                 return rc > 0 ? -1 : change_failed(res, id, rc, other, &fault, reterr);
+        return 0;
+}
+
+/* Fields of the body replace those of the object. */
+static int resource_update(struct req *r, struct reply *ret, struct api_err *reterr)
+{
+        if (change(r, update_once, &ret->json, reterr))
+                return -1;
         return ret->json ? 0 : err_internal(reterr, -ENOMEM, "update", "");
 }
 
-/* One attempt of a deletion, in the terms of update_once(). The hooks are given the document; without hooks
- * it is not read. */
-static int delete_once(struct req *r, const struct resource *res, const char *id, bool *ret_other,
-                       struct store_fault *fault, struct api_err *reterr)
+/* One attempt of a deletion. The hooks are given the document; without hooks it is not read. */
+static int delete_once(struct req *r, const struct resource *res, const char *id, json_t **ret_object,
+                       bool *ret_other, struct store_fault *fault, struct api_err *reterr)
 {
+        (void)ret_object; /* it is gone */
         struct resource_change c = { .id = id };
         struct store_op op = { .verb = STORE_DELETE,
                                .kind = res->kind,
@@ -343,19 +355,9 @@ static int deleted(struct req *r, const struct resource *res, const char *id, js
 static int resource_delete(struct req *r, struct reply *ret, struct api_err *reterr)
 {
         const struct resource *res = r->route->resource;
-        const char *id = req_param(r, res->id_param);
-        struct store_fault fault = { 0 };
-        bool other = false;
-        int rc = -ESTALE;
-        if (check_parents(r, res, reterr))
+        if (change(r, delete_once, NULL, reterr))
                 return -1;
-        for (int i = 0; i < CHANGE_ATTEMPTS && (rc == -ESTALE || other); i++) {
-                other = false;
-                rc = delete_once(r, res, id, &other, &fault, reterr);
-        }
-        if (rc)
-                return rc > 0 ? -1 : change_failed(res, id, rc, other, &fault, reterr);
-        return deleted(r, res, id, &ret->json, reterr);
+        return deleted(r, res, req_param(r, res->id_param), &ret->json, reterr);
 }
 
 /* ---- lists ---- */

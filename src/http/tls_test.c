@@ -102,9 +102,7 @@ static int remove_certificates(void **state)
 
 static struct http_config tls_config(void)
 {
-        struct http_config config = HTTP_CONFIG_DEFAULTS;
-        config.port = 0;
-        config.threads = 2;
+        struct http_config config = test_config();
         config.tls_cert = path_of("server");
         config.tls_key = path_of("server-key");
         return config;
