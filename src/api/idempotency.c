@@ -7,6 +7,7 @@
 #include "api/api.h"
 #include "api/meter.h"
 #include "api/presence.h"
+#include "api/response_background.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -79,18 +80,35 @@ static json_t *sealed_text(const struct req *r, const struct idempotency *i, str
         return v;
 }
 
+/* What every document of the row says; new. */
+static json_t *claim_json(const struct req *r, const struct idempotency *i)
+{
+        return json_pack("{s:s, s:s, s:s}", "fingerprint", i->fingerprint, "process", r->api->process,
+                         "request", r->id);
+}
+
 /* The row's document while the request runs, or of its reply: type and text. NULL when memory is out. */
 static char *document(const struct req *r, const struct idempotency *i, int status, const char *type,
                       struct str text, size_t *ret_n)
 {
-        json_t *doc = json_pack("{s:s, s:s, s:s}", "fingerprint", i->fingerprint, "process", r->api->process,
-                                "request", r->id);
+        json_t *doc = claim_json(r, i);
         int rc = doc ? 0 : -ENOMEM;
         if (status) {
                 rc |= json_put(doc, "status", json_integer(status));
                 rc |= json_put(doc, "type", type ? json_string(type) : json_null());
                 rc |= json_put(doc, "text", type ? sealed_text(r, i, text) : json_null());
         }
+        char *out = rc ? NULL : json_text(doc, ret_n);
+        json_decref(doc);
+        return out;
+}
+
+/* The document of a reply that is the stream of a background response: it is followed, not copied. */
+static char *followed(const struct req *r, const struct idempotency *i, const char *response, size_t *ret_n)
+{
+        json_t *doc = claim_json(r, i);
+        int rc = json_put(doc, "status", json_integer(200));
+        rc |= json_put(doc, "follows", json_string(response));
         char *out = rc ? NULL : json_text(doc, ret_n);
         json_decref(doc);
         return out;
@@ -141,7 +159,10 @@ static int take_over(struct req *r, struct idempotency *i, int64_t version, stru
 static int replay(struct req *r, const struct idempotency *i, const json_t *doc, struct reply *ret,
                   struct api_err *e)
 {
-        const char *type = json_cstr(doc, "type", NULL);
+        const char *type = json_cstr(doc, "type", NULL), *response = json_cstr(doc, "follows", NULL);
+        ret->replayed = true;
+        if (response)
+                return background_follow(r, response, ret, e) ? -1 : 1;
         if (!type)
                 return err_invalid(
                         e, "idempotency_reply_not_kept", NULL,
@@ -149,7 +170,6 @@ static int replay(struct req *r, const struct idempotency *i, const json_t *doc,
                         "given again. Retrieve what it made, or use another key.",
                         json_cstr(doc, "request", ""));
         ret->status = (int)json_int(doc, "status", 200);
-        ret->replayed = true;
         char *text = NULL;
         int rc = account_unseal(r->api->account, str_c(i->id), json_str(doc, "text"), &text, &ret->text.n);
         ret->text.p = rc ? NULL : arena_strndup(r->arena, text, ret->text.n);
@@ -314,22 +334,46 @@ void idempotency_end_stream(struct req *r, struct str frames, bool whole)
         mem_free(doc);
 }
 
+bool idempotency_keeps(const struct req *r)
+{
+        return r->idem && !atomic_load(&r->idem->ended);
+}
+
+/* Commits what the request stores with what is kept of its reply (NULL: there was no memory for it). */
+static int commit_with(struct req *r, const struct store_op *ops, size_t n, struct str doc,
+                       struct store_fault *fault)
+{
+        struct idempotency *i = r->idem;
+        struct store_op *all = arena_array(r->arena, struct store_op, n + 1);
+        if (!doc.p || !all)
+                return -ENOMEM;
+        memcpy(all, ops, n * sizeof(*ops));
+        all[n] = replacement(r, i, doc);
+        int rc = meter_commit(r, all, n + 1, fault);
+        atomic_store(&i->ended, rc == 0);
+        return rc;
+}
+
 int req_commit(struct req *r, const struct store_op *ops, size_t n, const json_t *reply,
                struct store_fault *fault)
 {
-        struct idempotency *i = r->idem;
-        if (!i || atomic_load(&i->ended))
-                return meter_commit(r, ops, n, fault);
         size_t doc_n;
-        char *doc = kept_json(r, i, 200, reply, &doc_n);
-        struct store_op *all = arena_array(r->arena, struct store_op, n + 1);
-        int rc = doc && all ? 0 : -ENOMEM;
-        if (rc == 0) {
-                memcpy(all, ops, n * sizeof(*ops));
-                all[n] = replacement(r, i, (struct str){ doc, doc_n });
-                rc = meter_commit(r, all, n + 1, fault);
-                atomic_store(&i->ended, rc == 0);
-        }
+        if (!idempotency_keeps(r))
+                return meter_commit(r, ops, n, fault);
+        char *doc = kept_json(r, r->idem, 200, reply, &doc_n);
+        int rc = commit_with(r, ops, n, (struct str){ doc, doc_n }, fault);
+        mem_free(doc);
+        return rc;
+}
+
+int req_commit_followed(struct req *r, const struct store_op *ops, size_t n, const char *response,
+                        struct store_fault *fault)
+{
+        size_t doc_n;
+        if (!idempotency_keeps(r))
+                return meter_commit(r, ops, n, fault);
+        char *doc = followed(r, r->idem, response, &doc_n);
+        int rc = commit_with(r, ops, n, (struct str){ doc, doc_n }, fault);
         mem_free(doc);
         return rc;
 }

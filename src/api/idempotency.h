@@ -20,10 +20,16 @@ void idempotency_end(struct req *r, int status, const json_t *body);
 /* The same for a stream, whose frames are given again as they were; `whole`: its client got it to the end.
  * Does not block. */
 void idempotency_end_stream(struct req *r, struct str frames, bool whole);
+/* Whether the reply is still to be kept. */
+bool idempotency_keeps(const struct req *r);
 #define IDEMPOTENCY_REPLY_MAX ((size_t)8 << 20) /* a longer reply is done once, but not given again */
 
 /* store_write() of what the request stores, and of its record of usage (meter.h). `reply` (status 200) is
  * kept with it under the request's Idempotency-Key. */
 int req_commit(struct req *r, const struct store_op *ops, size_t n, const json_t *reply,
                struct store_fault *fault);
+/* The same when the reply is the stream of a background response, which lives longer than its first reader:
+ * who repeats the request follows the same response, from its first event on. */
+int req_commit_followed(struct req *r, const struct store_op *ops, size_t n, const char *response,
+                        struct store_fault *fault);
 #endif

@@ -249,6 +249,8 @@ void req_reply(struct req *r, struct reply *reply)
         } else if (reply->stream) {
                 common_headers(r, &hs, SSE_CONTENT_TYPE);
                 add(&hs, "Cache-Control", STR("no-cache"));
+                if (reply->replayed)
+                        add(&hs, "idempotent-replayed", STR("true"));
                 http_reply_stream(r->http, status, hs.h, hs.n, reply->stream, true);
         } else if (reply->type) {
                 common_headers(r, &hs, reply->type);

@@ -81,7 +81,7 @@ struct reply {
         const char *type;    /* of `text`; static */
         struct str text;     /* instead of json: static or of the request's arena */
         struct ring *stream; /* instead of both: server-sent events; the consumer's reference */
-        bool replayed;       /* `text` is the reply of an earlier request */
+        bool replayed;       /* `text` or `stream` is the reply of an earlier request */
         bool sunk;           /* instead of all: the events go to the request's sink */
         /* With `type` and `stream`: not events, but `length` bytes of that type. */
         uint64_t length;

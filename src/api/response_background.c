@@ -77,7 +77,7 @@ static json_t *job_payload(struct req *r, int64_t next)
                          "request", r->id, "fail_after", r->fail_after, "tries", 0, "seen", (json_int_t)next);
 }
 
-/* Commits the response, its first events and its job; with the reply, unless that is a stream. */
+/* Commits the response, its first events and its job, with the reply. */
 static int commit_accepted(struct req *r, struct closing *c, json_t *object, struct api_err *reterr)
 {
         struct log_owner owner = { c->p.id, req_project(r), c->p.created, stored_expiry(r, c->p.created) };
@@ -107,7 +107,7 @@ static int commit_accepted(struct req *r, struct closing *c, json_t *object, str
                 rc = mem_take_failure() ? -ENOMEM : l.err;
         if (rc == 0)
                 rc = json_flag(r->body, "stream", false)
-                             ? store_write(r->api->store, l.ops.p, l.ops.n, &fault)
+                             ? req_commit_followed(r, l.ops.p, l.ops.n, owner.id, &fault)
                              : req_commit(r, l.ops.p, l.ops.n, object, &fault);
         op_list_release(&l);
         log_rows_release(&rows);
@@ -128,6 +128,14 @@ static int check_prompt(struct req *r, const struct response_ask *ask, struct ap
         return params_turn_error(r, DIALECT_RESPONSES, n < 0 ? (int)n : -E2BIG, &ask->turn, &why, reterr);
 }
 
+int background_follow(struct req *r, const char *id, struct reply *ret, struct api_err *reterr)
+{
+        const json_t *options = json_get(r->body, "stream_options");
+        struct log_owner owner = { .id = id, .project = req_project(r) };
+        struct follow f = { .obfuscate = json_flag(options, "include_obfuscation", true) };
+        return feeds_follow(r, &owner, &f, ret, reterr);
+}
+
 int background_create(struct req *r, const struct response_ask *ask, struct reply *ret,
                       struct api_err *reterr)
 {
@@ -145,13 +153,10 @@ int background_create(struct req *r, const struct response_ask *ask, struct repl
                 rc = c.err ? err_internal(reterr, c.err, "response", "")
                            : commit_accepted(r, &c, object, reterr);
         }
-        if (rc == 0 && json_flag(r->body, "stream", false)) {
-                struct log_owner owner = { .id = c.p.id, .project = req_project(r) };
-                struct follow f = { .obfuscate = c.p.obfuscate };
-                rc = feeds_follow(r, &owner, &f, ret, reterr);
-        } else if (rc == 0) {
+        if (rc == 0 && json_flag(r->body, "stream", false))
+                rc = background_follow(r, c.p.id, ret, reterr);
+        else if (rc == 0)
                 ret->json = json_incref(object);
-        }
         closing_release(&c);
         return rc;
 }

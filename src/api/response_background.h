@@ -23,6 +23,9 @@
 /* POST /responses with `background`, whose body was read: accepts it. */
 int background_create(struct req *r, const struct response_ask *ask, struct reply *ret,
                       struct api_err *reterr);
+/* The reply to a POST that made the response `id` as a stream, or that repeats it: its events, from the first
+ * on, as the body asks for them. 0 or -1. */
+int background_follow(struct req *r, const char *id, struct reply *ret, struct api_err *reterr);
 /* Of the deletion of a response: its run, and those who follow it, are told. */
 int background_on_delete(struct req *r, struct resource_change *c, struct api_err *reterr);
 

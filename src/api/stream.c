@@ -111,7 +111,7 @@ struct stream *stream_new(struct req *r, const struct stream_owner *owner)
         pthread_mutex_init(&s->lock, NULL);
         buf_init(&s->pending, PENDING_MAX + ERROR_ROOM);
         buf_init(&s->kept, IDEMPOTENCY_REPLY_MAX);
-        s->keeps = r->idem != NULL;
+        s->keeps = idempotency_keeps(r);
         req_ref(r);
         if (s->ring) {
                 ring_own(s->ring, stream_free, s);

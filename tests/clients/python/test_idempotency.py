@@ -8,6 +8,8 @@ import pytest
 from cairn_server import API_KEY, MODEL, Server, control_tokens
 
 HELLO = [{"role": "user", "content": "Hello!"}]
+LONG = {"model": MODEL, "input": "List numbers.", "background": True, "stream": True, "text": {"format": {
+    "type": "json_schema", "name": "n", "schema": {"type": "array", "items": {"type": "integer"}, "minItems": 100}}}}
 
 
 def key(name):
@@ -96,6 +98,27 @@ def test_response_stream_is_given_again(client):
     first, second = events(), events()
     assert first == second and first[-1]["type"] == "response.completed"
     assert client.responses.retrieve(first[-1]["response"]["id"]).status == "completed"
+
+
+def background(client, name, wait=True):
+    """The events of a long background response that is streamed; its first only, and the client leaves, or all."""
+    stream = client.responses.create(**LONG, extra_headers=key(name))
+    events = []
+    for event in stream:
+        events.append(event.to_dict())
+        if not wait:
+            break
+    stream.close()
+    return events
+
+
+def test_background_stream_is_followed_again(client, wire):
+    """Whether its first reader stayed or left, the response is one, and each repetition sees all its events."""
+    first = background(client, "followed", wait=False)
+    again = [background(client, "followed") for _ in range(2)]
+    assert again[0] == again[1] and again[0][0] == first[0]
+    assert again[0][-1]["type"] in ("response.completed", "response.incomplete")
+    assert wire.post("/v1/responses", json=LONG, headers=key("followed")).headers["idempotent-replayed"] == "true"
 
 
 def test_left_stream_frees_the_key(client):
@@ -190,3 +213,12 @@ def test_nothing_is_made_twice_over_a_crash(own_server):
         made = sdk(own_server).batches.create(**body, extra_headers=key(name))
         there = [batch.id for batch in sdk(own_server).batches.list() if batch.metadata["name"] == name]
         assert there == [made.id], name
+
+
+def test_background_stream_is_made_once_over_a_crash(own_server):
+    """The server dies when the response is accepted and its key is not given up yet: a retry makes no second one."""
+    first = background(sdk(own_server), "accepted", wait=False)
+    own_server.kill()
+    own_server.start()
+    again = background(sdk(own_server), "accepted")
+    assert again[0] == first[0] and again[-1]["type"] in ("response.completed", "response.incomplete")
