@@ -7,6 +7,7 @@
 #include "api/conversation.h"
 #include "api/durable.h"
 #include "api/handlers.h"
+#include "api/leftovers.h"
 #include "api/pipeline.h"
 #include "api/presence.h"
 #include "api/routes.h"
@@ -56,6 +57,8 @@ int api_start(struct api *api, const struct http_config *http, char *err, size_t
         if (rc == 0)
                 rc = conversations_start(api);
         if (rc == 0)
+                rc = leftovers_start(api);
+        if (rc == 0)
                 rc = upkeep_start(api, &api->upkeep);
         if (rc == 0)
                 rc = durable_start(api);
@@ -82,6 +85,7 @@ void api_stop(struct api *api, int grace_ms)
         pool_free(api->batch);
         pool_free(api->slow);
         pool_free(api->workers);
+        leftovers_stop(api);
         conversations_stop(api);
         metrics_release(&api->metrics);
         routes_free(api->routes);

@@ -19,6 +19,7 @@ struct feeds;
 struct http_client;
 struct http_guard;
 struct jobs;
+struct leftovers;
 struct limits;
 struct pool;
 struct registry;
@@ -66,6 +67,7 @@ struct api {
         struct upkeep *upkeep;
         struct feeds *feeds;                 /* streams of background responses */
         struct conversations *conversations; /* those that responses of this process hold */
+        struct leftovers *leftovers;         /* idempotency keys that could not be freed */
         char process[ID_MAX];                /* names this process among those on the store (presence.h) */
 };
 

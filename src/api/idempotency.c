@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "api/api.h"
+#include "api/leftovers.h"
 #include "api/meter.h"
 #include "api/presence.h"
 #include "api/response_background.h"
@@ -13,12 +14,12 @@
 #include "base/mem.h"
 #include "http/sse.h"
 
-#define KIND_IDEMPOTENCY "idempotency"
 #define KEY_MAX 255
 #define LIFE_S (24 * 3600)
 #define DOC_DEPTH 8
 #define DOC_MAX (2 * IDEMPOTENCY_REPLY_MAX) /* escaped inside a JSON string */
 #define ATTEMPTS 8
+#define REFUSED (-1) /* what the err_...() functions give: no errno that the store uses */
 #define SHA256_HEX 65
 
 /* The claim of a request. */
@@ -180,15 +181,16 @@ static int replay(struct req *r, const struct idempotency *i, const json_t *doc,
         return ret->text.p ? 1 : err_internal(e, -ENOMEM, "replay", "");
 }
 
-/* 1: *ret is its reply; 0: it is ours now; -ESTALE: look again; -1 with *e. */
-static int used_before(struct req *r, struct idempotency *i, struct reply *ret, struct api_err *e)
+/* 1: *ret is its reply; 0: it is ours now; -ESTALE: look again; another errno of the store; REFUSED with *e.
+ */
+static int used_before(struct req *r, struct idempotency *i, struct reply *ret, struct store_fault *fault,
+                       struct api_err *e)
 {
         struct object row;
-        struct store_fault fault = { 0 };
         struct json_fault why;
-        int rc = store_get(r->api->store, KIND_IDEMPOTENCY, i->id, tenant(r), &row, &fault);
+        int rc = store_get(r->api->store, KIND_IDEMPOTENCY, i->id, tenant(r), &row, fault);
         if (rc)
-                return rc == -ENOENT ? -ESTALE : err_store(e, rc, &fault);
+                return rc == -ENOENT ? -ESTALE : rc;
         json_t *doc = json_parse(row.doc, DOC_DEPTH, &why);
         if (!doc) {
                 rc = err_internal(e, -EIO, "idempotency", why.msg);
@@ -199,14 +201,16 @@ static int used_before(struct req *r, struct idempotency *i, struct reply *ret, 
                                  "the same method, URL and body that it was first used with.");
         } else if (json_get(doc, "status")) {
                 rc = replay(r, i, doc, ret, e);
+        } else if (!strcmp(json_cstr(doc, "request", ""), r->id)) {
+                i->version = row.version; /* our own claim, of which the store did not say that it was done */
         } else if (presence_alive(r->api, json_cstr(doc, "process", ""))) {
                 rc = err_set(e, 409, "invalid_request_error", "idempotency_key_in_use", NULL,
                              "A request with this Idempotency-Key is still under way. Please try again in a "
                              "moment.");
                 e->retry_after_ms = 1000;
         } else {
-                rc = take_over(r, i, row.version, &fault);
-                rc = rc == 0 || rc == -ESTALE ? rc : rc == -ENOENT ? -ESTALE : err_store(e, rc, &fault);
+                rc = take_over(r, i, row.version, fault);
+                rc = rc == -ENOENT ? -ESTALE : rc;
         }
         json_decref(doc);
         object_release(&row);
@@ -227,6 +231,23 @@ static int read_key(const struct req *r, struct idempotency *i, struct api_err *
         return 0;
 }
 
+/* What used_before() says. After an -EIO the claim may have been written all the same, so it looks again. */
+static int claim(struct req *r, struct idempotency *i, struct reply *ret, struct store_fault *fault,
+                 struct api_err *e)
+{
+        bool unknown = false;
+        int rc = -ESTALE;
+        for (int attempt = 0; attempt < ATTEMPTS && (rc == -ESTALE || rc == -EIO); attempt++) {
+                rc = put_claim(r, i, fault);
+                if (rc == -EEXIST)
+                        rc = used_before(r, i, ret, fault, e);
+                unknown |= rc == -EIO;
+        }
+        if (rc < 0 && unknown)
+                leftovers_add(r->api, i->id, tenant(r), r->id);
+        return rc;
+}
+
 int idempotency_begin(struct req *r, struct reply *ret, struct api_err *reterr)
 {
         if (r->op->method != M_POST || !req_header(r, "Idempotency-Key").n)
@@ -237,19 +258,14 @@ int idempotency_begin(struct req *r, struct reply *ret, struct api_err *reterr)
                 return err_internal(reterr, -ENOMEM, "idempotency", "");
         if (read_key(r, i, reterr))
                 return -1;
-        int rc = -ESTALE;
-        for (int attempt = 0; attempt < ATTEMPTS && rc == -ESTALE; attempt++) {
-                rc = put_claim(r, i, &fault);
-                if (rc == -EEXIST)
-                        rc = used_before(r, i, ret, reterr);
-                else if (rc)
-                        rc = err_store(reterr, rc, &fault);
-        }
-        if (rc == -ESTALE)
-                return err_overloaded(reterr);
+        int rc = claim(r, i, ret, &fault, reterr);
         if (rc == 0)
                 r->idem = i;
-        return rc;
+        else if (rc == -ESTALE)
+                err_overloaded(reterr);
+        else if (rc < 0 && rc != REFUSED)
+                err_store(reterr, rc, &fault);
+        return rc < 0 ? -1 : rc;
 }
 
 /* ---- the end ---- */
@@ -259,10 +275,14 @@ static bool tells_to_retry(int status)
         return status == 408 || status == 409 || status == 429 || status >= 500;
 }
 
-static void complain(const struct req *r, int rc, const struct store_fault *fault)
+/* How the last write of a claim went. When it failed, nobody could use the key: it is freed later. */
+static void settled(struct req *r, int rc, const struct store_fault *fault)
 {
-        if (rc)
-                log_warn("idempotency", "the reply of %s was not kept: %s", r->id, fault->msg);
+        if (!rc)
+                return;
+        log_warn("idempotency", "the reply of %s was not kept: %s", r->id, fault->msg);
+        if (rc != -ENOENT && rc != -ESTALE) /* else it is not ours any more */
+                leftovers_add(r->api, r->idem->id, tenant(r), r->id);
 }
 
 static void release_claim(struct req *r, struct idempotency *i)
@@ -273,7 +293,7 @@ static void release_claim(struct req *r, struct idempotency *i)
                                .id = i->id,
                                .project = tenant(r),
                                .if_version = i->version };
-        complain(r, store_write(r->api->store, &op, 1, &fault), &fault);
+        settled(r, store_write(r->api->store, &op, 1, &fault), &fault);
 }
 
 /* The document that keeps a JSON reply; NULL when memory is out. */
@@ -301,14 +321,14 @@ void idempotency_end(struct req *r, int status, const json_t *body)
         }
         char *doc = kept_json(r, i, status, body, &n);
         struct store_op op = replacement(r, i, (struct str){ doc, n });
-        complain(r, doc ? store_write(r->api->store, &op, 1, &fault) : -ENOMEM, &fault);
+        settled(r, doc ? store_write(r->api->store, &op, 1, &fault) : -ENOMEM, &fault);
         mem_free(doc);
 }
 
 static void stream_kept(void *ctx, int rc, const struct store_fault *fault)
 {
         struct req *r = ctx;
-        complain(r, rc, fault);
+        settled(r, rc, fault);
         req_unref(r);
 }
 

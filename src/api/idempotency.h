@@ -11,6 +11,9 @@
 #include "api/req.h"
 #include "store/store.h"
 
+#define KIND_IDEMPOTENCY \
+        "idempotency" /* of the rows: {"request": who has the key, "status" of its reply, ...} */
+
 /* Claims the key of a validated request. 0: go on (also without a key); 1: *ret is the reply of the first;
  * -1. Blocks on the store. */
 int idempotency_begin(struct req *r, struct reply *ret, struct api_err *reterr);

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <semaphore.h>
 #include <string.h>
+#include "base/fault.h"
 #include "base/mem.h"
 #include "store/store_internal.h"
 
@@ -134,7 +135,10 @@ int store_write(struct store *s, const struct store_op *ops, size_t n, struct st
         if (rc)
                 return rc;
         struct store_write w = { .kind = WRITE_OPS, .ops = ops, .n = n, .bytes = ops_bytes(ops, n) };
-        return store_write_wait(s, &w, fault);
+        rc = store_write_wait(s, &w, fault);
+        if (!rc && (rc = fault_at("store.answer")))
+                store_fail(fault, rc, "whether the write was done is unknown");
+        return rc;
 }
 
 int store_put(struct store *s, const struct store_op *row, struct store_fault *fault)

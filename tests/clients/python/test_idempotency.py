@@ -222,3 +222,31 @@ def test_background_stream_is_made_once_over_a_crash(own_server):
     own_server.start()
     again = background(sdk(own_server), "accepted")
     assert again[0] == first[0] and again[-1]["type"] in ("response.completed", "response.incomplete")
+
+
+def once(server, name, fault=None):
+    """True when a POST with the key is done, else the status; without retries."""
+    more = {"X-Cairn-Fault": fault} if fault else {}
+    try:
+        sdk(server).with_options(max_retries=0).chat.completions.create(
+            model=MODEL, messages=HELLO, extra_headers={**key(name), **more})
+        return True
+    except (openai.InternalServerError, openai.ConflictError) as error:
+        return error.status_code
+
+
+def test_a_claim_of_unknown_outcome_is_looked_at(own_server):
+    """The claim is written but the store says that it failed: the request sees that it has the key."""
+    assert once(own_server, "unknown", "point=store.answer:1:EIO") is True
+    assert once(own_server, "unknown") is True
+
+
+@pytest.mark.parametrize("fault", ["point=store.answer:1:EIO;point=store.commit:2:EIO:9",  # claimed, but it is not told
+                                   "midstream=1;point=store.commit:2:EIO:4"])  # failed, but the key is not freed
+def test_a_key_that_is_left_behind_is_freed_later(own_server, fault):
+    """The store fails while a key is claimed or freed: it is in use for some seconds, not until the process ends."""
+    assert once(own_server, "left behind", fault) == 500
+    deadline = time.monotonic() + 20
+    while (answer := once(own_server, "left behind")) is not True:
+        assert answer in (409, 500) and time.monotonic() < deadline, answer
+        time.sleep(0.2)
