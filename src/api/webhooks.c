@@ -18,6 +18,8 @@
 
 #define ENDPOINTS_MAX 100 /* of a project */
 #define ID_HEX 32
+#define KIND_COUNT "webhook.count" /* one row of each project: its version counts creations */
+#define CREATE_ATTEMPTS 256        /* each is lost only to another creation */
 #define CHANGE_ATTEMPTS 16
 
 /* ---- what an endpoint says ---- */
@@ -94,20 +96,35 @@ static int reply_secret(const json_t *doc, char secret[WEBHOOK_SECRET_SIZE], str
         return rc ? err_internal(e, -ENOMEM, "webhook", "") : 0;
 }
 
-static int check_count(struct req *r, struct api_err *e)
+/* Counts the project's endpoints. *ret becomes the operation that every creation begins with: it changes a
+ * row, in the version that the count found, so that of two creations which counted the same one fails. 0, a
+ * negative errno of the store, or 1 with *e when there are too many. */
+static int count(struct req *r, struct store_op *ret, struct store_fault *fault, struct api_err *e)
 {
-        struct store_query q = { .kind = KIND_WEBHOOK, .project = req_project(r), .limit = ENDPOINTS_MAX };
-        struct store_fault fault = { 0 };
+        const char *project = req_project(r);
+        struct store_query q = { .kind = KIND_WEBHOOK, .project = project, .limit = ENDPOINTS_MAX };
+        struct object row;
         struct store_page page;
-        int rc = store_list(r->api->store, &q, &page, &fault);
+        int rc = store_get(r->api->store, KIND_COUNT, project, project, &row, fault);
+        if (rc && rc != -ENOENT)
+                return rc;
+        *ret = (struct store_op){ .verb = rc ? STORE_PUT : STORE_UPDATE,
+                                  .kind = KIND_COUNT,
+                                  .id = project,
+                                  .project = project,
+                                  .set = STORE_SET_DOC,
+                                  .if_version = row.version,
+                                  .doc = STR("{}") };
+        object_release(&row);
+        rc = store_list(r->api->store, &q, &page, fault);
         if (rc)
-                return err_store(e, rc, &fault);
-        size_t n = page.n;
+                return rc;
+        bool full = page.n >= ENDPOINTS_MAX;
         store_page_release(&page);
-        return n < ENDPOINTS_MAX ? 0
-                                 : err_invalid(e, "limit_exceeded", NULL,
-                                               "A project may have %d webhook endpoints; delete one first.",
-                                               ENDPOINTS_MAX);
+        if (full)
+                err_invalid(e, "limit_exceeded", NULL,
+                            "A project may have %d webhook endpoints; delete one first.", ENDPOINTS_MAX);
+        return full;
 }
 
 /* The document of a new endpoint, in the request's arena. */
@@ -125,28 +142,43 @@ static json_t *new_document(struct req *r, const char *id, int64_t now)
         return json_keep(r->arena, doc);
 }
 
+/* One attempt: 0, a negative errno of the store, -ESTALE when another endpoint was made meanwhile, or 1 with
+ * *e. */
+static int put_once(struct req *r, const struct resource_change *c, const json_t *reply,
+                    struct store_fault *fault, struct api_err *e)
+{
+        struct store_op ops[2];
+        struct buf text;
+        int rc = count(r, &ops[0], fault, e);
+        if (rc)
+                return rc;
+        rc = resource_put_op(r, &RESOURCE_WEBHOOK, c, &text, &ops[1]);
+        if (rc == 0)
+                rc = req_commit(r, ops, 2, reply, fault);
+        buf_release(&text);
+        bool lost = fault->op == 0 && (rc == -EEXIST || rc == -ESTALE);
+        return lost ? -ESTALE : rc == -ESTALE ? -EALREADY : rc; /* the other row is that of the key */
+}
+
 /* Commits a new endpoint together with the reply, for who repeats the request. */
 static int put_endpoint(struct req *r, const struct resource_change *c, struct reply *ret, struct api_err *e)
 {
         struct store_fault fault = { 0 };
-        struct store_op op;
-        struct buf text;
-        int rc = resource_put_op(r, &RESOURCE_WEBHOOK, c, &text, &op);
-        if (rc == 0)
-                rc = req_commit(r, &op, 1, ret->json, &fault);
-        buf_release(&text);
+        int rc = -ESTALE;
+        for (int i = 0; i < CREATE_ATTEMPTS && rc == -ESTALE; i++)
+                rc = put_once(r, c, ret->json, &fault, e);
         if (rc == 0)
                 return 0;
         json_decref(ret->json);
         ret->json = NULL;
-        return err_store(e, rc, &fault);
+        return rc > 0 ? -1 : rc == -ESTALE ? err_overloaded(e) : err_store(e, rc, &fault);
 }
 
 int webhook_create(struct req *r, struct reply *ret, struct api_err *e)
 {
         char id[ID_MAX], secret[WEBHOOK_SECRET_SIZE] = "";
         struct resource_change c = { .id = id_hex(id, "whe_", ID_HEX), .created = clock_unix() };
-        if (check_url(r, r->body, e) || check_count(r, e))
+        if (check_url(r, r->body, e))
                 return -1;
         c.doc = new_document(r, id, c.created);
         int rc = c.doc ? webhook_secret_renew(r->api->account, id, c.doc, false, c.created, secret) : -ENOMEM;

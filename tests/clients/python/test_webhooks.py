@@ -1,5 +1,6 @@
 """Webhook endpoints and deliveries through the official SDK: scenario 106 of the conformance list."""
 import base64
+import concurrent.futures
 import hashlib
 import hmac
 import json
@@ -160,6 +161,23 @@ def test_s106_limit_of_a_project(sdk):
             made.append(sdk.webhooks.create(name="n", url="https://example.com/", event_types=["batch.failed"]).id)
     assert len(made) == 100
     for one in made:
+        sdk.webhooks.delete(one)
+
+
+def test_s106_limit_of_a_project_holds_for_many_at_once(sdk):
+    """Of 64 who create at the same time as many succeed as there is room for."""
+    def create(_):
+        try:
+            return sdk.webhooks.create(name="n", url="https://example.com/", event_types=["batch.failed"])
+        except openai.BadRequestError as error:
+            assert error.code == "limit_exceeded"
+            return None
+
+    with concurrent.futures.ThreadPoolExecutor(32) as pool:
+        made = [one for _ in range(3) for one in pool.map(create, range(64)) if one]
+    listed = [one.id for one in sdk.webhooks.list(limit=100)]
+    assert sorted(listed) == sorted(one.id for one in made) and len(made) == 100
+    for one in listed:
         sdk.webhooks.delete(one)
 
 
