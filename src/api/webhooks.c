@@ -11,6 +11,7 @@
 #include "api/handlers.h"
 #include "api/idempotency.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "http/client.h"
 #include "jobs/webhook.h"
@@ -361,9 +362,14 @@ int webhook_event_types(struct req *r, struct reply *ret, struct api_err *e)
 
 /* ---- the workers ---- */
 
+static void report(const char *finding)
+{
+        log_error("webhooks", "%s", finding);
+}
+
 static int open_workers(struct api *api, struct durable_list *list)
 {
-        int rc = webhooks_new(api->store, api->account, api->client, &api->webhooks);
+        int rc = webhooks_new(api->store, api->account, api->client, report, &api->webhooks);
         if (rc)
                 return rc;
         webhooks_workers(api->webhooks, list->workers + list->n);

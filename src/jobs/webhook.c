@@ -35,6 +35,7 @@ struct webhooks {
         struct store *store;
         struct account *account;
         struct http_client *client;
+        webhook_report_fn *report;
         struct webhook_pace *pace;
         struct pool *concluders;
         pthread_mutex_t lock; /* of the members of struct delivery that say so */
@@ -164,9 +165,33 @@ static int delivery_ops(struct arena *a, const struct job *event, const char *ty
         return 0;
 }
 
+/* The operations for one endpoint in ops: *ret_n of them, 0 when it does not listen. A row that cannot be
+ * read is damaged and stays so: it is reported with every event that it may miss. The job does not fail for
+ * it, or the other endpoints would never hear of the event. */
+static int fan_out_one(struct webhooks *w, struct arena *a, const struct job *event, const char *type,
+                       struct str body, const struct object *endpoint, struct store_op *ops, size_t *ret_n)
+{
+        char finding[512];
+        struct json_fault why;
+        json_t *doc = json_parse(endpoint->doc, JSON_DEPTH, &why);
+        bool told = listens(json_get(doc, "object"), type);
+        int rc = told ? delivery_ops(a, event, type, body, endpoint->id, ops) : 0;
+        *ret_n = told ? DELIVERY_OPS : 0;
+        if (!doc && why.no_memory) {
+                rc = -ENOMEM;
+        } else if (!doc) {
+                snprintf(finding, sizeof(finding),
+                         "the webhook endpoint %s cannot be read and is not told of %s (%s): %s",
+                         endpoint->id, event->id, type, why.msg);
+                w->report(finding);
+        }
+        json_decref(doc);
+        return rc;
+}
+
 /* The operations for all endpoints of the page that listen, in *ret (of the arena). */
-static int fan_out(struct arena *a, const struct job *event, const struct store_page *endpoints,
-                   struct store_op **ret, size_t *ret_n)
+static int fan_out(struct webhooks *w, struct arena *a, const struct job *event,
+                   const struct store_page *endpoints, struct store_op **ret, size_t *ret_n)
 {
         struct json_fault why;
         json_t *e = json_parse(event->payload, JSON_DEPTH, &why);
@@ -179,15 +204,9 @@ static int fan_out(struct arena *a, const struct job *event, const struct store_
         json_decref(message);
         json_decref(e);
         int rc = ops && body.p && type ? 0 : -ENOMEM;
-        size_t n = 0;
-        for (size_t i = 0; i < endpoints->n && rc == 0; i++) {
-                json_t *doc = json_parse(endpoints->items[i].doc, JSON_DEPTH, &why);
-                if (listens(json_get(doc, "object"), type)) {
-                        rc = delivery_ops(a, event, type, body, endpoints->items[i].id, ops + n);
-                        n += DELIVERY_OPS;
-                }
-                json_decref(doc);
-        }
+        size_t n = 0, more;
+        for (size_t i = 0; i < endpoints->n && rc == 0; i++, n += more)
+                rc = fan_out_one(w, a, event, type, body, &endpoints->items[i], ops + n, &more);
         *ret = ops;
         *ret_n = n;
         return rc;
@@ -212,7 +231,7 @@ static void run_event(void *ctx, struct job_run *run)
         size_t n = 0;
         int rc = a ? store_list(w->store, &q, &endpoints, NULL) : -ENOMEM;
         if (rc == 0)
-                rc = fan_out(a, event, &endpoints, &ops, &n);
+                rc = fan_out(w, a, event, &endpoints, &ops, &n);
         store_page_release(&endpoints);
         if (rc == 0)
                 rc = job_finish(run, ops, n, NULL);
@@ -455,7 +474,7 @@ static void stop_delivery(void *ctx, struct job_run *run)
 /* ---- start and end ---- */
 
 int webhooks_new(struct store *store, struct account *account, struct http_client *client,
-                 struct webhooks **ret)
+                 webhook_report_fn *report, struct webhooks **ret)
 {
         struct webhooks *w = mem_calloc(1, sizeof(*w));
         *ret = NULL;
@@ -465,6 +484,7 @@ int webhooks_new(struct store *store, struct account *account, struct http_clien
         w->store = store;
         w->account = account;
         w->client = client;
+        w->report = report;
         w->pace = webhook_pace_new();
         w->concluders = pool_new("webhook", CONCLUDERS, DELIVERIES);
         if (!w->pace || !w->concluders) {

@@ -39,9 +39,11 @@ struct webhooks;
 #define WEBHOOK_WORKERS 2
 #define WEBHOOK_LOG_S (7 * 86400) /* how long the row of a delivery is kept */
 
+/* Is told, in a sentence, of what an operator has to know. Any thread. */
+typedef void webhook_report_fn(const char *finding);
 /* The store, the account and the client outlive it. 0 or -ENOMEM. */
 int webhooks_new(struct store *store, struct account *account, struct http_client *client,
-                 struct webhooks **ret);
+                 webhook_report_fn *report, struct webhooks **ret);
 /* After jobs_stop(). Accepts NULL. */
 void webhooks_free(struct webhooks *w);
 /* The workers to hand to jobs_start(). */

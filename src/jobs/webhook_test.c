@@ -118,10 +118,18 @@ static struct jobs *jobs;
                 assert_true(condition);                                            \
         } while (0)
 
+static atomic_int reported;
+
+static void report(const char *finding)
+{
+        assert_non_null(strstr(finding, "whe_torn"));
+        atomic_fetch_add(&reported, 1);
+}
+
 static void start_jobs(void)
 {
         struct job_worker workers[WEBHOOK_WORKERS];
-        assert_int_equal(webhooks_new(store, account, client, &hooks), 0);
+        assert_int_equal(webhooks_new(store, account, client, report, &hooks), 0);
         webhooks_workers(hooks, workers);
         assert_int_equal(jobs_start(store, workers, WEBHOOK_WORKERS, &jobs), 0);
 }
@@ -479,6 +487,24 @@ static void test_refused(void **state)
         WAIT_UNTIL(!waiting(WEBHOOK_DELIVERY));
 }
 
+/* A row that is damaged keeps no other endpoint from its events, and the operator hears of it. */
+static void test_damaged(void **state)
+{
+        (void)state;
+        struct store_op torn = { .verb = STORE_PUT,
+                                 .kind = KIND_WEBHOOK,
+                                 .id = "whe_torn",
+                                 .project = PROJECT,
+                                 .doc = STR("{\"object\":") };
+        assert_int_equal(store_put(store, &torn, NULL), 0);
+        endpoint("whe_whole", "/whole", "batch.completed", NULL);
+        fire("batch.completed", "batch_5");
+        WAIT_UNTIL(status_is("whe_whole", "delivered"));
+        assert_int_equal(atomic_load(&reported), 1);
+        drop("whe_torn");
+        drop("whe_whole");
+}
+
 /* An endpoint that hangs does not hold up another, and gets but a few requests at a time. */
 static void test_hanging(void **state)
 {
@@ -517,7 +543,7 @@ int main(void)
                 cmocka_unit_test(test_backoff),  cmocka_unit_test(test_pace),
                 cmocka_unit_test(test_delivery), cmocka_unit_test(test_retry),
                 cmocka_unit_test(test_gone),     cmocka_unit_test(test_refused),
-                cmocka_unit_test(test_hanging),
+                cmocka_unit_test(test_damaged),  cmocka_unit_test(test_hanging),
         };
         return cmocka_run_group_tests(tests, setup, teardown);
 }
