@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include "base/arena.h"
 #include "base/clock.h"
 #include "base/ids.h"
@@ -30,6 +31,9 @@
 #define LONGEST_PAUSE_MS (4 * 3600 * 1000)
 #define ATTEMPTS_KEPT 30 /* in the log */
 #define GONE 410
+
+#define WRITE_ATTEMPTS 6   /* to write down how a post ended */
+#define WRITE_PAUSE_MS 100 /* before the second, doubled with each: 3 seconds in all */
 
 struct webhooks {
         struct store *store;
@@ -337,6 +341,22 @@ static int end_attempt(struct delivery *d, int64_t next_ms)
         return rc == -ENOENT ? job_finish(d->run, NULL, 0, NULL) : rc; /* its endpoint was deleted */
 }
 
+/* The same, tried for some seconds: the answer of the endpoint would be lost with it, and what arrived would
+ * be posted again. A server that stops does not wait. */
+static int end_attempt_surely(struct delivery *d, int64_t next_ms)
+{
+        long pause = WRITE_PAUSE_MS;
+        int rc = end_attempt(d, next_ms);
+        for (int i = 1; i < WRITE_ATTEMPTS && rc && rc != -ESTALE; i++, pause *= 2) {
+                if (!job_stopping(d->run))
+                        nanosleep(&(struct timespec){ .tv_sec = pause / 1000,
+                                                      .tv_nsec = pause % 1000 * 1000000 },
+                                  NULL);
+                rc = end_attempt(d, next_ms);
+        }
+        return rc;
+}
+
 /* Writes down how a post ended. */
 static void conclude(void *ctx)
 {
@@ -353,7 +373,7 @@ static void conclude(void *ctx)
                 int64_t pause = delivered || gone ? 0 : webhook_backoff_ms(attempts, age);
                 next_ms = pause ? now_ms + pause : 0;
                 note_attempt(d, delivered ? "delivered" : pause ? "pending" : "failed", next_ms);
-                rc = mem_take_failure() ? -ENOMEM : end_attempt(d, next_ms);
+                rc = mem_take_failure() ? -ENOMEM : end_attempt_surely(d, next_ms);
         }
         if (rc && rc != -ESTALE)
                 retry_later(d->run);
