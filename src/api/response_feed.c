@@ -42,6 +42,7 @@ struct feed {
         bool dirty, look; /* there may be more events; and the response may be over */
         struct feed *next_dirty;
         struct follower *joining;
+        int coming; /* feeds_follow() calls that are making a stream for it */
         /* The thread's: */
         struct VEC(struct follower *) followers;
         size_t streaming; /* followers whose stream has not ended */
@@ -57,6 +58,7 @@ struct feed {
 struct over_watch {
         void (*fn)(void *ctx);
         void *ctx;
+        int running; /* threads that are in fn; under the lock */
 };
 
 struct feeds {
@@ -64,6 +66,7 @@ struct feeds {
         pthread_t thread;
         pthread_mutex_t lock;
         pthread_cond_t wake; /* of the monotonic clock: work, or a timer that changed */
+        pthread_cond_t told; /* an over_watch does not run any more */
         struct map by_id;    /* struct feed */
         struct map over;     /* struct over_watch */
         struct feed *dirty;
@@ -318,7 +321,7 @@ static void serve_feed(struct feed *f, struct follower *joining, bool looking)
 static void retire(struct feed *f)
 {
         struct feeds *fs = f->fs;
-        if (f->joining || f->streaming || map_get(&fs->by_id, str_c(f->id)) != f)
+        if (f->coming || f->joining || f->streaming || map_get(&fs->by_id, str_c(f->id)) != f)
                 return;
         map_remove(&fs->by_id, str_c(f->id));
         feed_unref(f);
@@ -413,6 +416,25 @@ static void *feeds_main(void *ctx)
 
 /* ---- what the store tells ---- */
 
+/* Under the lock, which is free meanwhile: fn takes locks of the run, and must not hold up other feeds. */
+static void tell_over(struct feeds *fs, struct over_watch *w)
+{
+        w->running++;
+        pthread_mutex_unlock(&fs->lock);
+        w->fn(w->ctx);
+        pthread_mutex_lock(&fs->lock);
+        w->running--;
+        pthread_cond_broadcast(&fs->told);
+}
+
+/* Frees what is not in the map any more (NULL: nothing). Under the lock, which is free while it waits. */
+static void over_watch_free(struct feeds *fs, struct over_watch *w)
+{
+        while (w && w->running)
+                pthread_cond_wait(&fs->told, &fs->lock);
+        mem_free(w);
+}
+
 /* The store's thread. */
 static void on_notify(void *ctx, const char *topic, const char *id)
 {
@@ -425,13 +447,13 @@ static void on_notify(void *ctx, const char *topic, const char *id)
         struct over_watch *w = over ? map_get(&fs->over, str_c(id)) : NULL;
         if (f)
                 mark(f, over);
-        if (w)
-                w->fn(w->ctx);
         size_t it = 0;
         struct str key;
         void *each;
         while (missed && map_next(&fs->by_id, &it, &key, &each))
                 mark(each, true);
+        if (w)
+                tell_over(fs, w);
         pthread_mutex_unlock(&fs->lock);
 }
 
@@ -441,20 +463,18 @@ int feeds_watch_over(struct feeds *fs, const char *id, void (*fn)(void *ctx), vo
         void *old = NULL;
         if (!w)
                 return -ENOMEM;
-        *w = (struct over_watch){ fn, ctx };
+        *w = (struct over_watch){ .fn = fn, .ctx = ctx };
         pthread_mutex_lock(&fs->lock);
         int rc = map_put(&fs->over, str_c(id), w, &old);
+        over_watch_free(fs, rc ? w : old);
         pthread_mutex_unlock(&fs->lock);
-        if (rc)
-                mem_free(w);
-        mem_free(old);
         return rc;
 }
 
 void feeds_unwatch_over(struct feeds *fs, const char *id)
 {
         pthread_mutex_lock(&fs->lock);
-        mem_free(map_remove(&fs->over, str_c(id)));
+        over_watch_free(fs, map_remove(&fs->over, str_c(id)));
         pthread_mutex_unlock(&fs->lock);
 }
 
@@ -471,6 +491,7 @@ static struct follower *follower_new(struct feed *feed, const struct follow *f)
         w->row = log_row_start(f->from);
         w->obfuscate = f->obfuscate;
         feed->refs++;
+        feed->coming++; /* until it joins, the feed must not retire: it would hear of nothing more */
         feed->fs->followers++;
         return w;
 }
@@ -492,12 +513,17 @@ int feeds_follow(struct req *r, const struct log_owner *owner, const struct foll
         struct stream_owner stream_owner = { on_room, on_release, w, STREAM_BYTES };
         struct stream *s = stream_new(r, &stream_owner);
         if (!s) {
+                pthread_mutex_lock(&fs->lock);
+                feed->coming--;
+                mark(feed, false); /* it retires, unless somebody else follows it */
+                pthread_mutex_unlock(&fs->lock);
                 on_release(w);
                 return err_internal(reterr, -ENOMEM, "stream", "");
         }
         ret->stream = stream_ring(s);
         w->stream = s;
         pthread_mutex_lock(&fs->lock);
+        feed->coming--;
         w->next_new = feed->joining;
         feed->joining = w;
         w->refs++; /* the feed's */
@@ -556,6 +582,7 @@ static void feeds_free(struct feeds *fs)
 {
         map_release(&fs->by_id, NULL);
         map_release(&fs->over, mem_free);
+        pthread_cond_destroy(&fs->told);
         pthread_cond_destroy(&fs->wake);
         pthread_mutex_destroy(&fs->lock);
         mem_free(fs);
@@ -571,6 +598,7 @@ int feeds_start(struct api *api)
         map_init(&fs->over);
         pthread_mutex_init(&fs->lock, NULL);
         thread_cond_init(&fs->wake);
+        pthread_cond_init(&fs->told, NULL);
         int rc = store_watch(api->store, on_notify, fs);
         if (rc == 0) {
                 rc = thread_start(&fs->thread, "feeds", feeds_main, fs);
