@@ -38,10 +38,10 @@ struct response {
         json_t *output;            /* finished items; the model's thread adds to it until the run is done */
         struct conversation *held; /* what its items will be appended to; NULL: nothing */
         /* Of response_run.c: */
-        struct response_ask *ask;      /* of the request's arena */
-        struct agent_sink sink;        /* of the turn */
-        struct compaction *compaction; /* before the turn; NULL: none was made */
-        atomic_bool running;           /* the turn can be cancelled and resumed */
+        struct response_ask *ask;              /* of the request's arena */
+        struct agent_sink sink;                /* of the turn */
+        struct compaction *_Atomic compaction; /* before the turn; NULL: none was made (yet) */
+        atomic_bool running;                   /* the turn can be cancelled and resumed */
         atomic_bool cancelled;
         struct api_err late; /* why there was no turn after the compaction; status 0: none was wanted */
         /* The item of a type that comes next in a log that is being repeated (borrowed, NULL: none does).

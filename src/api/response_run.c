@@ -133,10 +133,14 @@ static int start_compaction(struct response *p, struct api_err *e)
                                     .covers = COMPACT_ALL,
                                     .always = ask->items.compact_now,
                                     .room = ask->compact_at };
+        struct compaction *made;
         gen_add(&p->gen, 1); /* its end, so that the response outlives what on_compacted() does */
-        int rc = compaction_start(r, &q, on_compacted, p, &p->compaction);
+        int rc = compaction_start(r, &q, on_compacted, p, &made);
+        atomic_store(&p->compaction, made);
         if (rc)
                 gen_done(&p->gen, 1);
+        else if (atomic_load(&p->cancelled)) /* before there was a compaction to be told */
+                compaction_cancel(made);
         if (rc == -ENODATA) /* the question alone is too long, or nearly so */
                 return start_turn(p, e);
         return rc ? err_internal(e, rc, "compaction", "") : 0;
@@ -168,9 +172,10 @@ struct agent_outcome response_outcome(const struct response *p)
                 out = *agent_outcome(p->run);
         else if (p->late.status)
                 out.finish = atomic_load(&p->cancelled) ? ENGINE_CANCELLED : ENGINE_ERROR;
-        if (p->compaction) {
+        const struct compaction *compaction = atomic_load(&p->compaction);
+        if (compaction) {
                 int reasoning;
-                const struct engine_usage *used = compaction_usage(p->compaction, &reasoning);
+                const struct engine_usage *used = compaction_usage(compaction, &reasoning);
                 out.usage.prompt_tokens += used->prompt_tokens;
                 out.usage.cached_tokens += used->cached_tokens;
                 out.usage.completion_tokens += used->completion_tokens;
@@ -183,8 +188,9 @@ void response_cancel_run(struct gen *g)
 {
         struct response *p = (struct response *)g;
         atomic_store(&p->cancelled, true);
-        if (p->compaction)
-                compaction_cancel(p->compaction);
+        struct compaction *compaction = atomic_load(&p->compaction);
+        if (compaction)
+                compaction_cancel(compaction);
         if (atomic_load(&p->running))
                 agent_cancel(p->run);
 }
