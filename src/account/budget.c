@@ -5,9 +5,12 @@
 #include <stdbool.h>
 #include <time.h>
 #include "account/usage.h"
+#include "base/clock.h"
 #include "base/map.h"
 #include "base/mem.h"
+#include "base/thread.h"
 
+#define FIRST_MS 5000  /* so long is waited for the first sum of a month, then it passes as 0 */
 #define KNOWN_MS 30000 /* how long a sum of the log holds; other processes' spending is seen that late */
 #define NANO 1e9
 
@@ -16,11 +19,13 @@ struct spent {
         int64_t month;   /* its first second, which `cost` counts from */
         int64_t read_ms; /* when the log was read */
         int64_t cost;
+        bool unknown; /* the first sum of the month is being read */
 };
 
 struct budget {
         struct store *store;
         pthread_mutex_t lock;
+        pthread_cond_t read; /* a first sum is there, or could not be read */
         struct map projects; /* -> struct spent */
 };
 
@@ -31,6 +36,7 @@ struct budget *budget_new(struct store *store)
                 return NULL;
         b->store = store;
         pthread_mutex_init(&b->lock, NULL);
+        thread_cond_init(&b->read);
         map_init(&b->projects);
         return b;
 }
@@ -40,6 +46,7 @@ void budget_free(struct budget *b)
         if (!b)
                 return;
         map_release(&b->projects, mem_free);
+        pthread_cond_destroy(&b->read);
         pthread_mutex_destroy(&b->lock);
         mem_free(b);
 }
@@ -91,16 +98,29 @@ static struct spent *find(struct budget *b, const char *project)
 static void refresh(struct budget *b, struct spent *s, const char *project, int64_t month, int64_t now_ms)
 {
         int64_t cost;
-        bool known = s->month == month;
         s->read_ms = now_ms;
-        if (!known)
+        if (s->month != month) {
                 s->cost = 0;
+                s->unknown = true;
+        }
         s->month = month;
         pthread_mutex_unlock(&b->lock);
         int rc = read_log(b, project, month, now_ms, &cost);
         pthread_mutex_lock(&b->lock);
         if (rc == 0)
                 s->cost = cost;
+        s->unknown = false;
+        pthread_cond_broadcast(&b->read);
+}
+
+/* Nothing is known while the first sum of a month is being read: a spent budget would let through whoever
+ * asks meanwhile. Lock held. */
+static void await_first(struct budget *b, const struct spent *s)
+{
+        int64_t until = clock_mono_ms() + FIRST_MS;
+        struct timespec at = { .tv_sec = until / 1000, .tv_nsec = until % 1000 * 1000000 };
+        while (s->unknown && clock_mono_ms() < until)
+                pthread_cond_timedwait(&b->read, &b->lock, &at);
 }
 
 int budget_check(struct budget *b, const char *project, double dollars, int64_t now_ms)
@@ -110,6 +130,8 @@ int budget_check(struct budget *b, const char *project, double dollars, int64_t 
         struct spent *s = find(b, project);
         if (s && (s->month != month || now_ms - s->read_ms >= KNOWN_MS))
                 refresh(b, s, project, month, now_ms);
+        else if (s)
+                await_first(b, s);
         int rc = !s ? -ENOMEM : (double)s->cost >= dollars * NANO ? -EDQUOT : 0;
         pthread_mutex_unlock(&b->lock);
         return rc;

@@ -393,6 +393,43 @@ static void a_restart_is_no_new_day(void **state)
         limits_close(l);
 }
 
+struct first_look {
+        struct limits *l;
+        pthread_barrier_t together;
+        atomic_int passed;
+};
+
+static void *look_first(void *arg)
+{
+        struct first_look *look = arg;
+        pthread_barrier_wait(&look->together);
+        if (!limits_check_budget(look->l, "proj_a"))
+                atomic_fetch_add(&look->passed, 1);
+        return NULL;
+}
+
+/* Those who ask while the log is read for the first time of a month wait for what it says. */
+static void a_burst_does_not_pass_a_spent_budget(void **state)
+{
+        enum { AT_ONCE = 16, ROUNDS = 20 };
+        struct limit_rule rule = everybody();
+        pthread_t threads[AT_ONCE];
+        (void)state;
+        rule.budget = 2;
+        log_usage("1", NOW_MS / 1000 - 10, USAGE_COMPLETIONS, 1, 3000000000, false);
+        for (int round = 0; round < ROUNDS; round++) {
+                struct first_look look = { .l = limits_of(&rule, 1) };
+                pthread_barrier_init(&look.together, NULL, AT_ONCE);
+                for (int i = 0; i < AT_ONCE; i++)
+                        assert_int_equal(pthread_create(&threads[i], NULL, look_first, &look), 0);
+                for (int i = 0; i < AT_ONCE; i++)
+                        pthread_join(threads[i], NULL);
+                assert_int_equal(atomic_load(&look.passed), 0);
+                pthread_barrier_destroy(&look.together);
+                limits_close(look.l);
+        }
+}
+
 static void a_spent_budget_refuses(void **state)
 {
         struct limit_rule rules[2] = { everybody(), everybody() };
@@ -474,6 +511,7 @@ int main(void)
                 TEST(no_race_admits_more),
                 TEST(a_restart_is_no_new_day),
                 TEST(a_spent_budget_refuses),
+                TEST(a_burst_does_not_pass_a_spent_budget),
                 TEST(records_name_who_and_what),
                 TEST(bad_places_are_refused),
         };
