@@ -9,13 +9,13 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/thread.h"
 
 #define SCHEME "redis://"
 #define UNIX_SCHEME "unix:"
 #define DEFAULT_PORT 6379
 #define CONNECTIONS 16
-#define CONNECT_MS 1000
-#define COMMAND_MS 1000
+#define TAKE_MS 1000  /* all that one taking waits for: a connection, connecting, the answer */
 #define RETRY_MS 1000 /* after a failure nobody tries again for so long */
 #define TAKE_MAX 16
 #define ARGS 4 /* numbers of a bucket */
@@ -60,7 +60,7 @@ struct redis {
         char *host, *path, *user, *password; /* host, or path of a socket */
         int port, db;
         pthread_mutex_t lock;
-        pthread_cond_t freed;
+        pthread_cond_t freed; /* of the monotonic clock: a connection, or the pause has begun */
         redisContext *idle[CONNECTIONS];
         int n_idle, n_open;
         int64_t retry_ms; /* monotonic: not before */
@@ -68,15 +68,26 @@ struct redis {
 
 /* ---- connections ---- */
 
-static struct timeval millis(int ms)
+/* What is left until then (of the monotonic clock); never 0, which would mean for ever. */
+static struct timeval left(int64_t deadline_ms)
 {
+        int64_t ms = deadline_ms - clock_mono_ms();
+        ms = ms > 0 ? ms : 1;
         return (struct timeval){ .tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000 };
 }
 
-/* One command whose reply is only looked at for an error. */
-static int plain(redisContext *c, int argc, const char **argv, char *err, size_t errn)
+/* NULL: the connection is of no use any more. */
+static redisReply *ask(redisContext *c, int64_t deadline_ms, int argc, const char **argv)
 {
-        redisReply *reply = redisCommandArgv(c, argc, argv, NULL);
+        if (redisSetTimeout(c, left(deadline_ms)) != REDIS_OK)
+                return NULL;
+        return redisCommandArgv(c, argc, argv, NULL);
+}
+
+/* One command whose reply is only looked at for an error. */
+static int plain(redisContext *c, int64_t deadline_ms, int argc, const char **argv, char *err, size_t errn)
+{
+        redisReply *reply = ask(c, deadline_ms, argc, argv);
         int rc = !reply || reply->type == REDIS_REPLY_ERROR ? -EIO : 0;
         if (rc)
                 snprintf(err, errn, "redis: %s: %s", argv[0], reply ? reply->str : c->errstr);
@@ -85,7 +96,7 @@ static int plain(redisContext *c, int argc, const char **argv, char *err, size_t
         return rc;
 }
 
-static int greet(struct redis *r, redisContext *c, char *err, size_t errn)
+static int greet(struct redis *r, redisContext *c, int64_t deadline_ms, char *err, size_t errn)
 {
         const char *auth[] = { "AUTH", r->user ? r->user : r->password, r->password };
         char db[16];
@@ -93,21 +104,20 @@ static int greet(struct redis *r, redisContext *c, char *err, size_t errn)
         int rc = 0;
         snprintf(db, sizeof(db), "%d", r->db);
         if (r->password)
-                rc = plain(c, r->user ? 3 : 2, auth, err, errn);
+                rc = plain(c, deadline_ms, r->user ? 3 : 2, auth, err, errn);
         if (rc == 0 && r->db)
-                rc = plain(c, 2, select, err, errn);
+                rc = plain(c, deadline_ms, 2, select, err, errn);
         return rc;
 }
 
-static redisContext *connect_new(struct redis *r, char *err, size_t errn)
+static redisContext *connect_new(struct redis *r, int64_t deadline_ms, char *err, size_t errn)
 {
-        redisContext *c = r->path ? redisConnectUnixWithTimeout(r->path, millis(CONNECT_MS))
-                                  : redisConnectWithTimeout(r->host, r->port, millis(CONNECT_MS));
-        if (!c || c->err) {
+        redisContext *c = r->path ? redisConnectUnixWithTimeout(r->path, left(deadline_ms))
+                                  : redisConnectWithTimeout(r->host, r->port, left(deadline_ms));
+        if (!c || c->err)
                 snprintf(err, errn, "redis: %s", c ? c->errstr : "memory is out");
-        } else if (redisSetTimeout(c, millis(COMMAND_MS)) == REDIS_OK && greet(r, c, err, errn) == 0) {
+        else if (greet(r, c, deadline_ms, err, errn) == 0)
                 return c;
-        }
         if (c)
                 redisFree(c);
         return NULL;
@@ -129,35 +139,48 @@ static void pause_trying(struct redis *r)
 {
         pthread_mutex_lock(&r->lock);
         r->retry_ms = clock_mono_ms() + RETRY_MS;
+        pthread_cond_broadcast(&r->freed);
         pthread_mutex_unlock(&r->lock);
 }
 
-/* A connection for one command: an idle one, or a new one (*ret_fresh). -EIO with a sentence when there is
- * none, at once when another failed within the last second. */
-static int acquire(struct redis *r, redisContext **ret, bool *ret_fresh, char *err, size_t errn)
+/* Waits until there is a connection, or leave to make one, which is taken: 1 with *ret, NULL for leave; 0
+ * when nobody tries now, or time is up. */
+static int admit(struct redis *r, int64_t deadline_ms, redisContext **ret)
 {
-        redisContext *c = NULL;
+        struct timespec at = { .tv_sec = deadline_ms / 1000, .tv_nsec = deadline_ms % 1000 * 1000000 };
+        int64_t now;
+        *ret = NULL;
         pthread_mutex_lock(&r->lock);
-        while (!r->n_idle && r->n_open >= CONNECTIONS)
-                pthread_cond_wait(&r->freed, &r->lock);
-        bool paused = !r->n_idle && clock_mono_ms() < r->retry_ms;
-        if (r->n_idle)
-                c = r->idle[--r->n_idle];
-        else if (!paused)
+        while ((now = clock_mono_ms()) >= r->retry_ms && now < deadline_ms && !r->n_idle &&
+               r->n_open >= CONNECTIONS)
+                pthread_cond_timedwait(&r->freed, &r->lock, &at);
+        bool may = now >= r->retry_ms && now < deadline_ms;
+        if (may && r->n_idle)
+                *ret = r->idle[--r->n_idle];
+        else if (may)
                 r->n_open++;
         pthread_mutex_unlock(&r->lock);
-        *ret_fresh = !c;
-        if (paused)
+        return may;
+}
+
+/* A connection for one command: an idle one, or a new one (*ret_fresh). -EIO with a sentence when there is
+ * none, at once when the Redis failed within the last second. */
+static int acquire(struct redis *r, int64_t deadline_ms, redisContext **ret, bool *ret_fresh, char *err,
+                   size_t errn)
+{
+        if (!admit(r, deadline_ms, ret)) {
                 snprintf(err, errn, "redis: was out of reach a moment ago");
-        else if (!c) {
-                c = connect_new(r, err, errn);
-                if (!c) {
-                        give_back(r, NULL);
-                        pause_trying(r);
-                }
+                return -EIO;
         }
-        *ret = c;
-        return c ? 0 : -EIO;
+        *ret_fresh = !*ret;
+        if (*ret)
+                return 0;
+        *ret = connect_new(r, deadline_ms, err, errn);
+        if (*ret)
+                return 0;
+        give_back(r, NULL);
+        pause_trying(r);
+        return -EIO;
 }
 
 /* ---- the script ---- */
@@ -214,17 +237,18 @@ static int read_reply(const redisReply *reply, struct store_bucket *list, size_t
 }
 
 /* One try. *ret_again: the connection was an old one and had died, a new one may work. If the command had
- * been carried out before it died it is carried out twice: a limit is then kept too strictly, once. */
-static int try_take(struct redis *r, struct command *cmd, struct store_bucket *list, size_t n,
-                    size_t *ret_short, bool *ret_again, char *err, size_t errn)
+ * been carried out before it died it is carried out twice: a limit is then kept too strictly, once. A Redis
+ * that gives no answer in time hangs, on every connection: nobody tries for a while. */
+static int try_take(struct redis *r, int64_t deadline_ms, struct command *cmd, struct store_bucket *list,
+                    size_t n, size_t *ret_short, bool *ret_again, char *err, size_t errn)
 {
         redisContext *c;
         bool fresh;
         *ret_again = false;
-        int rc = acquire(r, &c, &fresh, err, errn);
+        int rc = acquire(r, deadline_ms, &c, &fresh, err, errn);
         if (rc)
                 return rc;
-        redisReply *reply = redisCommandArgv(c, cmd->argc, cmd->argv, NULL);
+        redisReply *reply = ask(c, deadline_ms, cmd->argc, cmd->argv);
         if (reply) {
                 rc = read_reply(reply, list, n, ret_short, err, errn);
                 freeReplyObject(reply);
@@ -234,8 +258,8 @@ static int try_take(struct redis *r, struct command *cmd, struct store_bucket *l
         snprintf(err, errn, "redis: %s", c->errstr);
         redisFree(c);
         give_back(r, NULL);
-        *ret_again = !fresh;
-        if (fresh)
+        *ret_again = !fresh && clock_mono_ms() < deadline_ms;
+        if (!*ret_again)
                 pause_trying(r);
         return -EIO;
 }
@@ -250,9 +274,10 @@ static int redis_take(struct backend *base, struct store_bucket *list, size_t n,
         if (n > TAKE_MAX)
                 return -EINVAL;
         write_command(&cmd, list, n);
+        int64_t deadline_ms = clock_mono_ms() + TAKE_MS;
         int rc;
         do {
-                rc = try_take(r, &cmd, list, n, ret_short, &again, err, errn);
+                rc = try_take(r, deadline_ms, &cmd, list, n, ret_short, &again, err, errn);
         } while (again);
         return rc;
 }
@@ -339,7 +364,7 @@ int backend_redis(const char *url, struct backend **ret, char *err, size_t errn)
                 return -ENOMEM;
         r->base = (struct backend){ redis_take, redis_free, true };
         pthread_mutex_init(&r->lock, NULL);
-        pthread_cond_init(&r->freed, NULL);
+        thread_cond_init(&r->freed);
         s = (struct str){ s.p + skip, s.n - skip };
         if (!(tcp && read_address(r, s)) && !(local && read_path(r, s))) {
                 redis_free(&r->base);

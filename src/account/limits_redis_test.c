@@ -249,6 +249,56 @@ static void out_of_reach_requests_may_be_refused(void **state)
         limits_close(l);
 }
 
+struct wait {
+        struct limits *l;
+        atomic_int refused, longest_ms;
+};
+
+static void *take_while_it_hangs(void *ctx)
+{
+        struct wait *w = ctx;
+        struct limits_answer a;
+        int64_t began = clock_mono_ms();
+        atomic_fetch_add(&w->refused, take(w->l, 10, &a) == -EIO);
+        int ms = (int)(clock_mono_ms() - began), longest = atomic_load(&w->longest_ms);
+        while (ms > longest && !atomic_compare_exchange_weak(&w->longest_ms, &longest, ms))
+                ;
+        return NULL;
+}
+
+/* A Redis that hangs is waited for once, however many connections there are; then nobody waits for a while.
+ */
+static void hanging_is_waited_for_once(void **state)
+{
+        pthread_t threads[THREADS];
+        struct race race = { .l = limits_new(true) };
+        struct wait w = { .l = race.l };
+        struct limits_answer a;
+        (void)state;
+        for (int i = 0; i < THREADS; i++) /* so that there are many connections */
+                assert_int_equal(pthread_create(&threads[i], NULL, take_many, &race), 0);
+        for (int i = 0; i < THREADS; i++)
+                pthread_join(threads[i], NULL);
+        kill(redis, SIGSTOP);
+        take_while_it_hangs(&w);
+        assert_int_equal(w.refused, 1);
+        assert_in_range(w.longest_ms, 500, 1900);
+        int64_t began = clock_mono_ms();
+        assert_int_equal(take(race.l, 10, &a), -EIO);
+        assert_true(clock_mono_ms() - began < 300);
+        usleep(1200 * 1000);
+        for (int i = 0; i < THREADS; i++)
+                assert_int_equal(pthread_create(&threads[i], NULL, take_while_it_hangs, &w), 0);
+        for (int i = 0; i < THREADS; i++)
+                pthread_join(threads[i], NULL);
+        assert_int_equal(w.refused, 1 + THREADS);
+        assert_in_range(w.longest_ms, 500, 1900);
+        kill(redis, SIGCONT);
+        usleep(1200 * 1000);
+        assert_int_equal(take(race.l, 10, &a), -EAGAIN); /* it is back: all is taken */
+        limits_close(race.l);
+}
+
 /* Connections that died since they were used are replaced unseen. */
 static void a_restart_is_not_noticed(void **state)
 {
@@ -313,6 +363,7 @@ int main(void)
                 TEST(no_race_admits_more),
                 TEST(out_of_reach_each_process_is_alone),
                 TEST(out_of_reach_requests_may_be_refused),
+                TEST(hanging_is_waited_for_once),
                 TEST(a_restart_is_not_noticed),
                 cmocka_unit_test_setup_teardown(passwords_and_addresses, setup_password, teardown),
                 TEST(full_buckets_take_no_room),
