@@ -100,11 +100,10 @@ static int upload_parts(struct s3_client *c, const char *name, const char *id, i
         return rc ? rc : buf_error(parts);
 }
 
-/* A success may still carry an error: the service begins to answer before it is through. */
 static int upload_complete(struct s3_client *c, const char *name, const char *id, const struct buf *parts,
                            uint64_t size)
 {
-        char query[QUERY_MAX], why[160] = "";
+        char query[QUERY_MAX];
         struct buf answer;
         buf_init(&answer, LIST_TEXT_MAX);
         snprintf(query, sizeof(query), "uploadId=%s", id);
@@ -113,11 +112,9 @@ static int upload_complete(struct s3_client *c, const char *name, const char *id
                                 .query = query,
                                 .body = parts->p,
                                 .body_n = parts->n,
-                                .text = &answer };
+                                .text = &answer,
+                                .late_error = true }; /* it begins to answer before it is through */
         int rc = s3_perform(c, &q);
-        const char *at = answer.p;
-        if (!rc && at && s3_xml_next("Error", &at, at + answer.n, why, sizeof(why)))
-                rc = blob_fail(-EIO, "S3: completing %s: %s", name, why);
         if (rc == -ENOENT && there(c, name, size)) /* an attempt whose answer was lost has done it */
                 rc = 0;
         buf_release(&answer);

@@ -228,6 +228,7 @@ static void a_broken_upload_shows_nothing(void **state)
 struct fake {
         int fd, port;
         const char *answer; /* NULL: accepts and says nothing more */
+        const char *later;  /* from the second request on; NULL: the same */
         atomic_int asked;
         pthread_t thread;
 };
@@ -240,9 +241,9 @@ static void *fake_main(void *arg)
                 int fd = accept(f->fd, NULL, NULL);
                 if (fd < 0)
                         return NULL;
-                atomic_fetch_add(&f->asked, 1);
-                if (f->answer && read(fd, block, sizeof(block)) > 0)
-                        assert_true(write(fd, f->answer, strlen(f->answer)) > 0);
+                const char *answer = atomic_fetch_add(&f->asked, 1) && f->later ? f->later : f->answer;
+                if (answer && read(fd, block, sizeof(block)) > 0)
+                        assert_true(write(fd, answer, strlen(answer)) > 0);
                 shutdown(fd, SHUT_WR);
                 while (read(fd, block, sizeof(block)) > 0)
                         ;
@@ -312,6 +313,54 @@ static void errors_are_told_apart(void **state)
         assert_int_equal(asked, 5);
 }
 
+/* What completing an upload says when the service answers so, and how often it was asked. */
+static int complete_at(const char *answer, const char *later, int *ret_asked)
+{
+        struct fake f = { .answer = answer, .later = later };
+        atomic_ullong retries = 0;
+        struct s3_client *c;
+        struct buf parts;
+        char where[64];
+        fake_start(&f);
+        snprintf(where, sizeof(where), "http://127.0.0.1:%d", f.port);
+        struct blobs_options o = options();
+        o.endpoint = where;
+        assert_int_equal(s3_client_new(&o, &retries, &c, err, sizeof(err)), 0);
+        buf_init(&parts, 100);
+        buf_adds(&parts, "<CompleteMultipartUpload/>");
+        int rc = upload_complete(c, "ab/cd", "id", &parts, 3);
+        buf_release(&parts);
+        s3_client_free(c);
+        fake_stop(&f);
+        *ret_asked = atomic_load(&f.asked);
+        return rc;
+}
+
+#define LATE(code)                                                             \
+        "HTTP/1.1 200 OK\r\n\r\n\n\n<?xml version=\"1.0\"?><Error><Code>" code \
+        "</Code><Message>so late</Message></Error>"
+#define DONE \
+        "HTTP/1.1 200 OK\r\n\r\n<CompleteMultipartUploadResult><Key>k</Key></CompleteMultipartUploadResult>"
+
+/* S3 may find out that it cannot complete an upload when it has said 200 already. */
+static void late_errors_are_tried_again(void **state)
+{
+        int asked;
+        (void)state;
+        assert_int_equal(complete_at(DONE, NULL, &asked), 0);
+        assert_int_equal(asked, 1);
+        assert_int_equal(complete_at(LATE("InternalError"), DONE, &asked), 0);
+        assert_int_equal(asked, 2);
+        assert_int_equal(complete_at(LATE("InternalError"), NULL, &asked), -EAGAIN);
+        assert_int_equal(asked, 5);
+        assert_non_null(strstr(blob_fault(), "InternalError so late"));
+        /* An attempt before was the one that did it, if the object is there with its size. */
+        assert_int_equal(complete_at(LATE("NoSuchUpload"), "HTTP/1.1 404 No\r\n\r\n", &asked), -ENOENT);
+        assert_int_equal(asked, 2);
+        assert_int_equal(
+                complete_at(LATE("NoSuchUpload"), "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", &asked), 0);
+}
+
 static void a_service_that_is_down_is_an_error_soon(void **state)
 {
         struct blobs_options o = options();
@@ -333,12 +382,17 @@ static void a_service_that_is_down_is_an_error_soon(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                CASE(a_wrong_secret_is_refused),  CASE(a_missing_bucket_is_no_missing_blob),
-                CASE(long_lists_have_pages),      CASE(bad_options_are_named),
+                CASE(a_wrong_secret_is_refused),
+                CASE(a_missing_bucket_is_no_missing_blob),
+                CASE(long_lists_have_pages),
+                CASE(bad_options_are_named),
 #ifdef CAIRN_FAULTS
-                CASE(what_passes_is_tried_again), CASE(a_broken_upload_shows_nothing),
+                CASE(what_passes_is_tried_again),
+                CASE(a_broken_upload_shows_nothing),
 #endif
-                CASE(errors_are_told_apart),      CASE(a_service_that_is_down_is_an_error_soon),
+                CASE(late_errors_are_tried_again),
+                CASE(errors_are_told_apart),
+                CASE(a_service_that_is_down_is_an_error_soon),
         };
         signal(SIGPIPE, SIG_IGN);
         int rc = swift_start();

@@ -339,21 +339,46 @@ static CURLcode attempt_run(struct s3_client *c, struct attempt *a, const char *
         return rc;
 }
 
-static int status_error(const struct s3_request *q, bool may_pass)
+/* Whether what failed may do better another time; q->code is known. A late error is one of a service that had
+ * begun to answer, so its status is a success. */
+static bool may_pass(const struct s3_request *q)
 {
-        if (may_pass)
+        if (q->status <= 299)
+                return strcmp(q->code, "NoSuchUpload") != 0;
+        return q->status >= 500 ? q->status != 501 && q->status != 507 : q->status == 429;
+}
+
+static int status_error(const struct s3_request *q, bool again)
+{
+        if (again)
                 return -EAGAIN;
-        if (q->status == 404 && strcmp(q->code, "NoSuchBucket") != 0)
+        if (q->status <= 299 || (q->status == 404 && strcmp(q->code, "NoSuchBucket") != 0))
                 return -ENOENT;
         if (q->status == 401 || q->status == 403)
                 return -EACCES;
         return q->status == 507 ? -ENOSPC : -EIO;
 }
 
+static bool is_error(const struct buf *text)
+{
+        return text->n && memmem(text->p, text->n, "<Error>", strlen("<Error>"));
+}
+
+/* What the body of an error says: its code, into q, and its message. */
+static void read_error(struct s3_request *q, const struct buf *text, char *message, size_t n)
+{
+        const char *at = text->p, *end = at ? at + text->n : at;
+        if (at)
+                s3_xml_next("Code", &at, end, q->code, sizeof(q->code));
+        if (at)
+                s3_xml_next("Message", &at, end, message, n);
+}
+
 /* What a finished attempt means: 0 or a negative errno; *ret_again when another one may do better. */
 static int attempt_judge(struct attempt *a, CURLcode rc, bool *ret_again)
 {
         struct s3_request *q = a->q;
+        char message[160] = "";
         *ret_again = false;
         if (rc == CURLE_OUT_OF_MEMORY)
                 return blob_fail(-ENOMEM, "memory is out");
@@ -365,15 +390,11 @@ static int attempt_judge(struct attempt *a, CURLcode rc, bool *ret_again)
                 return blob_fail(*ret_again ? -EAGAIN : -EIO, "S3: %s",
                                  a->why[0] ? a->why : curl_easy_strerror(rc));
         }
-        if (q->status >= 200 && q->status <= 299)
+        bool good = q->status >= 200 && q->status <= 299;
+        if (good && !(q->late_error && is_error(q->text)))
                 return 0;
-        char message[160] = "";
-        const char *at = a->error.p, *end = at ? at + a->error.n : at;
-        if (at)
-                s3_xml_next("Code", &at, end, q->code, sizeof(q->code));
-        if (at)
-                s3_xml_next("Message", &at, end, message, sizeof(message));
-        *ret_again = q->status >= 500 ? q->status != 501 && q->status != 507 : q->status == 429;
+        read_error(q, good ? q->text : &a->error, message, sizeof(message));
+        *ret_again = may_pass(q);
         return blob_fail(status_error(q, *ret_again), "S3: %s %s: status %ld %s %s", q->method,
                          q->name ? q->name : "", q->status, q->code, message);
 }

@@ -32,6 +32,7 @@ struct s3_request {
         size_t into_max;
         struct buf *text; /* or here */
         bool once;        /* one attempt is enough */
+        bool late_error;  /* an answer of 2xx may be an <Error> all the same: `text` is looked at */
         /* Answers. */
         long status;
         size_t into_n;
@@ -41,8 +42,8 @@ struct s3_request {
 };
 
 /* Makes the request, again while it fails in a way that may pass. 0 after a status of 2xx; else with
- * blob_fail(): -ENOENT (404), -EACCES (401, 403), -EAGAIN (no answer, 429, 5xx), -ENOSPC (507), -EIO. Any
- * thread. */
+ * blob_fail(): -ENOENT (404, a late NoSuchUpload), -EACCES (401, 403), -EAGAIN (no answer, 429, 5xx, a late
+ * error), -ENOSPC (507), -EIO. Any thread. */
 int s3_perform(struct s3_client *c, struct s3_request *q);
 /* A value for `query`: escaped, in memory of mem_alloc. NULL when memory is out. */
 char *s3_escape(const char *value);
