@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -44,6 +45,17 @@ static int free_port(void)
         return ntohs(at.sin_port);
 }
 
+/* The socket is there a moment before anybody listens at it. */
+static bool redis_answers(void)
+{
+        struct sockaddr_un at = { .sun_family = AF_UNIX };
+        snprintf(at.sun_path, sizeof(at.sun_path), "%s", sock);
+        int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+        bool answers = !connect(fd, (struct sockaddr *)&at, sizeof(at));
+        close(fd);
+        return answers;
+}
+
 static void redis_start(const char *password)
 {
         int64_t until = clock_mono_ms() + READY_MS;
@@ -59,7 +71,7 @@ static void redis_start(const char *password)
                        (char *)NULL);
                 _exit(127);
         }
-        while (access(sock, F_OK) && clock_mono_ms() < until)
+        while (!redis_answers() && clock_mono_ms() < until)
                 usleep(2000);
 }
 
