@@ -398,6 +398,17 @@ static int check_content(struct req *r, const json_t *object, const struct blob_
                            json_cstr(r->body, "md5", ""));
 }
 
+/* The operation that makes a document the one of the request's upload, in the version that was loaded. */
+static struct store_op end_op(const struct req *r, int64_t version)
+{
+        return (struct store_op){ .verb = STORE_UPDATE,
+                                  .kind = UPLOAD_KIND,
+                                  .id = req_param(r, RESOURCE_UPLOAD.id_param),
+                                  .project = req_project(r),
+                                  .set = STORE_SET_DOC,
+                                  .if_version = version };
+}
+
 /* Turns the upload into a file: one transaction. Parts that were not chosen go. */
 static int complete(struct req *r, json_t *doc, int64_t version, const struct parts *parts,
                     const struct blob_info *blobs, size_t n, struct api_err *reterr)
@@ -418,12 +429,7 @@ static int complete(struct req *r, json_t *doc, int64_t version, const struct pa
                 return err_internal(reterr, rc, "upload", "");
         json_object_set(object, "file", file.object);
         json_object_set_new(object, "status", json_string("completed"));
-        struct store_op update = { .verb = STORE_UPDATE,
-                                   .kind = UPLOAD_KIND,
-                                   .id = req_param(r, RESOURCE_UPLOAD.id_param),
-                                   .project = req_project(r),
-                                   .set = STORE_SET_DOC,
-                                   .if_version = version };
+        struct store_op update = end_op(r, version);
         op_list_init(&list);
         op_list_add_doc(&list, &update, doc);
         op_list_add(&list, &file.op, 1);
@@ -473,12 +479,7 @@ int upload_cancel(struct req *r, struct reply *ret, struct api_err *reterr)
                 return -1;
         json_t *object = json_object_get(doc, "object");
         json_object_set_new(object, "status", json_string("cancelled"));
-        struct store_op update = { .verb = STORE_UPDATE,
-                                   .kind = UPLOAD_KIND,
-                                   .id = req_param(r, RESOURCE_UPLOAD.id_param),
-                                   .project = req_project(r),
-                                   .set = STORE_SET_DOC,
-                                   .if_version = version };
+        struct store_op update = end_op(r, version);
         op_list_init(&list);
         op_list_add_doc(&list, &update, doc);
         parts_ops(r, &parts, &list);
