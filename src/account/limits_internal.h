@@ -35,8 +35,8 @@ struct settler *settler_start(struct backend *backend,
 /* Adds to what waits: amounts of one key are added up, so that what waits is bounded by the buckets there
  * are. */
 void settler_add(struct settler *s, const struct store_bucket *list, size_t n);
-/* Waits until what was added before is taken, for 2 s at most. True when it has waited for that: a bucket that
- * held too little may hold enough now. */
+/* Waits until what was added before is taken, for 2 s at most. True when it has waited for that: a bucket
+ * that held too little may hold enough now. */
 bool settler_catch_up(struct settler *s);
 void settler_stop(struct settler *s); /* settles what waits, then frees; accepts NULL */
 #endif

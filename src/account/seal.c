@@ -87,8 +87,9 @@ int account_seal(struct account *a, struct str context, struct str text, char **
         return rc;
 }
 
-/* The bytes of base64 in raw, which has 3 for each 4 characters; 0 when it is none. Bits of the last character
- * that belong to no byte must be 0, so that a text has one spelling only (RFC 4648, section 3.5). */
+/* The bytes of base64 in raw, which has 3 for each 4 characters; 0 when it is none. Bits of the last
+ * character that belong to no byte must be 0, so that a text has one spelling only (RFC 4648, section 3.5).
+ */
 static size_t decode(struct str sealed, uint8_t *raw)
 {
         uint8_t last[5];
