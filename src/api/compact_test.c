@@ -117,7 +117,7 @@ static void test_nothing_before_the_question(void **state)
 static void test_long_entries(void **state)
 {
         (void)state;
-        char *text = mem_alloc(LONG_TEXT * 3 + 1);
+        char *text = mem_alloc(LONG_TEXT * 3 + 3);
         struct compact_plan plan;
         for (int shift = 0; shift < 3; shift++) {
                 size_t n = 0;

@@ -174,8 +174,10 @@ static json_t *without_developer(const json_t *messages)
                 if (!out && !(out = json_copy((json_t *)(uintptr_t)messages)))
                         return NULL;
                 json_t *copy = json_copy((json_t *)(uintptr_t)m);
-                if (!copy || json_put(copy, "role", json_string("system")) ||
-                    json_array_set_new(out, i, copy)) {
+                int rc = copy ? json_put(copy, "role", json_string("system")) : -ENOMEM;
+                if (rc)
+                        json_decref(copy);
+                if (rc || json_array_set_new(out, i, copy)) {
                         json_decref(out);
                         return NULL;
                 }
