@@ -493,11 +493,50 @@ static void bad_places_are_refused(void **state)
         }
 }
 
+/* ---- corrections on their way ---- */
+
+struct far {
+        struct backend backend; /* first */
+        atomic_llong taken;
+};
+
+static int far_take(struct backend *b, struct store_bucket *list, size_t n, int64_t now_ms, size_t *ret_short,
+                    char *why, size_t n_why)
+{
+        struct far *f = (struct far *)b;
+        (void)now_ms, (void)ret_short, (void)why, (void)n_why;
+        usleep(50000);
+        for (size_t i = 0; i < n; i++)
+                atomic_fetch_add(&f->taken, list[i].amount);
+        return 0;
+}
+
+/* Who is refused can wait for what others give back, and does not wait when nothing is on its way. */
+static void corrections_are_caught_up_with(void **state)
+{
+        (void)state;
+        struct far f = { .backend = { .take = far_take, .waits = true } };
+        struct settler *s = settler_start(&f.backend, &f.backend);
+        assert_non_null(s);
+        assert_false(settler_catch_up(s));
+        for (int i = 1; i <= 5; i++) {
+                struct store_bucket b = { .key = i % 2 ? "a" : "b", .capacity = 1000, .amount = -100 };
+                settler_add(s, &b, 1);
+                if (i == 3)
+                        usleep(60000); /* the first round has begun; the rest is of the next */
+        }
+        assert_true(settler_catch_up(s));
+        assert_int_equal(atomic_load(&f.taken), -500);
+        assert_false(settler_catch_up(s));
+        settler_stop(s);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test(corrections_are_caught_up_with),
                 TEST(durations_are_written_as_go_does),
                 TEST(costs_follow_prices),
                 TEST(the_most_specific_rule_holds),
