@@ -1,6 +1,7 @@
 #include "store/queue.h"
 
 #include <errno.h>
+#include <stdint.h>
 
 void write_queue_init(struct write_queue *q, size_t max)
 {
@@ -37,11 +38,9 @@ int write_queue_add(struct write_queue *q, struct store_write *w)
         return rc;
 }
 
-struct store_write *write_queue_take(struct write_queue *q, size_t max_n, size_t max_bytes)
+/* The first writes, with the lock held. */
+static struct store_write *cut(struct write_queue *q, size_t max_n, size_t max_bytes)
 {
-        pthread_mutex_lock(&q->lock);
-        while (!q->head && !q->stopping)
-                pthread_cond_wait(&q->filled, &q->lock);
         struct store_write *list = q->head, **end = &q->head;
         size_t bytes = 0;
         for (size_t n = 0; n < max_n && *end && (!n || bytes + (*end)->bytes <= max_bytes); n++) {
@@ -55,6 +54,23 @@ struct store_write *write_queue_take(struct write_queue *q, size_t max_n, size_t
                 q->tail = &q->head;
         if (list)
                 *end = NULL;
+        return list;
+}
+
+struct store_write *write_queue_take(struct write_queue *q, size_t max_n, size_t max_bytes)
+{
+        pthread_mutex_lock(&q->lock);
+        while (!q->head && !q->stopping)
+                pthread_cond_wait(&q->filled, &q->lock);
+        struct store_write *list = cut(q, max_n, max_bytes);
+        pthread_mutex_unlock(&q->lock);
+        return list;
+}
+
+struct store_write *write_queue_more(struct write_queue *q, size_t max_n)
+{
+        pthread_mutex_lock(&q->lock);
+        struct store_write *list = max_n ? cut(q, max_n, SIZE_MAX) : NULL;
         pthread_mutex_unlock(&q->lock);
         return list;
 }

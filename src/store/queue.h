@@ -23,6 +23,8 @@ int write_queue_add(struct write_queue *q, struct store_write *w);
 /* Waits for writes and takes them as a list: at most max_n, and no further one beyond max_bytes of documents.
  * NULL when the queue stops and is empty. */
 struct store_write *write_queue_take(struct write_queue *q, size_t max_n, size_t max_bytes);
+/* Takes at most max_n of those that wait now; NULL when none does. */
+struct store_write *write_queue_more(struct write_queue *q, size_t max_n);
 void write_queue_stop(struct write_queue *q);
 size_t write_queue_length(struct write_queue *q);
 #endif

@@ -17,6 +17,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 #include <sqlite3.h>
+#include "base/fault.h"
 #include "base/mem.h"
 #include "store/conformance.h"
 #include "store/datadir.h"
@@ -511,6 +512,49 @@ static void waiting_writes_share_a_commit(void **state)
         assert_int_equal(counts[1], 20);
 }
 
+struct invitation {
+        bool sent;
+        int counts[2]; /* of the guest: see count_done */
+};
+
+/* On the writer thread, inside the transaction: another write comes. */
+static int invite(struct store *s, struct store_write *w)
+{
+        struct invitation *i = w->arg;
+        struct store_op op = { .verb = STORE_PUT, .kind = "thing", .id = "guest", .project = "p" };
+        if (i->sent)
+                return 0;
+        i->sent = true;
+        return store_write_async(s, &op, 1, count_done, i->counts);
+}
+
+/* Writes once, and tells how many commits that and the guest took. */
+static uint64_t commits_with_guest(struct store *s)
+{
+        struct invitation i = { 0 };
+        struct store_write w = { .kind = WRITE_OWN, .own = invite, .arg = &i };
+        struct store_stats before, after;
+        store_get_stats(s, &before);
+        assert_int_equal(store_write_wait(s, &w, NULL), 0);
+        assert_int_equal(store_delete(s, "thing", "guest", "p", NULL), 0); /* behind the guest in the queue */
+        store_get_stats(s, &after);
+        assert_int_equal(i.counts[0], 1);
+        return after.commits - before.commits - 1;
+}
+
+static void who_comes_during_a_group_joins_it(void **state)
+{
+        (void)state;
+        dir_fresh();
+        struct store *s = open_or_die(NULL);
+        assert_int_equal(commits_with_guest(s), 1);
+#ifdef CAIRN_FAULTS
+        assert_int_equal(fault_arm(STR("store.commit")), 0);
+        assert_int_equal(commits_with_guest(s), 2); /* each alone, since the group failed */
+#endif
+        store_close(s);
+}
+
 /* One write of a group is longer than the disk: its neighbours succeed all the same. */
 static int full_group_body(void)
 {
@@ -633,6 +677,7 @@ int main(void)
                 cmocka_unit_test(a_read_only_directory_is_an_error),
                 cmocka_unit_test(a_held_write_lock_is_waited_for),
                 cmocka_unit_test(waiting_writes_share_a_commit),
+                cmocka_unit_test(who_comes_during_a_group_joins_it),
                 cmocka_unit_test(a_write_too_long_for_the_disk_fails_alone),
 #ifdef CAIRN_FAULTS
                 cmocka_unit_test(memory_may_run_out),

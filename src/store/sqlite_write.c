@@ -1,10 +1,12 @@
 /* Writing: one thread takes the writes that wait, does them in one transaction and answers each after the
- * commit. While it waits for the disk the next group gathers, so that groups grow with the load.
+ * commit. While it waits for the disk the next group gathers, and who comes while a group is being done joins
+ * it, so that groups grow with the load.
  *
  * A write that fails is undone by its savepoint and harms none of its group. When the transaction itself
  * fails (a full disk, say), each write of the group is tried again alone, so that one which cannot succeed
  * does not take the others with it. */
 #include <errno.h>
+#include <sched.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/statvfs.h>
@@ -76,10 +78,25 @@ static bool write_apply(struct sqlite_store *s, struct store_write *w, int64_t n
         return !save || sqlite_run(s, W_RELEASE) == SQLITE_OK;
 }
 
-/* One transaction over the list. On failure nothing of it is on the disk. */
-static int group_commit(struct sqlite_store *s, struct store_write *list, struct store_fault *fault)
+/* Who came while the n writes of a group were done. Those that the last commit answered are about to write
+ * again, some of them on this very processor: once it is theirs. */
+static struct store_write *latecomers(struct sqlite_store *s, size_t n)
+{
+        struct store_write *more = write_queue_more(&s->queue, GROUP_MAX - n);
+        if (!more && n > 1) {
+                sched_yield();
+                more = write_queue_more(&s->queue, GROUP_MAX - n);
+        }
+        return more;
+}
+
+/* One transaction over the list, and over those that it appends when others may join. On failure nothing of
+ * it is on the disk. */
+static int group_commit(struct sqlite_store *s, struct store_write *list, bool join,
+                        struct store_fault *fault)
 {
         int64_t now = clock_unix();
+        size_t n = 0;
         int rc = sqlite_fault(s->wdb, sqlite_run(s, W_BEGIN), fault, "beginning a transaction");
         if (rc)
                 return rc;
@@ -88,6 +105,11 @@ static int group_commit(struct sqlite_store *s, struct store_write *list, struct
                         rc = w->rc ? w->rc : -EIO;
                         store_fail(fault, rc, "%s",
                                    *w->fault.msg ? w->fault.msg : "the transaction was lost");
+                }
+                n++;
+                if (join && !rc && !w->next) {
+                        w->next = latecomers(s, n);
+                        now = clock_unix();
                 }
         }
         if (!rc && (rc = fault_at("store.commit")))
@@ -101,7 +123,8 @@ static int group_commit(struct sqlite_store *s, struct store_write *list, struct
         return rc;
 }
 
-static void write_answer(struct sqlite_store *s, struct store_write *w)
+/* All that comes before the answer. */
+static void write_settle(struct sqlite_store *s, struct store_write *w)
 {
         if (!w->rc)
                 memset(&w->fault, 0, sizeof(w->fault));
@@ -110,16 +133,13 @@ static void write_answer(struct sqlite_store *s, struct store_write *w)
         atomic_fetch_add_explicit(w->rc ? &s->n_failed : &s->n_writes, 1, memory_order_relaxed);
         if (!w->rc && w->kind == WRITE_OPS)
                 store_tell_ops(&s->store, w->ops, w->n);
-        w->complete(w);
 }
 
 static void group_answer(struct sqlite_store *s, struct store_write *list)
 {
-        while (list) {
-                struct store_write *next = list->next; /* complete() frees it */
-                write_answer(s, list);
-                list = next;
-        }
+        for (struct store_write *w = list; w; w = w->next)
+                write_settle(s, w);
+        store_complete(list);
 }
 
 static void write_refuse(struct store_write *w, int rc, const struct store_fault *fault)
@@ -132,22 +152,22 @@ static void write_alone(struct sqlite_store *s, struct store_write *w)
 {
         struct store_fault fault = { 0 };
         w->next = NULL;
-        int rc = group_commit(s, w, &fault);
+        int rc = group_commit(s, w, false, &fault);
         if (rc)
                 write_refuse(w, rc, &fault);
-        write_answer(s, w);
+        group_answer(s, w);
 }
 
 static void group_write(struct sqlite_store *s, struct store_write *list)
 {
         struct store_fault fault = { 0 };
-        int rc = -EAGAIN;
-        if (list->next)
-                rc = group_commit(s, list, &fault);
-        /* The busy timeout has passed for all; it shall not pass once more for each. */
-        for (struct store_write *w = list; w && rc == -EBUSY; w = w->next)
+        int rc = group_commit(s, list, true, &fault);
+        /* One write has no other to be tried without; the busy timeout has passed for all and shall not pass
+         * once more for each. */
+        bool final = !list->next || rc == -EBUSY;
+        for (struct store_write *w = list; w && rc && final; w = w->next)
                 write_refuse(w, rc, &fault);
-        if (!rc || rc == -EBUSY) {
+        if (!rc || final) {
                 group_answer(s, list);
                 return;
         }

@@ -100,6 +100,9 @@ int sqlite_store_open(const char *dir, const struct store_options *options, stru
 int postgres_store_open(const char *uri, const struct store_options *options, struct store **ret,
                         struct store_fault *fault);
 
+/* Calls complete() for a list of writes, in order; those who block in store_write_wait() are woken after the
+ * others, half of them by one of their own, so that a backend's thread is sooner back at work. */
+void store_complete(struct store_write *list);
 /* Submits w and waits for its answer, which is returned; kind and what belongs to it are the caller's. */
 int store_write_wait(struct store *s, struct store_write *w, struct store_fault *fault);
 

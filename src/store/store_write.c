@@ -100,10 +100,42 @@ static int ops_check(const struct store_op *ops, size_t n, struct store_fault *f
 
 /* ---- blocking writes ---- */
 
-/* The semaphore is on the stack of who waits. Posting it touches it no more once the waiter may return. */
+/* A waiter that is woken wakes those behind it, so `next` says what is its own to do. The semaphore is on the
+ * stack of who waits: posting it touches neither once the waiter may return. */
 static void waiter_complete(struct store_write *w)
 {
+        w->next = NULL;
         sem_post(w->waiter);
+}
+
+static void waiters_wake(struct store_write *list)
+{
+        while (list) {
+                struct store_write *next = list->next;
+                waiter_complete(list);
+                list = next;
+        }
+}
+
+void store_complete(struct store_write *list)
+{
+        struct store_write *half[2] = { NULL, NULL }, **end[2] = { &half[0], &half[1] };
+        int turn = 0;
+        while (list) {
+                struct store_write *next = list->next; /* complete() frees it */
+                if (list->complete == waiter_complete) {
+                        *end[turn] = list;
+                        end[turn] = &list->next;
+                        turn = !turn;
+                } else {
+                        list->complete(list);
+                }
+                list = next;
+        }
+        *end[0] = *end[1] = NULL;
+        if (half[0])
+                sem_post(half[0]->waiter); /* it wakes the rest of its half */
+        waiters_wake(half[1]);
 }
 
 int store_write_wait(struct store *s, struct store_write *w, struct store_fault *fault)
@@ -119,6 +151,7 @@ int store_write_wait(struct store *s, struct store_write *w, struct store_fault 
         }
         while (sem_wait(&answered))
                 ; /* a signal handler ran */
+        waiters_wake(w->next);
         rc = w->rc;
         if (rc && fault)
                 *fault = w->fault;
