@@ -3,10 +3,10 @@
  *   bench_store [seconds a run] [directory]
  *   python3 tests/lib/postgres.py bench_store          on PostgreSQL as well
  *
- * The rival is a plain loop in one thread: the same rows into a database of the same schema and settings, in
- * transactions of 1 and of 64 rows. It needs no queue, no threads and no answers, so it is the bound of what
- * group commit alone can reach. Short runs of both alternate, so that what else the machine does meets both
- * alike; means are compared. */
+ * The rival is a plain loop in one thread: the same rows into a database of the same tables, indexes and
+ * settings, in transactions of 1 and of 64 rows. It needs no queue, no threads and no answers, so it is the
+ * bound of what group commit alone can reach. Short runs of both alternate, so that what else the machine
+ * does meets both alike; a figure is the median of its rounds. */
 #include <pthread.h>
 #include <sqlite3.h>
 #include <stdatomic.h>
@@ -19,7 +19,7 @@
 #include "store/store.h"
 
 #define DOC_BYTES 500
-#define ROUNDS 8
+#define ROUNDS 9
 #define THREADS_MAX 64
 
 static char doc[DOC_BYTES];
@@ -162,13 +162,57 @@ static void open_in(const char *dir, const char *name, struct store **ret_store,
         loop_open(ret_loop, path);
 }
 
+static int by_value(const void *a, const void *b)
+{
+        double x = *(const double *)a, y = *(const double *)b;
+        return (x > y) - (x < y);
+}
+
+/* Of one figure of each round; sorts them. */
+static double median(double *rounds)
+{
+        qsort(rounds, ROUNDS, sizeof(*rounds), by_value);
+        return rounds[ROUNDS / 2];
+}
+
+static const int widths[] = { 1, THREADS_MAX };
+
+struct figures {
+        double ours[ROUNDS], rival[ROUNDS], ratio[ROUNDS], group[ROUNDS];
+        double far[ROUNDS], far_ratio[ROUNDS], far_group[ROUNDS];
+};
+
+static void round_run(struct figures *f, int round, int width, struct loop *loop, struct store *store,
+                      struct store *postgres)
+{
+        f->rival[round] = loop_rate(loop, width);
+        f->ours[round] = store_rate(store, width, &f->group[round]);
+        f->ratio[round] = f->ours[round] / f->rival[round];
+        if (!postgres)
+                return;
+        f->far[round] = store_rate(postgres, width, &f->far_group[round]);
+        f->far_ratio[round] = f->far[round] / f->ours[round];
+}
+
+static void figures_print(struct figures f[2], bool postgres)
+{
+        for (int i = 0; i < 2; i++)
+                printf("store: %2d writers %8.0f durable writes/s, plain SQLite in groups of %2d %8.0f/s,"
+                       " ratio %.2f (mean group %.1f)\n",
+                       widths[i], median(f[i].ours), widths[i], median(f[i].rival), median(f[i].ratio),
+                       median(f[i].group));
+        for (int i = 0; i < 2 && postgres; i++)
+                printf("store: %2d writers %8.0f durable writes/s on PostgreSQL, ratio to SQLite %.2f (mean "
+                       "group %.1f)\n",
+                       widths[i], median(f[i].far), median(f[i].far_ratio), median(f[i].far_group));
+}
+
 int main(int argc, char **argv)
 {
-        static const int widths[] = { 1, THREADS_MAX };
+        static struct figures figures[2];
         char dir[512], command[600];
         struct store *store;
         struct loop loop;
-        double ours[2] = { 0, 0 }, rival[2] = { 0, 0 }, group[2] = { 0, 0 }, far[2] = { 0, 0 }, far_group[2];
         const char *address = getenv("CAIRN_TEST_POSTGRES");
         struct store *postgres = NULL;
         struct store_fault fault;
@@ -183,12 +227,8 @@ int main(int argc, char **argv)
         if (address && *address && store_open(address, NULL, &postgres, &fault))
                 die(address, fault.msg);
         for (int round = 0; round < ROUNDS; round++) {
-                for (int i = 0; i < 2; i++) {
-                        rival[i] += loop_rate(&loop, widths[i]) / ROUNDS;
-                        ours[i] += store_rate(store, widths[i], &group[i]) / ROUNDS;
-                        if (postgres)
-                                far[i] += store_rate(postgres, widths[i], &far_group[i]) / ROUNDS;
-                }
+                for (int i = 0; i < 2; i++)
+                        round_run(&figures[i], round, widths[i], &loop, store, postgres);
         }
         loop_close(&loop);
         store_close(store);
@@ -196,14 +236,6 @@ int main(int argc, char **argv)
         snprintf(command, sizeof(command), "rm -rf '%s'", dir);
         if (system(command))
                 fprintf(stderr, "bench_store: %s is left behind\n", dir);
-        for (int i = 0; i < 2; i++)
-                printf("store: %2d writers %8.0f durable writes/s, plain SQLite in groups of %2d %8.0f/s,"
-                       " ratio %.2f (mean group %.1f)\n",
-                       widths[i], ours[i], widths[i], rival[i], ours[i] / rival[i], group[i]);
-        for (int i = 0; i < 2 && address && *address; i++)
-                printf("store: %2d writers %8.0f durable writes/s on PostgreSQL, ratio to SQLite %.2f (mean "
-                       "group"
-                       " %.1f)\n",
-                       widths[i], far[i], far[i] / ours[i], far_group[i]);
+        figures_print(figures, postgres);
         return 0;
 }
