@@ -54,13 +54,14 @@ struct ws {
         int64_t farewell_ms;                   /* when its closing is given up; 0: it is not closing */
         int code;                              /* how it ends */
         bool broken, gone, pinged, aged, farewell;
+        /* Under the loop's lock; in words of their own, since compilers read neighbours together. */
+        struct ws *dirty_next; /* on the loop's list */
+        bool dirty;
         /* Under the lock. */
         pthread_mutex_t lock;
         struct message *queue, **queue_end;
         size_t queued;
-        struct ws *dirty_next; /* on the loop's list; under its lock */
-        bool dirty;            /* the same */
-        bool paused;           /* a writer waits for room */
+        bool paused; /* a writer waits for room */
         bool overrun, dead;
         int close_code; /* asked for; 0: none */
         char reason[REASON_MAX + 1];

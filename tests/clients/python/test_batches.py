@@ -38,7 +38,7 @@ def begin(client, lines, endpoint=CHAT, **extra):
                                  **extra)
 
 
-def follow(client, batch, until=OVER, seconds=120):
+def follow(client, batch, until=OVER, seconds=600):
     """Polls until the batch has one of the statuses: the batch, and the different statuses seen."""
     seen = []
     deadline = time.monotonic() + seconds
