@@ -55,7 +55,9 @@ venv() {
         return 77
 }
 
-# The npm packages of the Node suite, in build/node.
+# The npm packages of the Node suite, in build/node. package.json names @modelcontextprotocol/client, which
+# @openai/agents cannot be loaded without, because npm leaves out an optional package that wants a newer Node
+# than the system's.
 node_packages() {
         local from=tests/clients/node to=build/node
         cmp -s "$from/package-lock.json" "$to/installed.json" && return 0
