@@ -75,7 +75,8 @@ static void chat_finish(struct gen *g)
         if (rc == 0)
                 completion = chat_completion(c);
         if (rc == 0 && g->commits)
-                rc = stored_put_chat(g->r, c->id, c->created, chat_document(c, completion), &e);
+                rc = stored_put_chat(g->r, c->id, c->created, chat_document(c, completion),
+                                     g->stream ? NULL : completion, &e);
         if (g->stream)
                 end_stream(c, rc ? &e : NULL);
         else if (rc)

@@ -80,7 +80,8 @@ static int commit(struct response *p, enum stored_step step, json_t *object, str
                                      .created = p->created,
                                      .step = p->stored ? step : STORED_NOT,
                                      .doc = response_document(p, object),
-                                     .items = items };
+                                     .items = items,
+                                     .reply = step == STORED_WHOLE ? object : NULL };
         int rc = 0;
         if (p->held && json_get(object, "usage")) /* it is completed, or incomplete */
                 rc = conversation_append(p->held, p->input, output, &s.more, &s.n_more);

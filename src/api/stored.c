@@ -5,6 +5,7 @@
 #include <string.h>
 #include "api/api.h"
 #include "api/handlers.h"
+#include "api/idempotency.h"
 #include "api/meter.h"
 #include "api/page.h"
 #include "api/presence.h"
@@ -20,7 +21,15 @@
 
 /* ---- writing ---- */
 
-int stored_put_chat(struct req *r, const char *id, int64_t created, json_t *doc, struct api_err *reterr)
+/* Commits what a request stores, with its reply if this is the whole of it. */
+static int commit(struct req *r, const struct store_op *ops, size_t n, const json_t *reply,
+                  struct store_fault *fault)
+{
+        return reply ? req_commit(r, ops, n, reply, fault) : meter_commit(r, ops, n, fault);
+}
+
+int stored_put_chat(struct req *r, const char *id, int64_t created, json_t *doc, const json_t *reply,
+                    struct api_err *reterr)
 {
         const json_t *object = json_object_get(doc, "object"),
                      *metadata = json_object_get(object, "metadata");
@@ -46,7 +55,7 @@ int stored_put_chat(struct req *r, const char *id, int64_t created, json_t *doc,
         int rc = mem_take_failure() ? -ENOMEM : json_write(doc, &text); /* a part of it may be missing */
         op.doc = buf_str(&text);
         if (rc == 0)
-                rc = meter_commit(r, &op, 1, &fault);
+                rc = commit(r, &op, 1, reply, &fault);
         buf_release(&text);
         json_decref(doc);
         return rc ? err_store(reterr, rc, &fault) : 0;
@@ -134,9 +143,9 @@ int stored_put_response(struct req *r, const struct stored_response *s, struct a
         op_list_add(&l, s->more, s->n_more);
         int rc = lost ? -ENOMEM : l.err;
         if (rc == 0)
-                rc = meter_commit(r, l.ops.p, l.ops.n, &fault);
+                rc = commit(r, l.ops.p, l.ops.n, s->reply, &fault);
         if (rc == -ENOENT && fault.op >= own && fault.op < own + s->n_more)
-                rc = meter_commit(r, l.ops.p, own, &fault);
+                rc = commit(r, l.ops.p, own, s->reply, &fault);
         if (rc == -ENOENT)
                 rc = not_there(r, s, &fault);
         op_list_release(&l);

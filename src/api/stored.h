@@ -7,8 +7,10 @@
 
 #define KIND_ITEM "item" /* an item of a response, by its id */
 
-/* Commits a chat completion; doc is {"object": ..., "messages": [...]}, consumed. Worker thread. */
-int stored_put_chat(struct req *r, const char *id, int64_t created, json_t *doc, struct api_err *reterr);
+/* Commits a chat completion; doc is {"object": ..., "messages": [...]}, consumed. `reply` as in
+ * stored_response. Worker thread. */
+int stored_put_chat(struct req *r, const char *id, int64_t created, json_t *doc, const json_t *reply,
+                    struct api_err *reterr);
 
 /* Appends the operations that make items of a response known by their ids: a row each, below the response,
  * with which they go. `items` is borrowed until the write. */
@@ -33,6 +35,7 @@ struct stored_response {
         const json_t *items;         /* each can be referenced by its id afterwards */
         const struct store_op *more; /* further operations of the same transaction, left out (all of them) */
         size_t n_more;               /* when what one of them changes is gone */
+        const json_t *reply;         /* the whole reply, kept for who repeats the request; NULL: a stream */
 };
 int stored_put_response(struct req *r, const struct stored_response *s, struct api_err *reterr);
 /* Takes a started response back, of which nobody was told. */

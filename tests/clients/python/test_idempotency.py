@@ -195,24 +195,57 @@ def test_claim_of_a_dead_process_is_taken_over(own_server):
     assert list(ask(sdk(own_server), "dead", stream=True)) == chunks
 
 
-def test_nothing_is_made_twice_over_a_crash(own_server):
-    """The server dies at its n-th commit: a batch and the reply that tells of it are there both, or neither."""
+def batch(client, name, headers):
     line = b'{"custom_id": "a", "method": "POST", "url": "/v1/embeddings", "body": {"model": "x", "input": "a"}}\n'
-    file = sdk(own_server).files.create(file=("in.jsonl", line), purpose="batch")
+    file = client.files.create(file=("in.jsonl", line), purpose="batch", extra_headers=key(f"{name}, its file"))
+    return client.batches.create(input_file_id=file.id, endpoint="/v1/embeddings", completion_window="24h",
+                                 metadata={"name": name}, extra_headers=headers).id
+
+
+def batches_of(client, name):
+    return [each.id for each in client.batches.list() if each.metadata["name"] == name]
+
+
+def chat(client, name, headers):
+    return client.chat.completions.create(model=MODEL, messages=HELLO, store=True, metadata={"name": name},
+                                          max_completion_tokens=4, extra_headers=headers).id
+
+
+def chats_of(client, name):
+    return [each.id for each in client.chat.completions.list(metadata={"name": name})]
+
+
+def response(client, name, headers):
+    """A response in a conversation of its own: the ids of its output."""
+    conversation = client.conversations.create(metadata={"name": name}, extra_headers=key(f"{name}, its conversation"))
+    made = client.responses.create(model=MODEL, input="Hello", max_output_tokens=16, conversation=conversation.id,
+                                   extra_headers=headers)
+    return conversation.id, [item.id for item in made.output]
+
+
+def answers_of(client, made):
+    """The ids of what a conversation was answered."""
+    return made[0], [item.id for item in client.conversations.items.list(made[0], order="asc")
+                     if not (item.type == "message" and item.role == "user")]
+
+
+@pytest.mark.parametrize("make, there", [
+    (batch, lambda client, name, made: batches_of(client, name) == [made]),
+    (chat, lambda client, name, made: chats_of(client, name) == [made]),
+    (response, lambda client, name, made: answers_of(client, made) == made)])
+def test_nothing_is_made_twice_over_a_crash(own_server, make, there):
+    """The server dies at its n-th commit: what a request makes and the reply to it are there both, or neither."""
     for n in range(1, 5):
         name = f"crash {n}"
-        body = {"input_file_id": file.id, "endpoint": "/v1/embeddings", "completion_window": "24h",
-                "metadata": {"name": name}}
         fault = {"X-Cairn-Fault": f"point=store.commit:{n}:kill"}
         try:
-            sdk(own_server).with_options(max_retries=0).batches.create(**body, extra_headers={**key(name), **fault})
+            make(sdk(own_server).with_options(max_retries=0), name, {**key(name), **fault})
         except openai.APIConnectionError:
             pass
         own_server.kill()
         own_server.start()
-        made = sdk(own_server).batches.create(**body, extra_headers=key(name))
-        there = [batch.id for batch in sdk(own_server).batches.list() if batch.metadata["name"] == name]
-        assert there == [made.id], name
+        made = make(sdk(own_server), name, key(name))
+        assert there(sdk(own_server), name, made), name
 
 
 def test_background_stream_is_made_once_over_a_crash(own_server):
