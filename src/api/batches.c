@@ -70,24 +70,35 @@ static int line_check(void *ctx, const char *endpoint, json_t *body, const char 
 /* A line on its way: the handle of batch_runner. */
 struct line {
         struct req *r;
-        void (*done)(void *ctx, const struct batch_reply *reply);
-        void *ctx;
+        struct batch_call call;
+        bool kept; /* its reply, with what it stores */
 };
+
+static int line_keep(void *ctx, struct req *r, const json_t *body, struct store_op *ret)
+{
+        struct line *line = ctx;
+        struct batch_reply reply = { .status = 200, .request_id = r->id, .body = body };
+        int rc = batch_keep(&line->call, &reply, r->arena, ret);
+        line->kept = rc == 0;
+        return rc;
+}
 
 static void line_reply(void *ctx, struct req *r, int status, const json_t *body)
 {
         struct line *line = ctx;
         struct store_op op;
         bool used = meter_batch_op(r, &op);
-        struct batch_reply reply = {
-                .status = status, .request_id = r->id, .body = body, .usage = used ? op.usage : NULL
-        };
-        line->done(line->ctx, &reply);
+        struct batch_reply reply = { .status = status,
+                                     .request_id = r->id,
+                                     .body = body,
+                                     .usage = used ? op.usage : NULL,
+                                     .kept = line->kept && status == 200 };
+        line->call.done(line->call.ctx, &reply);
 }
 
 static int line_start(void *ctx, const struct batch_call *call, void **ret)
 {
-        static const struct req_sink sink = { .reply = line_reply };
+        static const struct req_sink sink = { .reply = line_reply, .keep = line_keep };
         struct api *api = ctx;
         const struct operation *op = endpoint_operation(api, call->endpoint);
         struct line *line = mem_calloc(1, sizeof(*line));
@@ -95,9 +106,9 @@ static int line_start(void *ctx, const struct batch_call *call, void **ret)
                 mem_free(line);
                 return line ? -ENOSYS : -ENOMEM;
         }
-        line->done = call->done;
-        line->ctx = call->ctx;
-        *ret = line; /* the reply may come before call_start() returns */
+        line->call = *call;
+        line->call.body = NULL; /* the request has it now */
+        *ret = line;            /* the reply may come before call_start() returns */
         struct call c = { .operation = op->id,
                           .who = *call->who,
                           .body = call->body,

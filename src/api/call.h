@@ -5,6 +5,7 @@
 #define CAIRN_API_CALL_H
 
 #include "api/req.h"
+#include "store/store.h"
 
 /* Where the reply goes. Exactly one of `reply` and `end` is called, last; `event` before `end` only. Any
  * thread; must not block on a model. The JSON is borrowed. */
@@ -15,6 +16,9 @@ struct req_sink {
          * asks for a pause until call_resume(); the event itself was taken. NULL: the call is no stream. */
         bool (*event)(void *ctx, struct req *r, const char *name, const json_t *data);
         void (*end)(void *ctx, struct req *r);
+        /* The request stores something, and `body` is the whole of its reply: an operation for the same
+         * transaction, in the request's arena. 0 or a negative errno. NULL: nothing is to be added. */
+        int (*keep)(void *ctx, struct req *r, const json_t *body, struct store_op *ret);
 };
 
 enum call_flags {

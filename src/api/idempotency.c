@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "api/api.h"
+#include "api/call.h"
 #include "api/leftovers.h"
 #include "api/meter.h"
 #include "api/presence.h"
@@ -359,41 +360,51 @@ bool idempotency_keeps(const struct req *r)
         return r->idem && !atomic_load(&r->idem->ended);
 }
 
-/* Commits what the request stores with what is kept of its reply (NULL: there was no memory for it). */
-static int commit_with(struct req *r, const struct store_op *ops, size_t n, struct str doc,
+/* Commits what the request stores, and one operation more. */
+static int commit_with(struct req *r, const struct store_op *ops, size_t n, const struct store_op *more,
+                       struct store_fault *fault)
+{
+        struct store_op *all = arena_array(r->arena, struct store_op, n + 1);
+        if (!all)
+                return -ENOMEM;
+        memcpy(all, ops, n * sizeof(*ops));
+        all[n] = *more;
+        return meter_commit(r, all, n + 1, fault);
+}
+
+/* The same with what is kept under the request's key (consumed; NULL: there was no memory for it). */
+static int commit_kept(struct req *r, const struct store_op *ops, size_t n, char *doc, size_t doc_n,
                        struct store_fault *fault)
 {
         struct idempotency *i = r->idem;
-        struct store_op *all = arena_array(r->arena, struct store_op, n + 1);
-        if (!doc.p || !all)
-                return -ENOMEM;
-        memcpy(all, ops, n * sizeof(*ops));
-        all[n] = replacement(r, i, doc);
-        int rc = meter_commit(r, all, n + 1, fault);
+        struct store_op keep = replacement(r, i, (struct str){ doc, doc_n });
+        int rc = doc ? commit_with(r, ops, n, &keep, fault) : -ENOMEM;
         atomic_store(&i->ended, rc == 0);
+        mem_free(doc);
         return rc;
 }
 
 int req_commit(struct req *r, const struct store_op *ops, size_t n, const json_t *reply,
                struct store_fault *fault)
 {
-        size_t doc_n;
+        struct store_op keep;
+        size_t doc_n = 0;
+        if (r->sink && r->sink->keep) {
+                int rc = r->sink->keep(r->sink_ctx, r, reply, &keep);
+                return rc ? rc : commit_with(r, ops, n, &keep, fault);
+        }
         if (!idempotency_keeps(r))
                 return meter_commit(r, ops, n, fault);
         char *doc = kept_json(r, r->idem, 200, reply, &doc_n);
-        int rc = commit_with(r, ops, n, (struct str){ doc, doc_n }, fault);
-        mem_free(doc);
-        return rc;
+        return commit_kept(r, ops, n, doc, doc_n, fault);
 }
 
 int req_commit_followed(struct req *r, const struct store_op *ops, size_t n, const char *response,
                         struct store_fault *fault)
 {
-        size_t doc_n;
+        size_t doc_n = 0;
         if (!idempotency_keeps(r))
                 return meter_commit(r, ops, n, fault);
         char *doc = followed(r, r->idem, response, &doc_n);
-        int rc = commit_with(r, ops, n, (struct str){ doc, doc_n }, fault);
-        mem_free(doc);
-        return rc;
+        return commit_kept(r, ops, n, doc, doc_n, fault);
 }

@@ -28,7 +28,7 @@ bool idempotency_keeps(const struct req *r);
 #define IDEMPOTENCY_REPLY_MAX ((size_t)8 << 20) /* a longer reply is done once, but not given again */
 
 /* store_write() of what the request stores, and of its record of usage (meter.h). `reply` (status 200) is
- * kept with it under the request's Idempotency-Key. */
+ * kept with it under the request's Idempotency-Key, or by the sink that wants to (call.h). */
 int req_commit(struct req *r, const struct store_op *ops, size_t n, const json_t *reply,
                struct store_fault *fault);
 /* The same when the reply is the stream of a background response, which lives longer than its first reader:

@@ -283,7 +283,7 @@ static struct store_op operation(const struct meter *m)
 
 size_t meter_op(struct req *r, struct store_op *ret)
 {
-        if (!due(r) || r->call_flags & CALL_BATCH)
+        if (!due(r))
                 return 0;
         *ret = operation(r->meter);
         return 1;
@@ -321,11 +321,17 @@ int meter_commit(struct req *r, const struct store_op *ops, size_t n, struct sto
         return rc;
 }
 
+/* 1 with the record that is due, unless it is the sink's owner who commits it. */
+static size_t written_alone(struct req *r, struct store_op *ret)
+{
+        return r->call_flags & CALL_BATCH ? 0 : meter_op(r, ret);
+}
+
 int meter_write(struct req *r)
 {
         struct store_fault fault = { 0 };
         struct store_op op;
-        if (!meter_op(r, &op))
+        if (!written_alone(r, &op))
                 return 0;
         int rc = store_write(r->api->store, &op, 1, &fault);
         if (rc)
@@ -347,7 +353,7 @@ static void written(void *ctx, int rc, const struct store_fault *fault)
 void meter_write_async(struct req *r, void (*done)(void *ctx, int rc), void *ctx)
 {
         struct store_op op;
-        if (!meter_op(r, &op)) {
+        if (!written_alone(r, &op)) {
                 done(ctx, 0);
                 return;
         }

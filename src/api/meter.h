@@ -6,8 +6,9 @@
  * whole reply: in the transaction of whoever stores the reply (meter_op), else by meter_write(). What was
  * reserved and not used goes back then too, or before an error is told: the client's next request finds it.
  *
- * Requests of the batch lane (CALL_BATCH) reserve nothing; their record goes to the sink's owner, who takes
- * it with meter_batch_op() while it is told of the reply, for the transaction of the result. Those that
+ * Requests of the batch lane (CALL_BATCH) reserve nothing; the record of one that stores nothing goes to the
+ * sink's owner, who takes it with meter_batch_op() while it is told of the reply, for the transaction of the
+ * result. Those that
  * another request was admitted for (CALL_ADMITTED) reserve nothing either; what they use is counted. */
 #ifndef CAIRN_API_METER_H
 #define CAIRN_API_METER_H
@@ -31,7 +32,8 @@ size_t meter_batch_op(struct req *r, struct store_op *ret);
 void meter_wrote(struct req *r);
 /* store_write() of the operations and, when it is due, the record: what the request stores. */
 int meter_commit(struct req *r, const struct store_op *ops, size_t n, struct store_fault *fault);
-/* Commits a record that is due, on its own. Waits for the store. 0 or a negative errno. */
+/* Commits a record that is due, on its own, of no request of the batch lane. Waits for the store. 0 or a
+ * negative errno. */
 int meter_write(struct req *r);
 /* The same without waiting: `done(ctx, rc)` runs once, possibly before the return and possibly on the store's
  * writer thread. */

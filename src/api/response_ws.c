@@ -271,7 +271,7 @@ static void on_end(void *ctx, struct req *r)
         end_turn(ctx);
 }
 
-static const struct req_sink sink = { on_reply, on_event, on_end };
+static const struct req_sink sink = { .reply = on_reply, .event = on_event, .end = on_end };
 
 /* Starts the turn that is its lane's `now`. */
 static void start_turn(struct turn *t)

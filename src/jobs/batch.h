@@ -6,7 +6,11 @@
  * of the same id. Its worker goes validating > in_progress > finalizing > completed, or to failed, cancelled
  * or expired. The answer of a line is a row of kind "batch.line" below the batch, committed in one
  * transaction with its usage and the counts of the batch: a batch whose process died goes on behind the lines
- * that have one, and none is answered twice. The rows go when they are in the output files. */
+ * that have one, and none is answered twice. The rows go when they are in the output files.
+ *
+ * A line may store something itself (a chat completion, items of a conversation). Its reply is committed
+ * together with that, as a row of kind "batch.reply": when the process dies before the answer is committed,
+ * the line is not run again but answered with this reply. */
 #ifndef CAIRN_JOBS_BATCH_H
 #define CAIRN_JOBS_BATCH_H
 
@@ -21,8 +25,10 @@ struct blobs;
 struct limits;
 struct principal;
 
-#define BATCH_KIND "batch"             /* of rows and of jobs */
-#define BATCH_LINE_KIND "batch.line"   /* the answer of one line */
+#define BATCH_KIND "batch"           /* of rows and of jobs */
+#define BATCH_LINE_KIND "batch.line" /* the answer of one line */
+#define BATCH_REPLY_KIND \
+        "batch.reply" /* the reply to a line that stored something, until its answer is there */
 #define BATCH_QUEUE_KIND "batch.queue" /* the tokens of a project's open batches for a model */
 
 #define BATCH_MAX_LINES 50000
@@ -45,6 +51,7 @@ struct batch_reply {
         const char *request_id;
         const json_t *body;
         const struct store_usage *usage; /* NULL: none; lives until the handle of the call is released */
+        bool kept;                       /* what batch_keep() made was committed, and the usage with it */
 };
 
 /* One request. `done` is called once, on any thread, possibly before start() returns; what it gets is
@@ -52,10 +59,16 @@ struct batch_reply {
 struct batch_call {
         const char *endpoint;
         const struct principal *who;
-        json_t *body; /* a reference is taken, and the tree may be changed */
+        const char *batch, *line; /* ids; `line` of its rows. They live until done() */
+        json_t *body;             /* a reference is taken, and the tree may be changed */
         void (*done)(void *ctx, const struct batch_reply *reply);
         void *ctx;
 };
+
+/* The operation that keeps a successful reply with what the line stores, for the same transaction. Its
+ * strings are the call's and of `a`. 0, -ENOMEM or -EFBIG. */
+int batch_keep(const struct batch_call *call, const struct batch_reply *reply, struct arena *a,
+               struct store_op *ret);
 
 /* The API, as the worker sees it. Any thread. */
 struct batch_runner {

@@ -90,13 +90,19 @@ int batch_unqueue(struct batch *b, struct buf *text, struct store_op *ret, struc
 /* Runs the lines without an answer. BATCH_DONE when each has one. */
 int batch_execute(struct batch *b);
 
+/* ---- batch_reply.c: what lines have stored ---- */
+
+/* Answers a call with the reply that was kept for it, or with an error when that is damaged: 0 once it is
+ * told; else what the store says. */
+int batch_kept(const struct batch_call *call, struct store *s);
+
 /* ---- batch_output.c: the end ---- */
 
 /* Writes the output files, and commits them and the final state. 0 or a negative errno. */
 int batch_finalize(struct batch *b, enum batch_end end);
 /* The same for one without lines. `errors` is consumed. */
 int batch_fail(struct batch *b, json_t *errors);
-/* Removes the rows of the lines of a batch that is over. */
+/* Removes the rows below a batch that is over. */
 int batch_clean(struct batch *b);
 
 /* ---- the rows of lines ---- */
@@ -105,9 +111,10 @@ int batch_clean(struct batch *b);
 bool batch_line_index(const struct batch *b, const char *id, size_t *ret);
 #define BATCH_LINE_ID_MAX (ID_MAX + 8)
 const char *batch_line_id(const struct batch *b, size_t index, char out[BATCH_LINE_ID_MAX]);
-/* One page of the lines behind the row `after` (NULL: the first), in the order of the input. */
-int batch_lines(struct batch *b, const char *after, int limit, struct store_page *ret,
-                struct store_fault *fault);
+/* One page of the rows of a kind behind the row `after` (NULL: the first); answers are in the order of the
+ * input. */
+int batch_rows(struct batch *b, const char *kind, const char *after, int limit, struct store_page *ret,
+               struct store_fault *fault);
 #define BATCH_LINE_OUTPUT "output" /* the first filter column: which file it goes to */
 #define BATCH_LINE_ERROR "error"
 #endif

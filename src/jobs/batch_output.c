@@ -124,7 +124,7 @@ static int next_row(struct outputs *o, const struct object **ret)
                         snprintf(after, sizeof(after), "%s", o->page.items[o->page.n - 1].id);
                 store_page_release(&o->page);
                 o->at = 0;
-                int rc = batch_lines(o->b, *after ? after : NULL, PAGE, &o->page, NULL);
+                int rc = batch_rows(o->b, BATCH_LINE_KIND, *after ? after : NULL, PAGE, &o->page, NULL);
                 if (rc)
                         return rc;
         }
@@ -325,19 +325,18 @@ int batch_finalize(struct batch *b, enum batch_end end)
         return rc;
 }
 
-int batch_clean(struct batch *b)
+static int clean(struct batch *b, const char *kind, struct store_op *ops)
 {
-        struct store_op *ops = mem_calloc(PAGE, sizeof(*ops));
-        bool more = ops != NULL;
-        int rc = ops ? 0 : -ENOMEM;
+        bool more = true;
+        int rc = 0;
         while (more && rc == 0) {
                 struct store_page page;
-                rc = batch_lines(b, NULL, PAGE, &page, NULL);
+                rc = batch_rows(b, kind, NULL, PAGE, &page, NULL);
                 if (rc)
                         break;
                 for (size_t i = 0; i < page.n; i++)
                         ops[i] = (struct store_op){ .verb = STORE_DELETE,
-                                                    .kind = BATCH_LINE_KIND,
+                                                    .kind = kind,
                                                     .id = page.items[i].id,
                                                     .project = b->project };
                 if (page.n)
@@ -345,6 +344,15 @@ int batch_clean(struct batch *b)
                 more = page.has_more;
                 store_page_release(&page);
         }
+        return rc;
+}
+
+int batch_clean(struct batch *b)
+{
+        struct store_op *ops = mem_calloc(PAGE, sizeof(*ops));
+        int rc = ops ? clean(b, BATCH_LINE_KIND, ops) : -ENOMEM;
+        if (rc == 0)
+                rc = clean(b, BATCH_REPLY_KIND, ops);
         mem_free(ops);
         return rc;
 }

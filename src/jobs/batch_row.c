@@ -182,14 +182,12 @@ bool batch_line_index(const struct batch *b, const char *id, size_t *ret)
 }
 
 /* Lists come in the order of `created`, in which the rows of lines have their place in the input. */
-int batch_lines(struct batch *b, const char *after, int limit, struct store_page *ret,
-                struct store_fault *fault)
+int batch_rows(struct batch *b, const char *kind, const char *after, int limit, struct store_page *ret,
+               struct store_fault *fault)
 {
-        struct store_query q = { .kind = BATCH_LINE_KIND,
-                                 .project = b->project,
-                                 .parent = b->id,
-                                 .after = after,
-                                 .limit = limit };
+        struct store_query q = {
+                .kind = kind, .project = b->project, .parent = b->id, .after = after, .limit = limit
+        };
         return store_list(b->all->o.store, &q, ret, fault);
 }
 

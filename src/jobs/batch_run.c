@@ -27,6 +27,7 @@
 #define COMMIT_ANSWERS 512 /* at most in one transaction */
 #define COMMIT_BYTES ((size_t)8 << 20)
 #define ANSWER_MAX STORE_DOC_MAX
+#define ANSWER_OPS 3 /* at most, to commit it */
 
 enum verdict {
         ANSWERED,
@@ -38,7 +39,8 @@ enum verdict {
 struct answer {
         struct lane *lane;
         size_t index, slot; /* in the input; in lane.running */
-        char *text;         /* of the line */
+        char id[BATCH_LINE_ID_MAX];
+        char *text; /* of the line */
         size_t n;
         json_t *body;    /* of it, for the first attempt */
         char *custom_id; /* as JSON */
@@ -50,6 +52,7 @@ struct answer {
         enum verdict verdict;
         struct buf out; /* the line of the output file */
         const struct store_usage *usage;
+        bool kept;            /* as in batch_reply */
         json_int_t tokens[4]; /* input, cached, output, reasoning */
         struct answer *next;
 };
@@ -63,7 +66,8 @@ struct answers {
 struct lane {
         struct batch *b;
         struct batch_input in;
-        unsigned char *answered; /* a bit for each line of the input */
+        unsigned char *answered; /* a bit for each line of the input, */
+        unsigned char *kept;     /* and for each whose reply is kept */
         size_t total, next;      /* of the lines that were read */
         bool read_all;
         struct VEC(struct answer *) running;
@@ -125,14 +129,14 @@ static void list_clear(struct answers *l)
 
 /* ---- answers ---- */
 
-static bool is_answered(const struct lane *l, size_t index)
+static bool has_bit(const unsigned char *bits, size_t index)
 {
-        return l->answered[index / 8] & 1u << index % 8;
+        return bits[index / 8] & 1u << index % 8;
 }
 
-static void set_answered(struct lane *l, size_t index)
+static void set_bit(unsigned char *bits, size_t index)
 {
-        l->answered[index / 8] |= (unsigned char)(1u << index % 8);
+        bits[index / 8] |= (unsigned char)(1u << index % 8);
 }
 
 /* The counts that chat completions, completions and embeddings call prompt and completion, and responses
@@ -193,6 +197,7 @@ static void on_done(void *ctx, const struct batch_reply *reply)
         a->status = rc || buf_error(&a->out) ? 0 : reply->status;
         a->verdict = judge(a->status, reply->body);
         a->usage = reply->usage;
+        a->kept = reply->kept;
         read_tokens(a, reply->body);
         pthread_mutex_lock(&l->lock);
         a->next = l->done;
@@ -214,6 +219,7 @@ static int answer_new(struct lane *l, struct str text, size_t index, struct answ
         if (a) {
                 a->lane = l;
                 a->index = index;
+                batch_line_id(l->b, index, a->id);
                 a->text = mem_strndup(text.p, text.n);
                 a->n = text.n;
                 a->body = json_incref(json_get(line, "body"));
@@ -244,16 +250,20 @@ static json_t *take_body(struct answer *a)
         return body;
 }
 
-/* Makes an attempt. 0, or a negative errno: nothing was begun. */
+/* Makes an attempt, unless one has stored its reply already. 0, or a negative errno: nothing was begun. */
 static int answer_start(struct answer *a)
 {
         struct batch *b = a->lane->b;
         struct batch_runner *run = &b->all->o.runner;
         struct batch_call call = { .endpoint = json_cstr(b->object, "endpoint", ""),
                                    .who = &b->who,
-                                   .body = take_body(a),
+                                   .batch = b->id,
+                                   .line = a->id,
                                    .done = on_done,
                                    .ctx = a };
+        if (has_bit(a->lane->kept, a->index))
+                return batch_kept(&call, b->all->o.store);
+        call.body = take_body(a);
         int rc = call.body ? run->start(run->ctx, &call, &a->handle) : -ENOMEM;
         json_decref(call.body);
         return rc;
@@ -315,7 +325,7 @@ static int next_line(struct lane *l, struct answer **ret)
                 if (rc < 0)
                         return rc;
                 size_t index = l->next++;
-                if (is_answered(l, index))
+                if (has_bit(l->answered, index))
                         continue;
                 rc = answer_new(l, text, index, ret);
                 return rc ? rc : 1;
@@ -383,6 +393,8 @@ static void collect(struct lane *l, bool over)
         for (struct answer *next; done; done = next) {
                 next = done->next;
                 end(l, done);
+                if (done->kept)
+                        set_bit(l->kept, done->index);
                 bool again = done->verdict == TOO_EARLY ||
                              (done->verdict == REFUSED && ++done->attempts < ATTEMPTS);
                 if (over && done->verdict != ANSWERED) {
@@ -421,22 +433,27 @@ static json_t *counted(const struct batch *b, const struct answers *list, size_t
                          "output_tokens_details", "reasoning_tokens", t[3], "total_tokens", t[0] + t[2]);
 }
 
-/* The row of an answer, and its usage: the number of operations. `created` is its place: lists come in the
- * order of the input. */
-static size_t answer_ops(const struct answer *a, char id[BATCH_LINE_ID_MAX], struct store_op *ops)
+/* The row of an answer, its usage, and the end of the reply that was kept: the number of operations.
+ * `created` is its place: lists come in the order of the input. */
+static size_t answer_ops(const struct answer *a, struct store_op ops[ANSWER_OPS])
 {
         const struct batch *b = a->lane->b;
-        ops[0] = (struct store_op){ .verb = STORE_PUT,
-                                    .kind = BATCH_LINE_KIND,
-                                    .id = batch_line_id(b, a->index, id),
-                                    .project = b->project,
-                                    .parent = b->id,
-                                    .created = batch_time(b, "created_at") + (int64_t)a->index,
-                                    .f = { succeeded(a) ? BATCH_LINE_OUTPUT : BATCH_LINE_ERROR },
-                                    .doc = buf_str(&a->out) };
+        size_t n = 0;
+        ops[n++] = (struct store_op){ .verb = STORE_PUT,
+                                      .kind = BATCH_LINE_KIND,
+                                      .id = a->id,
+                                      .project = b->project,
+                                      .parent = b->id,
+                                      .created = batch_time(b, "created_at") + (int64_t)a->index,
+                                      .f = { succeeded(a) ? BATCH_LINE_OUTPUT : BATCH_LINE_ERROR },
+                                      .doc = buf_str(&a->out) };
         if (a->usage)
-                ops[1] = (struct store_op){ .verb = STORE_USAGE, .usage = a->usage };
-        return a->usage ? 2 : 1;
+                ops[n++] = (struct store_op){ .verb = STORE_USAGE, .usage = a->usage };
+        if (a->kept)
+                ops[n++] = (struct store_op){
+                        .verb = STORE_DELETE, .kind = BATCH_REPLY_KIND, .id = a->id, .project = b->project
+                };
+        return n;
 }
 
 /* Commits the first answers that are ready, as many as make a reasonable transaction. */
@@ -448,18 +465,16 @@ static int commit_some(struct lane *l)
                 bytes += a->out.n;
                 n++;
         }
-        struct store_op *ops = mem_calloc(2 * n, sizeof(*ops));
-        char(*ids)[BATCH_LINE_ID_MAX] = mem_calloc(n, sizeof(*ids));
+        struct store_op *ops = mem_calloc(ANSWER_OPS * n, sizeof(*ops));
         const struct answer *a = l->ready.first;
-        for (size_t i = 0; ops && ids && i < n; i++, a = a->next)
-                n_ops += answer_ops(a, ids[i], ops + n_ops);
-        int rc = ops && ids ? batch_save(l->b, NULL, counted(l->b, &l->ready, n), ops, n_ops, NULL) : -ENOMEM;
+        for (size_t i = 0; ops && i < n; i++, a = a->next)
+                n_ops += answer_ops(a, ops + n_ops);
+        int rc = ops ? batch_save(l->b, NULL, counted(l->b, &l->ready, n), ops, n_ops, NULL) : -ENOMEM;
         for (size_t i = 0; rc == 0 && i < n; i++) {
                 struct answer *kept = list_take(&l->ready, &l->ready.first);
-                set_answered(l, kept->index);
+                set_bit(l->answered, kept->index);
                 answer_free(kept, true);
         }
-        mem_free(ids);
         mem_free(ops);
         return rc;
 }
@@ -481,8 +496,8 @@ static bool is_ripe(const struct lane *l)
 
 /* ---- the whole ---- */
 
-/* Marks the lines that a process before this one has answered. */
-static int read_answered(struct lane *l)
+/* Marks the lines of which a process before this one has left a row of this kind. */
+static int read_lines(struct lane *l, const char *kind, unsigned char *bits)
 {
         char after[BATCH_LINE_ID_MAX];
         bool more = true;
@@ -490,12 +505,12 @@ static int read_answered(struct lane *l)
         for (bool first = true; more && rc == 0; first = false) {
                 struct store_page page;
                 size_t index;
-                rc = batch_lines(l->b, first ? NULL : after, PAGE, &page, NULL);
+                rc = batch_rows(l->b, kind, first ? NULL : after, PAGE, &page, NULL);
                 if (rc)
                         break;
                 for (size_t i = 0; i < page.n; i++)
                         if (batch_line_index(l->b, page.items[i].id, &index) && index < l->total)
-                                set_answered(l, index);
+                                set_bit(bits, index);
                 if (page.n)
                         snprintf(after, sizeof(after), "%s", page.items[page.n - 1].id);
                 more = page.has_more;
@@ -517,11 +532,14 @@ static int lane_open(struct lane *l, struct batch *b)
         l->total = (size_t)json_int(json_get(b->object, "request_counts"), "total", 0);
         l->total = l->total < BATCH_MAX_LINES ? l->total : BATCH_MAX_LINES;
         l->answered = mem_calloc(l->total / 8 + 1, 1);
+        l->kept = mem_calloc(l->total / 8 + 1, 1);
         list_init(&l->waiting);
         list_init(&l->ready);
         pthread_mutex_init(&l->lock, NULL);
         thread_cond_init(&l->told);
-        int rc = l->answered ? read_answered(l) : -ENOMEM;
+        int rc = l->answered && l->kept ? read_lines(l, BATCH_LINE_KIND, l->answered) : -ENOMEM;
+        if (rc == 0)
+                rc = read_lines(l, BATCH_REPLY_KIND, l->kept);
         return rc ? rc : input_end(batch_input_open(&l->in, b));
 }
 
@@ -535,6 +553,7 @@ static void lane_close(struct lane *l)
         pthread_mutex_destroy(&l->lock);
         vec_release(&l->running);
         mem_free(l->answered);
+        mem_free(l->kept);
 }
 
 /* Whether a commit that failed is worth another attempt by this claim. */

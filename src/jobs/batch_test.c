@@ -370,11 +370,15 @@ static int64_t used_requests(struct world *w)
 
 static size_t rows_left(struct world *w, const char *id)
 {
-        struct store_query q = { .kind = BATCH_LINE_KIND, .project = PROJECT, .parent = id, .limit = 10 };
-        struct store_page page;
-        assert_int_equal(store_list(w->store, &q, &page, NULL), 0);
-        size_t n = page.n;
-        store_page_release(&page);
+        static const char *const kinds[] = { BATCH_LINE_KIND, BATCH_REPLY_KIND };
+        size_t n = 0;
+        for (int i = 0; i < 2; i++) {
+                struct store_query q = { .kind = kinds[i], .project = PROJECT, .parent = id, .limit = 10 };
+                struct store_page page;
+                assert_int_equal(store_list(w->store, &q, &page, NULL), 0);
+                n += page.n;
+                store_page_release(&page);
+        }
         return n;
 }
 
@@ -483,6 +487,67 @@ static void test_goes_on(void **state)
 }
 
 /* ---- other ends ---- */
+
+/* Puts what a process has left that died between storing what line `n` stores and its answer. */
+static void put_kept(struct world *w, const char *id, int n, const char *doc)
+{
+        char line[BATCH_LINE_ID_MAX];
+        struct store_usage usage = { .id = line,
+                                     .what = USAGE_COMPLETIONS,
+                                     .project = PROJECT,
+                                     .batch = true,
+                                     .n = { [USAGE_REQUESTS] = 1, [USAGE_INPUT] = 5 } };
+        struct store_op ops[] = { { .verb = STORE_PUT,
+                                    .kind = BATCH_REPLY_KIND,
+                                    .id = line,
+                                    .project = PROJECT,
+                                    .parent = id,
+                                    .doc = str_c(doc) },
+                                  { .verb = STORE_USAGE, .usage = &usage } };
+        snprintf(line, sizeof(line), "%s-%05d", id, n);
+        assert_int_equal(store_write(w->store, ops, 2, NULL), 0);
+}
+
+static void test_what_was_stored_is_not_run_again(void **state)
+{
+        struct world *w = *state;
+        char file[ID_MAX], id[ID_MAX];
+        put_lines(w, 40, file);
+        put_batch(w, file, BATCH_WINDOW_S, id);
+        for (int n = 0; n < 40; n += 4)
+                put_kept(w, id, n,
+                         "{\"status\":200,\"request_id\":\"req_of_before\",\"body\":{\"usage\":{\"prompt_"
+                         "tokens\":5,"
+                         "\"completion_tokens\":2}}}");
+        world_start(w, 8);
+        assert_complete(w, id, 40);
+        assert_int_equal(atomic_load(&w->started), 30);
+        json_t *object = get_batch(w, id);
+        char *text = read_file(w, json_cstr(object, "output_file_id", ""));
+        assert_non_null(strstr(text, "\"custom_id\":\"c36\",\"response\":{\"status_code\":200,"
+                                     "\"request_id\":\"req_of_before\""));
+        mem_free(text);
+        json_decref(object);
+}
+
+static void test_damaged_reply(void **state)
+{
+        struct world *w = *state;
+        char file[ID_MAX], id[ID_MAX];
+        put_lines(w, 3, file);
+        put_batch(w, file, BATCH_WINDOW_S, id);
+        put_kept(w, id, 1, "{\"status\":2");
+        world_start(w, 8);
+        json_t *object = await_status(w, id, "completed");
+        assert_int_equal(count_of(object, "completed"), 2);
+        assert_int_equal(count_of(object, "failed"), 1);
+        await_jobs(w);
+        assert_int_equal(rows_left(w, id), 0);
+        char *text = read_file(w, json_cstr(object, "error_file_id", ""));
+        assert_non_null(strstr(text, "\"custom_id\":\"c1\",\"response\":{\"status_code\":500,"));
+        mem_free(text);
+        json_decref(object);
+}
 
 static void test_cancel(void **state)
 {
@@ -832,6 +897,8 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_spent_budget, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_share, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_goes_on, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_what_was_stored_is_not_run_again, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_damaged_reply, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_cancel, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_cancel_before_start, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_expires, setup, teardown),

@@ -157,6 +157,13 @@ class Server:
     def metric(self, name):
         return metric(self.metrics(), name)
 
+    def usage(self, *options):
+        """The rows of `cairn usage`."""
+        done = subprocess.run([binary(), "usage", "--json", *self.where, *options], env=self.environment(),
+                              capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
     def rss_kib(self):
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(re.search(r"VmRSS:\s+(\d+)", status).group(1))

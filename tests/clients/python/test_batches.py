@@ -382,6 +382,47 @@ def test_s80_killed_again_and_again():
         with_files.cleanup()
 
 
+def stored_lines(client, endpoint):
+    """Lines that leave something behind, and a function that counts what each has left."""
+    if endpoint == CHAT:
+        lines = [chat_line(i, store=True, metadata={"line": f"c{i}"}) for i in range(60)]
+        return lines, lambda name: len(list(client.chat.completions.list(metadata={"line": name})))
+    held = {f"c{i}": client.conversations.create().id for i in range(60)}
+    lines = [{"custom_id": name, "method": "POST", "url": endpoint, "body": {
+        "model": MODEL, "input": "Hello", "max_output_tokens": 16, "conversation": conversation, "store": i % 2 == 0}}
+        for i, (name, conversation) in enumerate(held.items())]
+    return lines, lambda name: len([item for item in client.conversations.items.list(held[name])
+                                    if item.type == "message" and item.role == "user"])
+
+
+@pytest.mark.parametrize("endpoint", [CHAT, "/v1/responses"])
+def test_s80_what_lines_store_is_there_once(endpoint):
+    """The server dies at a commit, again and again: what a line stores is there once, and so is its usage."""
+    rng = random.Random(5)
+    with Server() as server, OpenAI(base_url=server.base_url, api_key=API_KEY, max_retries=8) as sdk:
+        lines, count = stored_lines(sdk, endpoint)
+        made = begin(sdk, lines, endpoint)
+        rounds = 0
+        while rounds < 10 and sdk.batches.retrieve(made.id).status not in OVER:
+            sdk.models.list(extra_headers={"X-Cairn-Fault": f"point=store.commit:{rng.randint(2, 12)}:kill"})
+            server.process.wait(60)
+            server.kill()
+            server.start()
+            rounds += 1
+        batch, _ = follow(sdk, made)
+        check_counts(batch, 60, 60, 0)
+        assert rounds >= 3
+        good = content(sdk, batch.output_file_id)
+        assert {name: count(name) for name in good} == {line["custom_id"]: 1 for line in lines}
+        made_by = {line["response"]["body"]["id"] for line in good.values()}
+        assert len(made_by) == 60
+        for name, line in good.items():
+            assert line["response"]["status_code"] == 200, name
+        rows = [row for row in server.usage("--total", "--by", "batch") if row["batch"]]
+        assert sum(row["requests"] for row in rows) == 60
+        assert sum(row["output_tokens"] for row in rows) == batch.usage.output_tokens
+
+
 def test_s80_goes_on_after_a_stop():
     """SIGTERM in the middle: the server ends at once, and the batch goes on at the next start."""
     server = Server()

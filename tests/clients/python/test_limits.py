@@ -35,16 +35,8 @@ def raw(server):
                         limits=httpx.Limits(max_connections=None))
 
 
-def usage(server, *options):
-    """The rows of `cairn usage`."""
-    done = subprocess.run([binary(), "usage", "--json", *server.where, *options],
-                          env=server.environment(), capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
 def totals(server, *names):
-    rows = usage(server, "--total")
+    rows = server.usage("--total")
     return tuple(sum(row[name] for row in rows) for name in names)
 
 
@@ -318,7 +310,7 @@ def test_the_log_has_what_the_replies_told():
         assert totals(server, "requests", "input_tokens", "cached_tokens", "output_tokens") == (100, *sums)
         cost, = totals(server, "cost")
         assert cost == pytest.approx((sums[0] - sums[1] * 0.5 + sums[2] * 4) / 1e6)
-        rows = usage(server, "--by", "project,user,key,model,tier,batch")
+        rows = server.usage("--by", "project,user,key,model,tier,batch")
         assert {row["kind"] for row in rows} == {"completions", "embeddings"}
         for row in rows:
             assert row["model"] == MODEL and row["tier"] == "default" and row["batch"] is False
@@ -367,7 +359,7 @@ def test_a_client_that_leaves_pays_for_what_was_made():
                 if n > 20:
                     break
         deadline = time.monotonic() + 20
-        while not usage(server) and time.monotonic() < deadline:
+        while not server.usage() and time.monotonic() < deadline:
             time.sleep(0.05)
         requests, output = totals(server, "requests", "output_tokens")
         assert requests == 1 and 0 < output < 1000
@@ -379,7 +371,7 @@ def test_stored_bytes_and_moderations_are_counted():
         assert made.status_code == 200, made.text
         judged = wire.post("/v1/moderations", json={"input": "I like you."})
         assert judged.status_code in (200, 501)
-        rows = {row["kind"]: row for row in usage(server, "--total")}
+        rows = {row["kind"]: row for row in server.usage("--total")}
         assert rows["files"]["bytes"] == 1234 and rows["files"]["requests"] == 1
         if judged.status_code == 200:
             assert rows["moderations"]["requests"] == 1 and rows["moderations"]["input_tokens"] > 0
