@@ -170,6 +170,7 @@ async def finish(cluster, world, rng):
     pool = Pool(cluster.ports())
     for kind in world.kinds:
         await kind.finish(pool, rng)
+    await pool.each(lambda connection, kind, _: kind.check_unique(connection), [(kind, None) for kind in world.kinds])
     deadline = time.monotonic() + HOOK_TIMEOUT
     owed = {(event, identity) for identity, event in world.ended_in_background.items()}
     while owed - set(world.receiver.got) and time.monotonic() < deadline:

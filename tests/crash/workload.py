@@ -49,6 +49,9 @@ class Kind:
     async def check_one(self, connection, identity, told):
         raise NotImplementedError
 
+    async def check_unique(self, connection, *_):
+        """Once all kinds are finished: nothing is there twice, whoever made it."""
+
 
 async def expect(connection, method, path, body=None, status=200, headers=None):
     got, reply = await connection.request(method, path, body, headers=headers)
@@ -98,14 +101,20 @@ class Responses(Kind):
 
 
 class Chats(Kind):
-    """Stored chat completions, streamed or not."""
+    """Stored chat completions, streamed or not, or with an Idempotency-Key."""
+
+    def __init__(self, world):
+        super().__init__(world)
+        self.keys = {}  # Idempotency-Key -> body: not acknowledged
 
     async def act(self, connection, name, rng):
         body = {"model": MODEL, "messages": [{"role": "user", "content": f"Repeat after me: {name}"}], "store": True,
                 "max_completion_tokens": 24, "metadata": {"n": name}}
         if rng.random() < 0.5:
-            reply = await expect(connection, "POST", "/v1/chat/completions", body)
-            self.tell(reply["id"], reply["choices"][0]["message"]["content"])
+            if rng.random() < 0.5:
+                self.keys[name] = body
+            await self.create(connection, name, body)
+            self.keys.pop(name, None)
             return
         await connection.send("POST", "/v1/chat/completions", {**body, "stream": True})
         status, headers = await connection.read_head()
@@ -118,18 +127,24 @@ class Chats(Kind):
                 identity = chunk["id"]
                 text += chunk["choices"][0]["delta"].get("content") or ""
 
+    async def create(self, connection, name, body):
+        headers = {"Idempotency-Key": name} if name in self.keys else None
+        reply = await expect(connection, "POST", "/v1/chat/completions", body, headers=headers)
+        self.tell(reply["id"], reply["choices"][0]["message"]["content"])
+
     async def check_one(self, connection, identity, told):
         found = await expect(connection, "GET", f"/v1/chat/completions/{identity}")
         assert found["choices"][0]["message"]["content"] == told, f"{identity} changed"
 
     async def check(self, pool, rng, everything=False):
         await super().check(pool, rng, everything)
-        if everything:
-            await pool.each(self.check_unique, [("list", None)])
+        await pool.each(self.create, list(self.keys.items()))
+        self.keys.clear()
 
     async def check_unique(self, connection, *_):
         names = [one["metadata"]["n"] async for one in listed(connection, "/v1/chat/completions", 100)]
-        assert len(names) == len(set(names)), "a completion is stored twice"
+        twice = {name for name in names if names.count(name) > 1} if len(names) != len(set(names)) else None
+        assert not twice, f"completions are stored twice: {sorted(twice)[:5]}"
 
 
 async def listed(connection, path, limit):
@@ -217,8 +232,6 @@ class Files(Kind):
         await pool.each(self.check_key, list(self.keys.items()))
         self.keys.clear()
         await pool.each(self.resume_upload, [(one, None) for one in list(self.uploads)])
-        if everything:
-            await pool.each(self.check_unique, [("list", None)])
 
     async def check_gone(self, connection, identity, _):
         await expect(connection, "GET", f"/v1/files/{identity}", status=404)
@@ -276,9 +289,12 @@ class Batches(Kind):
 
     async def create(self, connection, name, rng):
         count = rng.randrange(1, 40)
+        # Every third line stores its completion: Chats.check_unique finds those that are there twice.
         lines = [json.dumps({"custom_id": f"{name} {i}", "method": "POST", "url": "/v1/chat/completions",
                              "body": {"model": MODEL, "max_completion_tokens": 400 if i % 5 == 4 else 8, "messages": [
-                                 {"role": "user", "content": f"Repeat after me: {name} {i}"}]}}) for i in range(count)]
+                                 {"role": "user", "content": f"Repeat after me: {name} {i}"}],
+                                 **({} if i % 3 else {"store": True, "metadata": {"n": f"{name} {i}"}})}})
+                 for i in range(count)]
         # A line that its model must refuse: it belongs in the error file.
         lines.append(json.dumps({"custom_id": f"{name} bad", "method": "POST", "url": "/v1/chat/completions",
                                  "body": {"model": MODEL, "messages": [{"role": "user", "content": "word " * 9000}]}}))
@@ -288,7 +304,8 @@ class Batches(Kind):
             "input_file_id": source["id"], "endpoint": "/v1/chat/completions", "completion_window": "24h",
             "metadata": {"n": name}})
         ids = {json.loads(line)["custom_id"] for line in lines}
-        self.tell(made["id"], {"ids": ids, "done": False, "cancelled": False})
+        self.tell(made["id"], {"ids": ids, "stored": {f"{name} {i}" for i in range(0, count, 3)}, "done": False,
+                               "cancelled": False})
         if rng.random() < 0.1:
             self.fresh[made["id"]]["cancelled"] = True
             status, reply = await connection.request("POST", f"/v1/batches/{made['id']}/cancel")
@@ -310,6 +327,7 @@ class Batches(Kind):
                 status, data = await connection.request_raw("GET", f"/v1/files/{found[name]}/content")
                 assert status == 200, data[:300]
                 lines = [json.loads(line) for line in data.decode().splitlines()]
+                await self.check_stored(connection, [line for line in lines if line["custom_id"] in told["stored"]])
                 seen += [line["custom_id"] for line in lines]
                 if found["status"] == "completed":
                     assert all((line["response"]["status_code"] == 200) == (name == "output_file_id") for line in lines)
@@ -324,13 +342,20 @@ class Batches(Kind):
             assert not told["cancelled"] or counts["completed"], found
             assert (counts["completed"], counts["failed"]) == (len(told["ids"]) - 1, 1), counts
 
+    async def check_stored(self, connection, lines):
+        """What the lines of an output have stored is there, as they were answered."""
+        for line in lines:
+            body = line["response"] and line["response"]["body"]
+            if body and line["response"]["status_code"] == 200:
+                found = await expect(connection, "GET", f"/v1/chat/completions/{body['id']}")
+                assert found["choices"][0]["message"] == body["choices"][0]["message"], f"{body['id']} changed: {found}"
+
     async def finish(self, pool, rng):
         deadline = asyncio.get_running_loop().time() + OWED_TIMEOUT
         while self.live() and asyncio.get_running_loop().time() < deadline:
             await self.check(pool, rng, everything=True)
             await asyncio.sleep(0.2)
         assert not self.live(), f"{self.live()} batches did not end"
-        await pool.each(self.check_unique, [("list", None)])
 
     async def check_unique(self, connection, *_):
         names = [one["metadata"]["n"] async for one in listed(connection, "/v1/batches", 100)]
