@@ -35,6 +35,10 @@ static int step(struct batch *b)
         } else if (batch_is(b, "cancelling")) {
                 end = BATCH_CANCELLED;
         }
+        if (end == BATCH_CANCELLED || end == BATCH_EXPIRED) {
+                int rc = batch_answer_kept(b);
+                end = rc == BATCH_DONE ? end : rc;
+        }
         if (end < 0 || end == BATCH_STOPPED)
                 return end;
         end = batch_finalize(b, (enum batch_end)end);

@@ -89,6 +89,9 @@ int batch_unqueue(struct batch *b, struct buf *text, struct store_op *ret, struc
 
 /* Runs the lines without an answer. BATCH_DONE when each has one. */
 int batch_execute(struct batch *b);
+/* Answers only those whose reply is kept: before the end of a batch whose other lines will not run.
+ * BATCH_DONE, BATCH_STOPPED or a negative errno. */
+int batch_answer_kept(struct batch *b);
 
 /* ---- batch_reply.c: what lines have stored ---- */
 

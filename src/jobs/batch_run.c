@@ -68,6 +68,7 @@ struct lane {
         struct batch_input in;
         unsigned char *answered; /* a bit for each line of the input, */
         unsigned char *kept;     /* and for each whose reply is kept */
+        bool only_kept;          /* no other line is run any more */
         size_t total, next;      /* of the lines that were read */
         bool read_all;
         struct VEC(struct answer *) running;
@@ -325,7 +326,7 @@ static int next_line(struct lane *l, struct answer **ret)
                 if (rc < 0)
                         return rc;
                 size_t index = l->next++;
-                if (has_bit(l->answered, index))
+                if (has_bit(l->answered, index) || (l->only_kept && !has_bit(l->kept, index)))
                         continue;
                 rc = answer_new(l, text, index, ret);
                 return rc ? rc : 1;
@@ -575,6 +576,12 @@ static int drain(struct lane *l, bool cancel)
         return commit_ready(l);
 }
 
+static int look(struct lane *l)
+{
+        int why = batch_look(l->b, false);
+        return l->only_kept && why != BATCH_STOPPED ? BATCH_DONE : why;
+}
+
 /* Runs lines until there are none or there is a reason to leave off. */
 static int work(struct lane *l)
 {
@@ -590,7 +597,7 @@ static int work(struct lane *l)
                 if (saved)
                         nanosleep(&(struct timespec){ .tv_nsec = TROUBLE_MS * 1000000 }, NULL);
                 done = l->read_all && !l->running.n && !l->waiting.n && !l->ready.n;
-                why = batch_look(l->b, false);
+                why = look(l);
         }
         return rc ? rc : done ? BATCH_DONE : why;
 }
@@ -602,11 +609,12 @@ static void count_running(struct batches *all, int change)
         pthread_mutex_unlock(&all->lock);
 }
 
-int batch_execute(struct batch *b)
+static int execute(struct batch *b, bool only_kept)
 {
         struct lane l;
         count_running(b->all, 1);
         int rc = lane_open(&l, b);
+        l.only_kept = only_kept;
         if (rc == 0)
                 rc = work(&l);
         /* With the input lost its last answers still count; for any other reason they would come too late. */
@@ -616,4 +624,21 @@ int batch_execute(struct batch *b)
         lane_close(&l);
         count_running(b->all, -1);
         return rc;
+}
+
+int batch_execute(struct batch *b)
+{
+        return execute(b, false);
+}
+
+int batch_answer_kept(struct batch *b)
+{
+        struct store_page page;
+        int rc = batch_rows(b, BATCH_REPLY_KIND, NULL, 1, &page, NULL);
+        if (rc)
+                return rc;
+        bool any = page.n > 0;
+        store_page_release(&page);
+        rc = any ? execute(b, true) : BATCH_DONE;
+        return rc == BATCH_NO_INPUT ? BATCH_DONE : rc;
 }

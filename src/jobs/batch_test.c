@@ -488,6 +488,10 @@ static void test_goes_on(void **state)
 
 /* ---- other ends ---- */
 
+#define REPLY_OF_BEFORE                                                                              \
+        "{\"status\":200,\"request_id\":\"req_of_before\",\"body\":{\"usage\":{\"prompt_tokens\":5," \
+        "\"completion_tokens\":2}}}"
+
 /* Puts what a process has left that died between storing what line `n` stores and its answer. */
 static void put_kept(struct world *w, const char *id, int n, const char *doc)
 {
@@ -515,10 +519,7 @@ static void test_what_was_stored_is_not_run_again(void **state)
         put_lines(w, 40, file);
         put_batch(w, file, BATCH_WINDOW_S, id);
         for (int n = 0; n < 40; n += 4)
-                put_kept(w, id, n,
-                         "{\"status\":200,\"request_id\":\"req_of_before\",\"body\":{\"usage\":{\"prompt_"
-                         "tokens\":5,"
-                         "\"completion_tokens\":2}}}");
+                put_kept(w, id, n, REPLY_OF_BEFORE);
         world_start(w, 8);
         assert_complete(w, id, 40);
         assert_int_equal(atomic_load(&w->started), 30);
@@ -586,6 +587,40 @@ static void test_cancel(void **state)
         assert_int_equal(batch_cancel(w->store, PROJECT, id, &again, NULL), 0);
         assert_true(json_equal(object, again));
         json_decref(again);
+        json_decref(object);
+        map_release(&seen, NULL);
+}
+
+/* What a process that died had stored is in the output, though nothing else is run any more. */
+static void test_cancel_keeps_what_was_stored(void **state)
+{
+        struct world *w = *state;
+        char file[ID_MAX], id[ID_MAX];
+        struct map seen;
+        json_t *object;
+        map_init(&seen);
+        atomic_store(&w->hold, true);
+        put_lines(w, 20, file);
+        put_batch(w, file, BATCH_WINDOW_S, id);
+        world_start(w, 4);
+        json_decref(await_status(w, id, "in_progress"));
+        world_stop(w);
+        for (int n = 0; n < 20; n += 8)
+                put_kept(w, id, n, REPLY_OF_BEFORE);
+        assert_int_equal(batch_cancel(w->store, PROJECT, id, &object, NULL), 0);
+        json_decref(object);
+        int before = atomic_load(&w->started);
+        world_start(w, 4);
+        object = await_status(w, id, "cancelled");
+        await_jobs(w);
+        assert_int_equal(atomic_load(&w->started), before);
+        assert_int_equal(count_of(object, "completed"), 3);
+        assert_int_equal(count_lines(w, json_cstr(object, "output_file_id", NULL), &seen, NULL), 3);
+        assert_int_equal(count_lines(w, json_cstr(object, "error_file_id", NULL), &seen, "batch_cancelled"),
+                         17);
+        assert_each_once(&seen, 20);
+        assert_int_equal(used_requests(w), 3);
+        assert_int_equal(rows_left(w, id), 0);
         json_decref(object);
         map_release(&seen, NULL);
 }
@@ -900,6 +935,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_what_was_stored_is_not_run_again, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_damaged_reply, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_cancel, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_cancel_keeps_what_was_stored, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_cancel_before_start, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_expires, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_bad_inputs, setup, teardown),
