@@ -6,7 +6,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/mem.h"
@@ -106,14 +105,11 @@ static void flush(struct account *a)
 static void *keeper_main(void *arg)
 {
         struct account *a = arg;
-        struct timespec next;
         int ticks = 0;
-        clock_gettime(CLOCK_MONOTONIC, &next);
         pthread_mutex_lock(&a->keeper_lock);
         while (!a->stopping) {
-                next.tv_sec++;
-                while (!a->stopping &&
-                       pthread_cond_timedwait(&a->keeper_woken, &a->keeper_lock, &next) != ETIMEDOUT)
+                int64_t next = clock_mono_ms() + 1000;
+                while (!a->stopping && !thread_cond_wait_until(&a->keeper_woken, &a->keeper_lock, next))
                         ;
                 if (a->stopping)
                         break;
@@ -121,7 +117,6 @@ static void *keeper_main(void *arg)
                 follow(a);
                 if (++ticks % FLUSH_SECONDS == 0)
                         flush(a);
-                clock_gettime(CLOCK_MONOTONIC, &next);
                 pthread_mutex_lock(&a->keeper_lock);
         }
         pthread_mutex_unlock(&a->keeper_lock);

@@ -118,9 +118,8 @@ static void refresh(struct budget *b, struct spent *s, const char *project, int6
 static void await_first(struct budget *b, const struct spent *s)
 {
         int64_t until = clock_mono_ms() + FIRST_MS;
-        struct timespec at = { .tv_sec = until / 1000, .tv_nsec = until % 1000 * 1000000 };
-        while (s->unknown && clock_mono_ms() < until)
-                pthread_cond_timedwait(&b->read, &b->lock, &at);
+        while (s->unknown && !thread_cond_wait_until(&b->read, &b->lock, until))
+                ;
 }
 
 int budget_check(struct budget *b, const char *project, double dollars, int64_t now_ms)

@@ -147,13 +147,12 @@ static void pause_trying(struct redis *r)
  * when nobody tries now, or time is up. */
 static int admit(struct redis *r, int64_t deadline_ms, redisContext **ret)
 {
-        struct timespec at = { .tv_sec = deadline_ms / 1000, .tv_nsec = deadline_ms % 1000 * 1000000 };
         int64_t now;
         *ret = NULL;
         pthread_mutex_lock(&r->lock);
         while ((now = clock_mono_ms()) >= r->retry_ms && now < deadline_ms && !r->n_idle &&
                r->n_open >= CONNECTIONS)
-                pthread_cond_timedwait(&r->freed, &r->lock, &at);
+                thread_cond_wait_until(&r->freed, &r->lock, deadline_ms);
         bool may = now >= r->retry_ms && now < deadline_ms;
         if (may && r->n_idle)
                 *ret = r->idle[--r->n_idle];

@@ -1,9 +1,7 @@
 /* Corrections for buckets behind a network: those who make them run models or hold replies, and must not
  * wait. */
-#include <errno.h>
 #include <pthread.h>
 #include <string.h>
-#include <time.h>
 #include "account/limits_internal.h"
 #include "base/clock.h"
 #include "base/map.h"
@@ -60,13 +58,11 @@ void settler_add(struct settler *s, const struct store_bucket *list, size_t n)
 
 bool settler_catch_up(struct settler *s)
 {
-        struct timespec until;
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_sec += CATCH_UP_S;
+        int64_t until = clock_mono_ms() + CATCH_UP_S * 1000;
         pthread_mutex_lock(&s->lock);
         uint64_t round = s->begun + (s->waiting.n ? 1 : 0);
         bool behind = s->ended < round;
-        while (s->ended < round && pthread_cond_timedwait(&s->done, &s->lock, &until) != ETIMEDOUT)
+        while (s->ended < round && !thread_cond_wait_until(&s->done, &s->lock, until))
                 ;
         bool caught_up = behind && s->ended >= round;
         pthread_mutex_unlock(&s->lock);

@@ -4,7 +4,6 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include "api/api.h"
 #include "api/resources.h"
 #include "api/stream.h"
@@ -403,12 +402,10 @@ static void *feeds_main(void *ctx)
                 int64_t next = run_timers(fs);
                 if (serve(fs) || fs->stopping)
                         continue;
-                if (next) {
-                        struct timespec at = { .tv_sec = next / 1000, .tv_nsec = next % 1000 * 1000000 };
-                        pthread_cond_timedwait(&fs->wake, &fs->lock, &at);
-                } else {
+                if (next)
+                        thread_cond_wait_until(&fs->wake, &fs->lock, next);
+                else
                         pthread_cond_wait(&fs->wake, &fs->lock);
-                }
         }
         pthread_mutex_unlock(&fs->lock);
         return NULL;

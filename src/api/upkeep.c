@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdbool.h>
-#include <time.h>
 #include "api/api.h"
 #include "api/leftovers.h"
 #include "api/meter.h"
@@ -70,9 +69,8 @@ static size_t next_task(const struct upkeep *u)
 /* Until then, or until it is to stop. Lock held. */
 static void wait_until(struct upkeep *u, int64_t due)
 {
-        struct timespec at = { .tv_sec = due / 1000, .tv_nsec = due % 1000 * 1000000 };
-        while (!u->stopping && clock_mono_ms() < due)
-                pthread_cond_timedwait(&u->wake, &u->lock, &at);
+        while (!u->stopping && !thread_cond_wait_until(&u->wake, &u->lock, due))
+                ;
 }
 
 static void *upkeep_main(void *ctx)

@@ -30,3 +30,9 @@ int thread_cond_init(pthread_cond_t *cond)
         pthread_condattr_destroy(&attr);
         return -rc;
 }
+
+int thread_cond_wait_until(pthread_cond_t *cond, pthread_mutex_t *lock, int64_t until_ms)
+{
+        struct timespec at = { .tv_sec = until_ms / 1000, .tv_nsec = until_ms % 1000 * 1000000 };
+        return -pthread_cond_timedwait(cond, lock, &at);
+}

@@ -1,4 +1,4 @@
-/* Tests of what threads share: the worker pool and the ring. */
+/* Tests of what threads share: conditions, the worker pool and the ring. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,8 +10,50 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <unistd.h>
+#include "base/clock.h"
 #include "base/pool.h"
 #include "base/ring.h"
+#include "base/thread.h"
+
+struct bell {
+        pthread_mutex_t lock;
+        pthread_cond_t rung;
+        bool is_rung;
+};
+
+static void *ring_bell(void *arg)
+{
+        struct bell *b = arg;
+        pthread_mutex_lock(&b->lock);
+        b->is_rung = true;
+        pthread_cond_signal(&b->rung);
+        pthread_mutex_unlock(&b->lock);
+        return NULL;
+}
+
+static void test_cond_wait_until(void **state)
+{
+        struct bell b = { .lock = PTHREAD_MUTEX_INITIALIZER };
+        pthread_t thread;
+        int rc;
+        (void)state;
+        assert_int_equal(thread_cond_init(&b.rung), 0);
+        pthread_mutex_lock(&b.lock);
+        int64_t start = clock_mono_ms();
+        do {
+                rc = thread_cond_wait_until(&b.rung, &b.lock, start + 30);
+        } while (!rc);
+        assert_int_equal(rc, -ETIMEDOUT);
+        assert_in_range(clock_mono_ms() - start, 30, 10000);
+        for (int64_t past = start - 1100; past < start; past += 7) /* any part of a second */
+                assert_int_equal(thread_cond_wait_until(&b.rung, &b.lock, past < 0 ? 0 : past), -ETIMEDOUT);
+        assert_int_equal(thread_start(&thread, "bell", ring_bell, &b), 0);
+        while (!b.is_rung) /* which it cannot be while we have the lock */
+                assert_int_equal(thread_cond_wait_until(&b.rung, &b.lock, start + 60000), 0);
+        pthread_mutex_unlock(&b.lock);
+        pthread_join(thread, NULL);
+        pthread_cond_destroy(&b.rung);
+}
 
 static atomic_int ran;
 
@@ -173,6 +215,7 @@ static void test_ring_callbacks(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_cond_wait_until),
                 cmocka_unit_test(test_pool_runs_everything),
                 cmocka_unit_test(test_pool_refuses_beyond_its_bound),
                 cmocka_unit_test(test_pool_pushed_tasks_go_first),

@@ -5,8 +5,9 @@
 #include <math.h>
 #include <pthread.h>
 #include <string.h>
-#include <time.h>
+#include "base/clock.h"
 #include "base/mem.h"
+#include "base/thread.h"
 #include "engine/model.h"
 #include "engine/sched.h"
 
@@ -80,12 +81,7 @@ static int wait_for(struct gather *g, int most, bool (*cancel)(void *ctx), void 
         int rc = 0;
         pthread_mutex_lock(&g->lock);
         while (!rc && !g->error && g->under_way > most) {
-                struct timespec until;
-                clock_gettime(CLOCK_REALTIME, &until);
-                until.tv_nsec += POLL_MS * 1000000L;
-                until.tv_sec += until.tv_nsec / 1000000000L;
-                until.tv_nsec %= 1000000000L;
-                pthread_cond_timedwait(&g->done, &g->lock, &until);
+                thread_cond_wait_until(&g->done, &g->lock, clock_mono_ms() + POLL_MS);
                 if (cancel && cancel(ctx))
                         rc = -ECANCELED;
         }
@@ -131,10 +127,11 @@ static int start(struct engine_model *m, struct gather *g, const struct engine_i
 int engine_embed(struct engine_model *m, const struct engine_input *in, size_t n, float *ret,
                  bool (*cancel)(void *ctx), void *ctx)
 {
-        struct gather g = { .lock = PTHREAD_MUTEX_INITIALIZER, .done = PTHREAD_COND_INITIALIZER };
+        struct gather g = { .lock = PTHREAD_MUTEX_INITIALIZER };
         struct engine_seq **seqs = mem_calloc(n ? n : 1, sizeof(*seqs));
         size_t i = 0;
         int rc = seqs ? 0 : -ENOMEM, busy;
+        thread_cond_init(&g.done);
         while (!rc && i < n) {
                 rc = wait_for(&g, WINDOW - 1, cancel, ctx);
                 if (rc)
@@ -153,6 +150,7 @@ int engine_embed(struct engine_model *m, const struct engine_input *in, size_t n
         drain(&g);
         for (size_t k = 0; k < i; k++)
                 engine_seq_unref(seqs[k]);
+        pthread_cond_destroy(&g.done);
         mem_free(seqs);
         return rc;
 }

@@ -366,16 +366,9 @@ static int feed(struct lane *l)
  * nothing: there are more lines at work than the model takes at once. */
 static void wait_told(struct lane *l)
 {
-        struct timespec until;
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_nsec += GATHER_MS * 1000000;
-        if (until.tv_nsec >= 1000000000) {
-                until.tv_sec++;
-                until.tv_nsec -= 1000000000;
-        }
         l->n_told = l->running.n / 4 < 1 ? 1 : l->running.n / 4 < GATHER_MAX ? l->running.n / 4 : GATHER_MAX;
         if (l->n_done < l->n_told)
-                pthread_cond_timedwait(&l->told, &l->lock, &until);
+                thread_cond_wait_until(&l->told, &l->lock, clock_mono_ms() + GATHER_MS);
         l->n_told = 0;
 }
 

@@ -4,7 +4,6 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/thread.h"
@@ -224,15 +223,7 @@ static int64_t claim_one(struct jobs *q, const char *const *kinds, size_t n)
 /* Under the lock: waits for a change, for ms at most. */
 static void wait_ms(struct jobs *q, int64_t ms)
 {
-        struct timespec until;
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_sec += ms / 1000;
-        until.tv_nsec += ms % 1000 * 1000000;
-        if (until.tv_nsec >= 1000000000) {
-                until.tv_sec++;
-                until.tv_nsec -= 1000000000;
-        }
-        pthread_cond_timedwait(&q->changed, &q->lock, &until);
+        thread_cond_wait_until(&q->changed, &q->lock, clock_mono_ms() + ms);
 }
 
 static void *dispatch_main(void *arg)

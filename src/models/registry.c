@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 #include "base/clock.h"
 #include "base/mem.h"
@@ -362,22 +361,11 @@ static int want(struct registry *r, struct entry *e, bool needed)
 
 /* ---- holding ------------------------------------------------------------------------------------ */
 
-static struct timespec deadline(int ms)
-{
-        struct timespec t;
-        clock_gettime(CLOCK_MONOTONIC, &t);
-        t.tv_sec += ms / 1000;
-        t.tv_nsec += (long)(ms % 1000) * 1000000;
-        t.tv_sec += t.tv_nsec / 1000000000;
-        t.tv_nsec %= 1000000000;
-        return t;
-}
-
 int model_hold(const struct model *m, int wait_ms)
 {
         struct entry *e = entry_of(m);
         struct registry *r = e->registry;
-        struct timespec until = deadline(wait_ms);
+        int64_t until = clock_mono_ms() + wait_ms;
         int rc = 0;
         pthread_mutex_lock(&r->lock);
         while (!rc && e->state != MODEL_READY) {
@@ -385,8 +373,7 @@ int model_hold(const struct model *m, int wait_ms)
                         rc = -EIO;
                 else if (e->state == MODEL_UNLOADED || !e->needed)
                         rc = want(r, e, true);
-                else if (r->stop || wait_ms <= 0 ||
-                         pthread_cond_timedwait(&r->changed, &r->lock, &until) == ETIMEDOUT)
+                else if (r->stop || wait_ms <= 0 || thread_cond_wait_until(&r->changed, &r->lock, until))
                         rc = e->state == MODEL_READY ? 0 : -EBUSY;
         }
         if (!rc) {
