@@ -156,7 +156,7 @@ static int check_value(const struct pepper *pepper, char ret[DIGEST_HEX])
         uint8_t digest[DIGEST_BYTES];
         int rc = secret_digest(pepper, STR("check of the installation's secret"), digest);
         if (!rc)
-                digest_hex(digest, ret);
+                str_hex(digest, DIGEST_BYTES, ret);
         return rc;
 }
 

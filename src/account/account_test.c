@@ -374,8 +374,7 @@ static void all_servers_have_one_secret(void **state)
         assert_non_null(f);
         assert_int_equal(fread(bytes, 1, sizeof(bytes), f), sizeof(bytes));
         fclose(f);
-        for (size_t i = 0; i < sizeof(bytes); i++)
-                snprintf(hex + 2 * i, 3, "%02x", bytes[i]);
+        str_hex(bytes, sizeof(bytes), hex);
         assert_int_equal(account_open(v->store, elsewhere, hex, &second, err, sizeof(err)), 0);
         account_close(second);
 }
@@ -390,7 +389,7 @@ static void digests_are_hmac_sha256(void **state)
         memset(secret, 0x0b, 20);
         pepper_set(&p, secret);
         assert_int_equal(secret_digest(&p, STR("Hi There"), digest), 0);
-        digest_hex(digest, hex);
+        str_hex(digest, DIGEST_BYTES, hex);
         assert_string_equal(hex, "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7");
         assert_true(digest_parse(hex, parsed));
         assert_memory_equal(parsed, digest, sizeof(digest));

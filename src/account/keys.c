@@ -229,7 +229,7 @@ static int key_insert(struct account *a, const struct key_info *k, const char *v
         int rc = secret_digest(&a->pepper, str_c(value), digest);
         if (rc)
                 return rc;
-        digest_hex(digest, hex);
+        str_hex(digest, DIGEST_BYTES, hex);
         json_t *doc = doc_of(k);
         text = doc ? json_text(doc, &n) : NULL;
         json_decref(doc);

@@ -149,12 +149,6 @@ int secret_digest(const struct pepper *p, struct str value, uint8_t ret[DIGEST_B
         return 0;
 }
 
-void digest_hex(const uint8_t digest[DIGEST_BYTES], char out[DIGEST_HEX])
-{
-        for (int i = 0; i < DIGEST_BYTES; i++)
-                snprintf(out + 2 * i, 3, "%02x", digest[i]);
-}
-
 bool digest_parse(const char *hex, uint8_t ret[DIGEST_BYTES])
 {
         if (!hex || strlen(hex) != 2 * DIGEST_BYTES || strspn(hex, "0123456789abcdef") != 2 * DIGEST_BYTES)

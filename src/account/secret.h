@@ -22,7 +22,7 @@ void pepper_set(struct pepper *p, const uint8_t secret[32]);
 
 /* HMAC-SHA-256 of value. 0 or -ENOMEM. Any thread; allocates once a thread. */
 int secret_digest(const struct pepper *p, struct str value, uint8_t ret[DIGEST_BYTES]);
-void digest_hex(const uint8_t digest[DIGEST_BYTES], char out[DIGEST_HEX]);
+/* Reads what str_hex() wrote; false when `hex` (may be NULL) is no digest in lower case. */
 bool digest_parse(const char *hex, uint8_t ret[DIGEST_BYTES]);
 
 /* A new value: "sk-proj-" or "sk-admin-" and 48 letters and digits. out has ACCOUNT_KEY_MAX bytes. */

@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <openssl/evp.h>
-#include <stdio.h>
 #include <string.h>
 #include "api/api.h"
 #include "api/call.h"
@@ -43,8 +42,8 @@ static int sha256(const struct str *parts, size_t n, char ret[SHA256_HEX])
                 ok = EVP_DigestUpdate(c, parts[i].p, parts[i].n) && EVP_DigestUpdate(c, "", 1);
         ok = ok && EVP_DigestFinal_ex(c, md, &len);
         EVP_MD_CTX_free(c);
-        for (unsigned i = 0; ok && i < len; i++)
-                snprintf(ret + 2 * i, 3, "%02x", md[i]);
+        if (ok)
+                str_hex(md, len, ret);
         return ok ? 0 : -ENOMEM;
 }
 

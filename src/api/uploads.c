@@ -364,10 +364,10 @@ static int md5_all(struct req *r, const struct blob_info *blobs, size_t n, char 
                 rc = md5_blob(r->api->blobs, blobs[i].id, md, block);
         if (!rc && !EVP_DigestFinal_ex(md, digest, NULL))
                 rc = -ENOMEM;
-        for (int i = 0; i < MD5_BYTES && !rc; i++)
-                snprintf(hex + 2 * i, 3, "%02x", digest[i]);
-        if (!rc)
+        if (!rc) {
+                str_hex(digest, MD5_BYTES, hex);
                 EVP_EncodeBlock((unsigned char *)base64, digest, MD5_BYTES);
+        }
         EVP_MD_CTX_free(md);
         mem_free(block);
         return rc;

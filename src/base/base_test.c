@@ -43,6 +43,14 @@ static void test_str_split_and_trim(void **state)
         assert_true(str_ieqc(STR("Content-TYPE"), "content-type"));
 }
 
+static void test_str_hex(void **state)
+{
+        char out[2 * 5 + 2] = "???????????";
+        (void)state;
+        assert_string_equal(str_hex("\x00\x7f\x80\xa9\xff", 5, out), "007f80a9ff");
+        assert_string_equal(str_hex("", 0, out), "");
+}
+
 static void test_utf8(void **state)
 {
         (void)state;
@@ -233,6 +241,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_str_numbers),
                 cmocka_unit_test(test_str_split_and_trim),
+                cmocka_unit_test(test_str_hex),
                 cmocka_unit_test(test_utf8),
                 cmocka_unit_test(test_buf_bounds),
                 cmocka_unit_test(test_arena),

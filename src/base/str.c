@@ -155,6 +155,18 @@ size_t str_utf8_complete(struct str s)
         return s.n;
 }
 
+char *str_hex(const void *bytes, size_t n, char *ret)
+{
+        static const char digits[] = "0123456789abcdef";
+        const unsigned char *p = bytes;
+        for (size_t i = 0; i < n; i++) {
+                ret[2 * i] = digits[p[i] >> 4];
+                ret[2 * i + 1] = digits[p[i] & 15];
+        }
+        ret[2 * n] = '\0';
+        return ret;
+}
+
 uint64_t str_hash(struct str s)
 {
         return str_hash_more(0xcbf29ce484222325u, s);

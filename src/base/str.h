@@ -35,6 +35,8 @@ bool str_to_f64(struct str s, double *ret); /* finite decimals only */
 bool str_is_utf8(struct str s);
 /* Length of the longest prefix of s that does not end inside a UTF-8 sequence. */
 size_t str_utf8_complete(struct str s);
+/* Writes 2 * n lower-case hexadecimal digits and a NUL; returns ret. */
+char *str_hex(const void *bytes, size_t n, char *ret);
 /* FNV-1a. */
 uint64_t str_hash(struct str s);
 /* The hash of what gave `hash` followed by s. */

@@ -28,8 +28,7 @@ static int instance_name(const char *dir, char ret[65])
         int n = snprintf(text, sizeof(text), "%s %s %llu %llu", machine, host, (unsigned long long)st.st_dev,
                          (unsigned long long)st.st_ino);
         SHA256((const uint8_t *)text, (size_t)n, digest);
-        for (int i = 0; i < SHA256_DIGEST_LENGTH; i++)
-                snprintf(ret + 2 * i, 3, "%02x", digest[i]);
+        str_hex(digest, sizeof(digest), ret);
         return 0;
 }
 

@@ -35,9 +35,7 @@ static struct key key_of(const char *id)
 
 static const char *id_of(const struct key *k, char out[BLOB_ID_LEN + 1])
 {
-        for (int i = 0; i < KEY; i++)
-                snprintf(out + 2 * i, 3, "%02x", k->bytes[i]);
-        return out;
+        return str_hex(k->bytes, KEY, out);
 }
 
 static int compare(const void *a, const void *b)

@@ -134,12 +134,6 @@ static uint64_t get_u64(const unsigned char *p)
         return v;
 }
 
-static void digest_text(const unsigned char digest[DIGEST], char out[2 * DIGEST + 1])
-{
-        for (int i = 0; i < DIGEST; i++)
-                snprintf(out + 2 * i, 3, "%02x", digest[i]);
-}
-
 /* The seal of a trailer. 0 or -ENOMEM. */
 static int seal(const char *id, const void *digests, size_t n, const unsigned char *head,
                 unsigned char ret[DIGEST])
@@ -376,7 +370,7 @@ int blob_digest(const struct blob_writer *w, char *ret)
         EVP_MD_CTX_free(copy);
         if (!ok)
                 return no_memory();
-        digest_text(digest, ret);
+        str_hex(digest, DIGEST, ret);
         return 0;
 }
 
@@ -413,7 +407,7 @@ int blob_commit(struct blob_writer *w, struct blob_info *ret)
                 return rc;
         }
         snprintf(ret->id, sizeof(ret->id), "%.*s", BLOB_ID_LEN, w->id);
-        digest_text(digest, ret->sha256);
+        str_hex(digest, DIGEST, ret->sha256);
         ret->size = w->size;
         atomic_fetch_add(&w->blobs->written, w->size);
         writer_free(w);
@@ -464,7 +458,7 @@ static int read_trailer(struct blob_reader *r, uint64_t stored, const unsigned c
                 rc = seal(r->id, r->digests, (size_t)table, foot, expected);
         if (!rc && memcmp(expected, foot + HEAD, DIGEST) != 0)
                 rc = blob_fail(-EBADMSG, "its seal is broken");
-        digest_text(foot + 16, r->sha256);
+        str_hex(foot + 16, DIGEST, r->sha256);
         return rc;
 }
 

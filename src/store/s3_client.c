@@ -276,11 +276,9 @@ static struct curl_slist *headers_of(const struct s3_request *q)
 {
         unsigned char digest[32];
         char line[128] = "x-amz-content-sha256: ";
-        size_t at = strlen(line);
         if (!EVP_Digest(q->body_n ? q->body : "", q->body_n, digest, NULL, EVP_sha256(), NULL))
                 return NULL;
-        for (int i = 0; i < 32; i++, at += 2)
-                snprintf(line + at, sizeof(line) - at, "%02x", digest[i]);
+        str_hex(digest, sizeof(digest), line + strlen(line));
         struct curl_slist *list = curl_slist_append(NULL, line), *more = NULL;
         if (list && (!strcmp(q->method, "PUT") || !strcmp(q->method, "POST")))
                 more = curl_slist_append(list, "Content-Type: application/octet-stream");
