@@ -163,6 +163,27 @@ int background_create(struct req *r, const struct response_ask *ask, struct repl
 
 /* ---- what the store has ---- */
 
+static bool is_final(const json_t *doc)
+{
+        const char *status = json_cstr(json_object_get(doc, "object"), "status", "");
+        return strcmp(status, "queued") && strcmp(status, "in_progress");
+}
+
+int background_look(struct store *s, const char *id, const char *project, bool *ret_over)
+{
+        struct object row;
+        struct json_fault why;
+        int rc = store_get(s, RESOURCE_RESPONSE.kind, id, project, &row, NULL);
+        if (rc)
+                return rc;
+        json_t *doc = json_parse(row.doc, JSON_DEPTH_STORED, &why);
+        rc = doc ? 0 : why.no_memory ? -ENOMEM : -EIO;
+        *ret_over = doc && is_final(doc);
+        json_decref(doc);
+        object_release(&row);
+        return rc;
+}
+
 static int take_line(void *ctx, const struct log_line *line)
 {
         struct json_fault why;
@@ -202,8 +223,7 @@ void background_release(struct background_state *st)
 
 bool background_is_over(const struct background_state *st)
 {
-        const char *status = json_cstr(json_object_get(st->doc, "object"), "status", "");
-        return strcmp(status, "queued") && strcmp(status, "in_progress");
+        return is_final(st->doc);
 }
 
 /* ---- the end ---- */

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "api/api.h"
-#include "api/resources.h"
+#include "api/response_background.h"
 #include "api/stream.h"
 #include "base/clock.h"
 #include "base/map.h"
@@ -14,7 +14,6 @@
 
 #define CACHED_ROWS 8            /* of a feed: those who follow live read each row once for all */
 #define STREAM_BYTES (32 * 1024) /* that a stream holds for a client that lags behind */
-#define JSON_DEPTH_STORED 256
 #define TYPE_MAX 96
 #define EVENT_MAX ((size_t)256 << 20)
 
@@ -190,12 +189,14 @@ static void end_stream(struct follower *w)
         stream_end(s, false);
 }
 
-/* Ends a stream that cannot go on to the last event of its response. */
-static void break_off(struct follower *w, const char *code, const char *message)
+/* Ends a stream that cannot go on to the last event of its response. The event says it twice: clients that
+ * look for an `error` raise it, others are given the event. */
+static void break_off(struct follower *w, const char *type, const char *code, const char *message)
 {
         stream_error(w->stream, "error",
-                     json_pack("{s:s, s:I, s:s, s:s, s:n}", "type", "error", "sequence_number",
-                               (json_int_t)w->next, "code", code, "message", message, "param"));
+                     json_pack("{s:s, s:I, s:s, s:s, s:n, s:{s:s, s:s, s:n, s:s}}", "type", "error",
+                               "sequence_number", (json_int_t)w->next, "code", code, "message", message,
+                               "param", "error", "message", message, "type", type, "param", "code", code));
         end_stream(w);
 }
 
@@ -247,28 +248,12 @@ static void pump(struct follower *w)
         if (!w->stream || rc == 0)
                 return;
         if (rc != -ENOENT)
-                break_off(w, "server_error", "The events of the response cannot be read.");
+                break_off(w, "server_error", "server_error", "The events of the response cannot be read.");
         else if (w->feed->over)
                 end_stream(w);
 }
 
 /* ---- the thread ---- */
-
-/* Reads how it stands with the response itself. -ENOENT when it was deleted. */
-static int look(struct feed *f)
-{
-        struct object row;
-        struct json_fault why;
-        int rc = store_get(f->fs->api->store, RESOURCE_RESPONSE.kind, f->id, f->project, &row, NULL);
-        if (rc)
-                return rc;
-        json_t *doc = json_parse(row.doc, JSON_DEPTH_STORED, &why);
-        const char *status = json_cstr(json_object_get(doc, "object"), "status", "");
-        f->over = strcmp(status, "queued") && strcmp(status, "in_progress");
-        json_decref(doc);
-        object_release(&row);
-        return 0;
-}
 
 /* Takes the followers that joined. Under no lock. */
 static void take_joining(struct feed *f, struct follower *joining)
@@ -279,7 +264,7 @@ static void take_joining(struct feed *f, struct follower *joining)
                 f->streaming++;
                 if (vec_push(&f->followers, w) == 0)
                         continue;
-                break_off(w, "server_error", "The server is out of memory.");
+                break_off(w, "server_error", "server_error", "The server is out of memory.");
                 pthread_mutex_lock(&f->fs->lock);
                 follower_unref(w);
                 pthread_mutex_unlock(&f->fs->lock);
@@ -305,12 +290,13 @@ static void drop_ended(struct feed *f)
 static void serve_feed(struct feed *f, struct follower *joining, bool looking)
 {
         take_joining(f, joining);
-        int rc = looking ? look(f) : 0;
+        int rc = looking ? background_look(f->fs->api->store, f->id, f->project, &f->over) : 0;
         f->missing = -1;
         for (size_t i = 0; i < f->followers.n; i++) {
                 struct follower *w = f->followers.p[i];
                 if (w->stream && rc == -ENOENT)
-                        break_off(w, "response_deleted", "The response was deleted.");
+                        break_off(w, "invalid_request_error", "response_deleted",
+                                  "The response was deleted.");
                 else if (w->stream)
                         pump(w);
         }

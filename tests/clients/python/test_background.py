@@ -317,10 +317,21 @@ def test_s51_delete_while_it_runs(server, client, wire):
         assert client.responses.delete(made.id) is None
         last = json.loads(sse_frames(follower.read())[-1].data)
     assert last["type"] == "error" and last["code"] == "response_deleted"
+    assert last["error"] == {"message": last["message"], "type": "invalid_request_error", "param": None,
+                             "code": "response_deleted"}
     check_error(wire.get(f"{RESPONSES}/{made.id}"), 404)
     check_error(wire.get(f"{RESPONSES}/{made.id}", params={"stream": "true"}), 404)
     check_error(wire.post(f"{RESPONSES}/{made.id}/cancel"), 404)
     until(lambda: 'cairn_jobs{kind="response"' not in server.metrics(), "the end of the run")
+
+
+def test_s51_the_sdk_raises(client):
+    made = client.responses.create(**numbers(150))
+    with pytest.raises(openai.APIError) as told:
+        for event in client.responses.retrieve(made.id, stream=True):
+            if event.type == "response.in_progress":
+                client.responses.delete(made.id)
+    assert told.value.code == "response_deleted"
 
 
 # ---- over the death of the process ----
