@@ -22,6 +22,7 @@ struct jobs;
 struct leftovers;
 struct limits;
 struct pool;
+struct presence;
 struct registry;
 struct store;
 struct webhooks;
@@ -40,7 +41,7 @@ struct api_options {
         int batch_lines;   /* lines of batches at work at most; 0: 32 */
 };
 
-/* Everything a handler may use. The five parts below belong to whoever starts the API. */
+/* Everything a handler may use. The parts down to `client` belong to whoever starts the API. */
 struct api {
         struct registry *models;
         struct store *store;
@@ -65,13 +66,14 @@ struct api {
         atomic_long live;      /* requests that somebody still refers to: a run may outlast its connection */
         struct str model_list; /* the reply of listModels when all are ready, made once */
         struct upkeep *upkeep;
+        struct presence *presence;           /* the renewal of its row */
         struct feeds *feeds;                 /* streams of background responses */
         struct conversations *conversations; /* those that responses of this process hold */
         struct leftovers *leftovers;         /* idempotency keys that could not be freed */
         char process[ID_MAX];                /* names this process among those on the store (presence.h) */
 };
 
-/* Starts serving. `api` has its five parts and options set, the rest zero, and stays where it is. 0, or a
+/* Starts serving. `api` has those parts and its options set, the rest zero, and stays where it is. 0, or a
  * negative errno with one line in err. */
 int api_start(struct api *api, const struct http_config *http, char *err, size_t errn);
 /* Lets requests end for grace_ms, then cancels them; returns when all is still. */

@@ -220,8 +220,7 @@ static bool is_worked_on(struct api *api, const struct object *mark)
 {
         struct json_fault why;
         json_t *doc = json_parse(mark->doc, JSON_DEPTH_STORED, &why);
-        const char *process = json_cstr(doc, "process", "");
-        bool alive = !strcmp(process, api->process) || presence_alive(api, process);
+        bool alive = presence_alive(api, json_cstr(doc, "process", ""));
         json_decref(doc);
         return alive;
 }

@@ -6,7 +6,6 @@
 #include "api/api.h"
 #include "api/leftovers.h"
 #include "api/meter.h"
-#include "api/presence.h"
 #include "api/stored.h"
 #include "api/uploading.h"
 #include "base/clock.h"
@@ -37,7 +36,6 @@ static const struct task tasks[] = {
         { files_upkeep, FILES_UPKEEP_MS, FILES_UPKEEP_FIRST_MS },
         { meter_upkeep, METER_UPKEEP_MS, 0 },
         { leftovers_upkeep, LEFTOVERS_UPKEEP_MS, 0 },
-        { presence_renew, PRESENCE_RENEW_MS, 0 },
         { stored_upkeep, STORED_UPKEEP_MS, 0 },
 };
 
