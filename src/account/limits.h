@@ -113,7 +113,7 @@ void limits_settle(struct limits *l, const struct limits_ask *more);
 /* Counts a cost (billionths of a US dollar) against the budget at once; the log says it later. Never waits.
  */
 void limits_spend(struct limits *l, const char *project, int64_t cost);
-/* Whether a request of the batch lane may go on: 0, -EDQUOT. May wait. */
+/* Whether a request of the batch lane may go on: 0, -EDQUOT, -ENOMEM. May wait. */
 int limits_check_budget(struct limits *l, const char *project);
 
 /* ---- words ---- */

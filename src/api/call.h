@@ -1,6 +1,7 @@
-/* Requests that the server makes to itself: a line of a batch, a frame of a WebSocket, a response in the
- * background. They pass the same validation, limits, handlers and accounting as one that came over HTTP; only
- * the reply goes to a sink instead of a connection. */
+/* Requests that the server makes to itself: a line of a batch, a frame of a WebSocket. They pass the same
+ * validation, limits, handlers and accounting as one that came over HTTP; only the reply goes to a sink
+ * instead of a connection. (A response in the background was admitted by the request that asked for it, and
+ * its worker makes its own struct req.) */
 #ifndef CAIRN_API_CALL_H
 #define CAIRN_API_CALL_H
 

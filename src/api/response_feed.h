@@ -46,7 +46,8 @@ struct feeds_timer {
         struct feeds_timer *_next;
 };
 void feeds_timer_init(struct feeds_timer *t, void (*fn)(void *ctx), void *ctx);
-/* fn(ctx) runs on the thread of the feeds in `ms` milliseconds, unless it is due earlier already. */
+/* fn(ctx) runs on the thread of the feeds in `ms` milliseconds, or when it is due already: an armed timer is
+ * neither brought forward (who waits to try again is not hurried) nor put off. */
 void feeds_after(struct feeds *fs, struct feeds_timer *t, int ms);
 /* Afterwards it does not run and is not running. Not from fn itself. */
 void feeds_cancel(struct feeds *fs, struct feeds_timer *t);
