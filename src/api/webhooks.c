@@ -292,7 +292,7 @@ static void on_answer(void *ctx, const struct http_answer *a)
                 err_invalid(&e, "webhook_endpoint_unreachable", NULL,
                             "The webhook endpoint gave no answer: %s.", a->err);
                 req_fail(r, &e);
-        } else {
+        } else { /* "success" is true of every result, as the official clients say: status_code tells more */
                 req_reply(r, &(struct reply){ .json = json_pack("{s:s, s:s, s:i, s:b, s:s}", "object",
                                                                 "webhook_endpoint.test", "event_type",
                                                                 t->type, "status_code", a->status, "success",
