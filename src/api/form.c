@@ -4,6 +4,7 @@
 #include <string.h>
 #include "api/api.h"
 #include "api/params.h"
+#include "api/uploading.h"
 #include "base/mem.h"
 #include "base/vec.h"
 #include "store/blob.h"
@@ -12,7 +13,6 @@
 #define FIELDS_MAX 256
 #define FIELDS_BYTES_MAX ((size_t)4 << 20) /* of all plain values together */
 #define FILES_MAX 32
-#define PART_MAX ((uint64_t)64 << 20)                /* of an upload, whatever a file may have */
 #define SLACK (FIELDS_BYTES_MAX + ((size_t)1 << 20)) /* of a form besides its files' contents */
 #define TYPE_SHOWN 200
 
@@ -173,7 +173,7 @@ int form_expect(struct req *r, struct api_err *reterr)
         if (!f || !f->fields)
                 return err_internal(reterr, -ENOMEM, "form", "");
         f->req = r;
-        f->max_file = !strcmp(r->op->id, "addUploadPart") ? PART_MAX : r->api->options.max_file;
+        f->max_file = !strcmp(r->op->id, "addUploadPart") ? UPLOAD_PART_MAX : r->api->options.max_file;
         buf_init(&f->value, FIELDS_BYTES_MAX);
         if (arena_defer(r->arena, form_free, f))
                 return err_internal(reterr, -ENOMEM, "form", "");

@@ -5,6 +5,8 @@
 #include "api/req.h"
 #include "store/blob.h"
 
+#define UPLOAD_PART_MAX ((uint64_t)64 << 20) /* bytes of a part of an upload, whatever a file may have */
+
 /* Commits the one file of a form's field `name` as a blob; 400 when it is missing or empty. 0 or -1. */
 int uploading_commit(struct req *r, const char *name, struct blob_info *ret, struct api_err *reterr);
 /* When a file that is made at `created` expires, by the body's expires_after and the purpose; 0: never. */

@@ -3,7 +3,8 @@
  *
  * The row of an upload changes when it is completed or cancelled. A part is inserted in one transaction with
  * a check that the row is still as it was read, and so is the change itself: of two that complete at once one
- * wins, and no part comes after the end. */
+ * wins, and no part comes after the end. Parts are counted, with their bytes, in a row of their own that the
+ * same transaction changes: so their bounds hold exactly, also for parts that come at the same time. */
 #include <errno.h>
 #include <openssl/evp.h>
 #include <stdio.h>
@@ -22,9 +23,12 @@
 #include "jobs/files.h"
 
 #define UPLOAD_BYTES_MAX ((uint64_t)8 << 30)
-#define UPLOAD_LIFE_S 3600       /* to add parts and to complete */
-#define UPLOAD_KEPT_S 86400      /* then its state is still told */
-#define PARTS_MAX STORE_PAGE_MAX /* of an upload */
+#define UPLOAD_LIFE_S 3600        /* to add parts and to complete */
+#define UPLOAD_KEPT_S 86400       /* then its state is still told */
+#define PARTS_MAX STORE_PAGE_MAX  /* of an upload */
+#define KIND_COUNT "upload.count" /* one row of each upload: {"parts", "bytes"} */
+#define COUNT_OP 1                /* its place among the operations of a part */
+#define PART_ATTEMPTS 256         /* each is lost only to another part of the upload */
 #define JSON_DEPTH 32
 #define ID_DIGITS 32
 #define MD5_BLOCK ((size_t)256 << 10)
@@ -184,10 +188,99 @@ static json_t *new_part(struct req *r, const char *id, const char *upload, int64
                                              blob->sha256, "size", (json_int_t)blob->size));
 }
 
+/* What the parts of an upload may have together: room to send each again whose reply was lost. */
+static uint64_t parts_bytes_max(const json_t *object)
+{
+        return 2 * (uint64_t)json_int(object, "bytes", 0) + UPLOAD_PART_MAX;
+}
+
+/* Whether one more part of n bytes is in bounds; 400 when it is not. */
+static int check_bounds(const struct req *r, const json_t *object, int64_t parts, uint64_t bytes, uint64_t n,
+                        struct api_err *reterr)
+{
+        uint64_t most = parts_bytes_max(object);
+        int64_t most_parts = fault_number(r, "parts", PARTS_MAX);
+        if (parts >= most_parts)
+                return err_invalid(reterr, "limit_exceeded", "data",
+                                   "An upload may have %lld parts, and this one has as many.",
+                                   (long long)most_parts);
+        if (n > most || bytes > most - n)
+                return err_invalid(reterr, "limit_exceeded", "data",
+                                   "The parts of this upload may have %llu bytes together: twice its bytes, "
+                                   "and %llu. With this part they would have %llu.",
+                                   (unsigned long long)most, (unsigned long long)UPLOAD_PART_MAX,
+                                   (unsigned long long)(bytes + n));
+        return 0;
+}
+
+/* Counts a part of n bytes. *ret becomes the operation that its transaction begins with: it changes the row
+ * in the version that was read, so that of two parts which read the same one fails. 0, a negative errno of
+ * the store, or 1 with *e when the part is out of bounds. The document is of the request's arena. */
+static int count_part(struct req *r, const struct store_op *put, const json_t *object, uint64_t n,
+                      struct store_op *ret, struct store_fault *fault, struct api_err *e)
+{
+        struct object row;
+        struct json_fault why;
+        int rc = store_get(r->api->store, KIND_COUNT, put->parent, put->project, &row, fault);
+        if (rc && rc != -ENOENT)
+                return rc;
+        *ret = (struct store_op){ .verb = rc ? STORE_PUT : STORE_UPDATE,
+                                  .kind = KIND_COUNT,
+                                  .id = put->parent,
+                                  .project = put->project,
+                                  .parent = put->parent,
+                                  .expires = put->expires,
+                                  .set = STORE_SET_DOC,
+                                  .if_version = row.version };
+        json_t *doc = rc ? NULL : json_parse(row.doc, JSON_DEPTH, &why);
+        bool lost = !rc && !doc;
+        int64_t parts = json_int(doc, "parts", 0);
+        uint64_t bytes = (uint64_t)json_int(doc, "bytes", 0);
+        json_decref(doc);
+        object_release(&row);
+        if (lost)
+                return why.no_memory ? -ENOMEM : -EIO;
+        if (check_bounds(r, object, parts, bytes, n, e))
+                return 1;
+        ret->doc.p = arena_printf(r->arena, "{\"parts\":%lld,\"bytes\":%llu}", (long long)parts + 1,
+                                  (unsigned long long)(bytes + n));
+        ret->doc.n = ret->doc.p ? strlen(ret->doc.p) : 0;
+        return ret->doc.p ? 0 : -ENOMEM;
+}
+
+/* One attempt to commit a part with its reply: 0, a negative errno of the store, 1 with *e when it is out of
+ * bounds, or -EAGAIN when another part was counted meanwhile. */
+static int put_part(struct req *r, const struct store_op *put, const struct store_op *check,
+                    const json_t *upload, const json_t *doc, uint64_t n, struct store_fault *fault,
+                    struct api_err *e)
+{
+        struct store_op more[2] = { [1] = *check };
+        int rc = count_part(r, put, upload, n, &more[0], fault, e);
+        if (rc)
+                return rc;
+        rc = commit_doc(r, put, more, 2, doc, json_object_get(doc, "object"), fault);
+        return fault->op == COUNT_OP && (rc == -ESTALE || rc == -EEXIST) ? -EAGAIN : rc;
+}
+
+/* Commits a new part of n bytes. */
+static int put_part_counted(struct req *r, const struct store_op *put, const struct store_op *check,
+                            const json_t *upload, const json_t *doc, const struct blob_info *blob,
+                            struct api_err *reterr)
+{
+        struct store_fault fault = { 0 };
+        int rc = -EAGAIN;
+        for (int i = 0; i < PART_ATTEMPTS && rc == -EAGAIN; i++)
+                rc = put_part(r, put, check, upload, doc, blob->size, &fault, reterr);
+        if (rc && rc != -EIO) /* then the part may be there even so: files_collect() knows */
+                blob_delete(r->api->blobs, blob->id);
+        if (rc > 0)
+                return -1;
+        return rc == -EAGAIN ? err_overloaded(reterr) : rc ? change_failed(r, rc, &fault, reterr) : 0;
+}
+
 int upload_add_part(struct req *r, struct reply *ret, struct api_err *reterr)
 {
         const char *upload = req_param(r, RESOURCE_UPLOAD.id_param);
-        struct store_fault fault = { 0 };
         struct blob_info blob;
         char id[ID_MAX];
         json_t *doc;
@@ -195,34 +288,29 @@ int upload_add_part(struct req *r, struct reply *ret, struct api_err *reterr)
         if (load_pending(r, &doc, &version, reterr))
                 return -1;
         json_t *object = json_object_get(doc, "object");
-        int64_t expires = json_int(object, "expires_at", 0), now = clock_unix();
+        int64_t now = clock_unix();
         if (json_int(json_get(r->body, "data"), "bytes", 0) > json_int(object, "bytes", 0))
                 return err_invalid(reterr, "invalid_value", "data",
                                    "The part is longer than the upload's %lld bytes.",
                                    (long long)json_int(object, "bytes", 0));
         if (uploading_commit(r, "data", &blob, reterr))
                 return -1;
-        doc = new_part(r, id_hex(id, "part_", ID_DIGITS), upload, now, &blob);
+        json_t *part = new_part(r, id_hex(id, "part_", ID_DIGITS), upload, now, &blob);
         struct store_op put = { .verb = STORE_PUT,
                                 .kind = UPLOAD_PART_KIND,
                                 .id = id,
                                 .project = req_project(r),
                                 .parent = upload,
                                 .created = now,
-                                .expires = expires };
+                                .expires = json_int(object, "expires_at", 0) };
         struct store_op check = { .verb = STORE_CHECK,
                                   .kind = UPLOAD_KIND,
                                   .id = upload,
                                   .project = req_project(r),
                                   .if_version = version };
-        object = json_object_get(doc, "object");
-        int rc = commit_doc(r, &put, &check, 1, doc, object, &fault);
-        if (rc) {
-                if (rc != -EIO) /* then the part may be there even so: files_collect() knows */
-                        blob_delete(r->api->blobs, blob.id);
-                return change_failed(r, rc, &fault, reterr);
-        }
-        ret->json = json_incref(object);
+        if (put_part_counted(r, &put, &check, object, part, &blob, reterr))
+                return -1;
+        ret->json = json_incref(json_object_get(part, "object"));
         return 0;
 }
 
@@ -233,7 +321,7 @@ struct part {
         bool chosen;
 };
 
-/* All parts of an upload by their ids. */
+/* All parts of an upload by their ids: there are no more than a page has. */
 struct parts {
         struct part *p;
         size_t n;
@@ -312,7 +400,7 @@ static int choose(struct req *r, struct parts *p, struct blob_info **ret, size_t
         const json_t *ids = json_get(r->body, "part_ids"), *id;
         size_t i;
         *ret_n = json_array_size(ids);
-        if (p->rows.has_more || *ret_n > PARTS_MAX)
+        if (*ret_n > PARTS_MAX)
                 return err_invalid(reterr, "array_above_max_length", "part_ids",
                                    "An upload has at most %d parts.", PARTS_MAX);
         if (!*ret_n)

@@ -198,6 +198,33 @@ def test_s79_200_parts_in_parallel(wire):
     assert wire.get(f"/v1/files/{done.json()['file']['id']}/content").content == whole
 
 
+def check_parts_bound(wire, upload, size, most, message, headers=None):
+    """Of many parts at once exactly `most` are taken; what is refused names the bound; the upload can be completed."""
+    def put(i):
+        return wire.post(f"{UPLOADS}/{upload}/parts", headers=headers, files={"data": ("part", bytes([i]) * size)})
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        replies = list(pool.map(put, range(most + 4)))
+    taken = [i for i, reply in enumerate(replies) if reply.status_code == 200]
+    assert len(taken) == most, [reply.text for reply in replies]
+    for reply in [*(reply for reply in replies if reply.status_code != 200), put(0)]:
+        check_error(reply, 400, param="data", code="limit_exceeded", message=message)
+    done = complete(wire, upload, [replies[taken[-1]].json()["id"]])
+    assert done.status_code == 200, done.text
+    assert wire.get(f"/v1/files/{done.json()['file']['id']}/content").content == bytes([taken[-1]]) * size
+
+
+def test_s79_the_number_of_parts_is_bounded(wire, faults):
+    check_parts_bound(wire, begin(wire, 3), 3, 20, "20 parts", headers={"X-Cairn-Fault": "parts=20"})
+
+
+def test_s79_the_bytes_of_parts_are_bounded(server, wire):
+    """Twice the upload's, and 64 MiB."""
+    before = blobs_on_disk(server)
+    check_parts_bound(wire, begin(wire, 16 << 20), 16 << 20, 6, str(96 << 20))
+    assert len(blobs_on_disk(server)) == len(before) + 1, "neither the refused parts nor the unused ones are left"
+
+
 def test_s79_uploads_survive_a_crash():
     own = Server()
     try:
