@@ -6,6 +6,7 @@
 #include <string.h>
 #include "api/api.h"
 #include "api/idempotency.h"
+#include "api/stored.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -16,7 +17,9 @@
 
 struct leftover {
         struct leftover *next;
-        char id[STORE_ID_MAX + 1], tenant[STORE_ID_MAX + 1], request[ID_MAX];
+        int (*settle)(struct api *api, const struct leftover *l); /* 0 when nothing is left to be done */
+        char id[STORE_ID_MAX + 1], tenant[STORE_ID_MAX + 1];
+        char request[ID_MAX]; /* of a key: whose claim it is */
 };
 
 struct leftovers {
@@ -66,20 +69,6 @@ static bool put(struct leftovers *all, struct leftover *l)
         return room;
 }
 
-void leftovers_add(struct api *api, const char *id, const char *tenant, const char *request)
-{
-        struct leftover *l = mem_calloc(1, sizeof(*l));
-        if (l) {
-                snprintf(l->id, sizeof(l->id), "%s", id);
-                snprintf(l->tenant, sizeof(l->tenant), "%s", tenant);
-                snprintf(l->request, sizeof(l->request), "%s", request);
-        }
-        if (!l || !put(api->leftovers, l)) {
-                log_warn("idempotency", "the key of %s stays in use until this process ends", request);
-                mem_free(l);
-        }
-}
-
 /* The claim is still that of the request, which has no reply to be given again. */
 static bool is_claim_of(const struct object *row, const char *request)
 {
@@ -90,9 +79,9 @@ static bool is_claim_of(const struct object *row, const char *request)
         return is;
 }
 
-/* 0 when nothing is left to be done. */
-static int release(struct store *s, const struct leftover *l)
+static int free_key(struct api *api, const struct leftover *l)
 {
+        struct store *s = api->store;
         struct object row;
         int rc = store_get(s, KIND_IDEMPOTENCY, l->id, l->tenant, &row, NULL);
         if (rc)
@@ -105,6 +94,43 @@ static int release(struct store *s, const struct leftover *l)
         rc = is_claim_of(&row, l->request) ? store_write(s, &op, 1, NULL) : 0;
         object_release(&row);
         return rc == -ENOENT || rc == -ESTALE ? 0 : rc;
+}
+
+static int fail_response(struct api *api, const struct leftover *l)
+{
+        return stored_fail_response(api, l->id, l->tenant);
+}
+
+/* False when there is no memory for it, or too much. */
+static bool add(struct api *api, const struct leftover *one)
+{
+        struct leftover *l = mem_alloc(sizeof(*l));
+        if (!l)
+                return false;
+        *l = *one;
+        if (put(api->leftovers, l))
+                return true;
+        mem_free(l);
+        return false;
+}
+
+void leftovers_add(struct api *api, const char *id, const char *tenant, const char *request)
+{
+        struct leftover l = { .settle = free_key };
+        snprintf(l.id, sizeof(l.id), "%s", id);
+        snprintf(l.tenant, sizeof(l.tenant), "%s", tenant);
+        snprintf(l.request, sizeof(l.request), "%s", request);
+        if (!add(api, &l))
+                log_warn("idempotency", "the key of %s stays in use until this process ends", request);
+}
+
+void leftovers_add_response(struct api *api, const char *id, const char *project)
+{
+        struct leftover l = { .settle = fail_response };
+        snprintf(l.id, sizeof(l.id), "%s", id);
+        snprintf(l.tenant, sizeof(l.tenant), "%s", project);
+        if (!add(api, &l))
+                log_warn("response", "%s stays in progress until this process ends", id);
 }
 
 void leftovers_upkeep(struct api *api)
@@ -120,7 +146,7 @@ void leftovers_upkeep(struct api *api)
                 struct leftover *l = list;
                 list = l->next;
                 if (rc == 0)
-                        rc = release(api->store, l);
+                        rc = l->settle(api, l);
                 if (rc == 0 || !put(all, l)) /* the store is away: the rest waits for the next time */
                         mem_free(l);
         }

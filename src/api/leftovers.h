@@ -1,6 +1,7 @@
-/* Claims of Idempotency-Keys that their requests left behind: the store did not answer when the key was to be
- * freed, or did not say whether it was claimed. While this process lives nobody else may take such a key over
- * (presence.h), so it frees them itself once the store answers. */
+/* What requests left behind because the store did not answer at their end. While this process lives nobody
+ * else may see to it (presence.h), so it does so itself once the store answers:
+ * - claims of Idempotency-Keys: the key could not be freed, or it is not known whether it was claimed;
+ * - stored responses that are still in progress, though their clients were told that they failed. */
 #ifndef CAIRN_API_LEFTOVERS_H
 #define CAIRN_API_LEFTOVERS_H
 
@@ -13,7 +14,10 @@ void leftovers_stop(struct api *api); /* forgets them: the process ends. Accepts
  * not wait for the store. */
 void leftovers_add(struct api *api, const char *id, const char *tenant, const char *request);
 
+/* A stored response is to be made failed. Any thread, does not wait for the store. */
+void leftovers_add_response(struct api *api, const char *id, const char *project);
+
 #define LEFTOVERS_UPKEEP_MS 2000
-/* Tries to free them. Waits for the store. */
+/* Tries to see to them. Waits for the store. */
 void leftovers_upkeep(struct api *api);
 #endif

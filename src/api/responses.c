@@ -13,6 +13,7 @@
 #include "api/conversation.h"
 #include "api/format.h"
 #include "api/handlers.h"
+#include "api/leftovers.h"
 #include "api/params.h"
 #include "api/response_background.h"
 #include "api/stored.h"
@@ -91,6 +92,8 @@ static int commit(struct response *p, enum stored_step step, json_t *object, str
         } else {
                 rc = stored_put_response(p->gen.r, &s, e);
         }
+        if (rc && step == STORED_FINISHED && p->started)
+                rc = stored_is_finished(p->gen.r, p->id, json_cstr(object, "status", "")) ? 0 : rc;
         if (rc == 0 && s.n_more)
                 conversation_appended(p->held);
         json_decref(items);
@@ -108,6 +111,14 @@ static int failure(const struct response *p, struct api_err *e)
         return out.finish == ENGINE_CANCELLED ? err_overloaded(e) : gen_failure(&p->gen, e);
 }
 
+/* Its end could not be stored, and the client will be told that it failed: so must whoever asks for it. */
+static void fail_stored(struct response *p)
+{
+        struct req *r = p->gen.r;
+        if (stored_fail_response(r->api, p->id, req_project(r)))
+                leftovers_add_response(r->api, p->id, req_project(r));
+}
+
 static void response_finish(struct gen *g)
 {
         struct response *p = (struct response *)g;
@@ -118,6 +129,8 @@ static void response_finish(struct gen *g)
         if (keep && commit(p, g->stream ? STORED_FINISHED : STORED_WHOLE, object, &not_stored)) {
                 e = not_stored;
                 rc = -1;
+                if (p->started)
+                        fail_stored(p);
         }
         if (rc) { /* whoever hears of it may try again at once */
                 conversation_release(p->held);

@@ -10,6 +10,7 @@
 #include "api/page.h"
 #include "api/presence.h"
 #include "api/resources.h"
+#include "api/response.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -163,56 +164,91 @@ void stored_drop_response(struct req *r, const char *id)
 
 static const char interrupted[] = "The server stopped before the response was finished.";
 
-/* Makes the document of an interrupted response that of a failed one. */
-static int fail_document(struct str text, json_t **ret)
+/* The document of a response in the state failed; message NULL: that of any error of the server. */
+static int fail_document(struct str text, const char *message, json_t **ret)
 {
         struct json_fault why;
         json_t *doc = json_parse(text, JSON_DEPTH_STORED, &why), *object = json_object_get(doc, "object");
-        if (!object) {
-                json_decref(doc);
-                return -EIO;
+        json_t *output = json_array();
+        int rc = !doc && why.no_memory ? -ENOMEM : !object ? -EIO : 0;
+        if (rc == 0) {
+                response_set_state(object, "failed", output, NULL, message);
+                json_object_set_new(object, "completed_at", json_null());
+                json_object_set_new(object, "incomplete_details", json_null());
+                rc = mem_take_failure() ? -ENOMEM : 0;
         }
-        json_object_set_new(object, "status", json_string("failed"));
-        json_object_set_new(object, "error",
-                            json_pack("{s:s, s:s}", "code", "server_error", "message", interrupted));
-        *ret = doc;
-        return 0;
+        json_decref(output);
+        if (rc == 0)
+                *ret = doc;
+        else
+                json_decref(doc);
+        return rc;
 }
 
-/* Fails the response of a mark, if it is still there, and removes the mark. */
-static int recover_one(struct api *api, const struct object *mark)
+/* Fails a response, if it is still there, and removes its mark, if it has one. 0 or a negative errno: -ENOENT
+ * or -ESTALE when either was changed just now. */
+static int fail_one(struct api *api, const char *id, const char *project, bool marked, const char *message)
 {
         struct object row;
         struct op_list l;
         json_t *doc = NULL;
-        struct store_op remove = {
-                .verb = STORE_DELETE, .kind = KIND_RUNNING, .id = mark->id, .project = mark->project
-        };
+        struct store_op remove = { .verb = STORE_DELETE, .kind = KIND_RUNNING, .id = id, .project = project };
         op_list_init(&l);
-        op_list_add(&l, &remove, 1);
-        int rc = store_get(api->store, RESOURCE_RESPONSE.kind, mark->id, mark->project, &row, NULL);
+        op_list_add(&l, &remove, marked);
+        int rc = store_get(api->store, RESOURCE_RESPONSE.kind, id, project, &row, NULL);
         bool gone = rc == -ENOENT; /* deleted by its client while it ran */
-        if (rc == 0)
-                rc = fail_document(row.doc, &doc);
+        bool damaged = false;
+        if (rc == 0) {
+                rc = fail_document(row.doc, message, &doc);
+                damaged = rc == -EIO;
+        }
         if (rc == 0) {
                 struct store_op update = { .verb = STORE_UPDATE,
                                            .kind = RESOURCE_RESPONSE.kind,
-                                           .id = mark->id,
-                                           .project = mark->project,
+                                           .id = id,
+                                           .project = project,
                                            .set = STORE_SET_DOC,
                                            .if_version = row.version };
                 op_list_add_doc(&l, &update, doc);
         }
-        if (rc == -EIO) /* one damaged document must not keep the server from starting */
-                log_error("recover", "the stored response %s is damaged and stays as it is", mark->id);
-        if (rc == 0 || gone || rc == -EIO)
-                rc = l.err ? l.err : store_write(api->store, l.ops.p, l.ops.n, NULL);
-        if (rc == -ENOENT || rc == -ESTALE) /* another process was first, or a client deleted it just now */
-                rc = 0;
+        if (damaged) /* one damaged document must not keep the server from starting */
+                log_error("recover", "the stored response %s is damaged and stays as it is", id);
+        if (rc == 0 || gone || damaged)
+                rc = l.err ? l.err : l.ops.n ? store_write(api->store, l.ops.p, l.ops.n, NULL) : 0;
         object_release(&row);
         json_decref(doc);
         op_list_release(&l);
         return rc;
+}
+
+/* The same for the response of a mark. */
+static int recover_one(struct api *api, const struct object *mark)
+{
+        int rc = fail_one(api, mark->id, mark->project, true, interrupted);
+        /* Another process was first, or a client deleted it just now. */
+        return rc == -ENOENT || rc == -ESTALE ? 0 : rc;
+}
+
+int stored_fail_response(struct api *api, const char *id, const char *project)
+{
+        struct object mark;
+        int rc = store_get(api->store, KIND_RUNNING, id, project, &mark, NULL);
+        bool marked = rc == 0;
+        object_release(&mark);
+        return rc == 0 || rc == -ENOENT ? fail_one(api, id, project, marked, NULL) : rc;
+}
+
+bool stored_is_finished(struct req *r, const char *id, const char *status)
+{
+        struct object row;
+        struct json_fault why;
+        if (store_get(r->api->store, RESOURCE_RESPONSE.kind, id, req_project(r), &row, NULL))
+                return false;
+        json_t *doc = json_parse(row.doc, JSON_DEPTH_STORED, &why);
+        bool is = !strcmp(json_cstr(json_object_get(doc, "object"), "status", ""), status);
+        json_decref(doc);
+        object_release(&row);
+        return is;
 }
 
 /* Whether the process that works on the response of a mark may be alive. */

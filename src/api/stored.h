@@ -38,6 +38,12 @@ struct stored_response {
         const json_t *reply;         /* the whole reply, kept for who repeats the request; NULL: a stream */
 };
 int stored_put_response(struct req *r, const struct stored_response *s, struct api_err *reterr);
+/* Whether the last commit of a started response was done, in the state `status`, though the store said that
+ * it failed. False when the store cannot tell. */
+bool stored_is_finished(struct req *r, const char *id, const char *status);
+/* Makes failed a response whose client was told so, whatever a commit has made of it that was not known to be
+ * done. 0, also when it is gone, or a negative errno: to be tried again. */
+int stored_fail_response(struct api *api, const char *id, const char *project);
 /* Takes a started response back, of which nobody was told. */
 void stored_drop_response(struct req *r, const char *id);
 /* Responses that a dead process left in progress become failed. 0 or a negative errno. */

@@ -1,11 +1,12 @@
 """Responses: scenarios 9-11, 33, 34, 43, 51, 53-55, 66 and 69 of the conformance list."""
 import asyncio
+import time
 
 import openai
 import pytest
 
 from cairn_server import MODEL
-from support import STORY, check_error, response_body, response_events
+from support import STORY, check_error, response_body, response_events, sse_frames
 
 RESPONSES = "/v1/responses"
 ECHO_KEYS = {
@@ -206,6 +207,24 @@ def test_s51_delete(wire, client):
     assert wire.delete(f"{RESPONSES}/{again}").json() == {"id": again, "object": "response", "deleted": True}
     check_error(wire.delete(f"{RESPONSES}/{again}"), 404, message=again)
     check_error(wire.get(f"{RESPONSES}/{again}/input_items"), 404, message=again)
+
+
+@pytest.mark.parametrize("point, told", [
+    ("store.commit:2:EIO", "failed"),
+    ("store.commit:2:EIO:2", "failed"),  # nor can that be written at once
+    ("store.answer:2", "completed"),     # the commit was done
+])
+def test_s51_last_commit_of_a_stream_fails(wire, faults, point, told):
+    """Whatever becomes of the commit, the stored response gets to be what the client was told."""
+    with wire.stream("POST", RESPONSES, headers={"X-Cairn-Fault": f"point={point}"},
+                     json=response_body("Hi", stream=True, max_output_tokens=16)) as reply:
+        event = sse_frames(reply.read())[-1].json
+    said = event["response"]
+    assert event["type"] == f"response.{said['status']}" and said["status"] == told
+    deadline = time.monotonic() + 20
+    while (stored := wire.get(f"{RESPONSES}/{said['id']}").json()) != said and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert stored == said
 
 
 def test_s51_input_items_pages(wire, client):
