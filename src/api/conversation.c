@@ -14,7 +14,6 @@
 #define KIND_STATE "conversation.state"
 #define PAGE 200
 #define HOLD_ATTEMPTS 16
-#define JSON_DEPTH_STORED 256
 #define ARENA_MAX ((size_t)256 << 20)
 
 /* ---- what this process holds ---- */
@@ -86,7 +85,7 @@ static int state_read(struct req *r, const char *id, struct state *ret, struct s
         int rc = store_get(r->api->store, KIND_STATE, id, req_project(r), &row, fault);
         if (rc)
                 return rc;
-        json_t *doc = json_parse(row.doc, JSON_DEPTH_STORED, &why);
+        json_t *doc = json_parse(row.doc, STORE_DOC_DEPTH, &why);
         *ret = (struct state){ .items = json_int(doc, "items", 0),
                                .last = json_int(doc, "last", 0),
                                .version = row.version };
@@ -139,21 +138,11 @@ struct change {
         int64_t referable_until; /* of items that can be referenced; 0: none can */
 };
 
-static void release_text(void *text)
-{
-        buf_release(text);
-}
-
 /* The text of a document, which lives as long as the arena. */
 static int text_of(struct arena *a, const json_t *doc, struct str *ret)
 {
-        struct buf *text = arena_make(a, struct buf);
-        if (!text || !doc)
-                return -ENOMEM;
-        buf_init(text, STORE_DOC_MAX);
-        int rc = mem_take_failure() ? -ENOMEM : json_write(doc, text); /* a part of it may be missing */
-        *ret = buf_str(text);
-        return arena_defer(a, release_text, text) ? -ENOMEM : rc;
+        *ret = json_arena_text(a, doc);
+        return mem_take_failure() || !ret->p ? -ENOMEM : 0; /* a part of it may be missing */
 }
 
 /* Room for the state and `items` items. */
@@ -382,7 +371,7 @@ static bool take_page(struct req *r, const struct store_page *page, size_t max_b
                         *extent = CONVERSATION_CUT;
                         return true;
                 }
-                json_t *doc = json_parse(page->items[i].doc, JSON_DEPTH_STORED, &why);
+                json_t *doc = json_parse(page->items[i].doc, STORE_DOC_DEPTH, &why);
                 json_t *item = json_object_get(doc, "object");
                 *rc = item ? 0 : why.no_memory ? -ENOMEM : -EIO;
                 if (item && json_array_append(ret, item))

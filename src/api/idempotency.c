@@ -16,7 +16,6 @@
 
 #define KEY_MAX 255
 #define LIFE_S (24 * 3600)
-#define DOC_DEPTH 8
 #define DOC_MAX (2 * IDEMPOTENCY_REPLY_MAX) /* escaped inside a JSON string */
 #define ATTEMPTS 8
 #define REFUSED (-1) /* what the err_...() functions give: no errno that the store uses */
@@ -191,7 +190,7 @@ static int used_before(struct req *r, struct idempotency *i, struct reply *ret, 
         int rc = store_get(r->api->store, KIND_IDEMPOTENCY, i->id, tenant(r), &row, fault);
         if (rc)
                 return rc == -ENOENT ? -ESTALE : rc;
-        json_t *doc = json_parse(row.doc, DOC_DEPTH, &why);
+        json_t *doc = json_parse(row.doc, STORE_DOC_DEPTH, &why);
         if (!doc) {
                 rc = err_internal(e, -EIO, "idempotency", why.msg);
         } else if (strcmp(json_cstr(doc, "fingerprint", ""), i->fingerprint)) {

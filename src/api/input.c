@@ -9,7 +9,6 @@
 #include "base/mem.h"
 #include "store/store.h"
 
-#define JSON_DEPTH_STORED 256
 #define BAD_SEAL                                                                                        \
         "The encrypted content of '%s' could not be verified: it was not made by this server for this " \
         "project, or it was changed."
@@ -45,7 +44,7 @@ static json_t *find_item(void *ctx, const char *id, size_t index, struct schema_
                 return item;
         int rc = store_get(l->r->api->store, KIND_ITEM, id, req_project(l->r), &row, &fault);
         if (rc == 0) {
-                item = json_parse(row.doc, JSON_DEPTH_STORED, &why);
+                item = json_parse(row.doc, STORE_DOC_DEPTH, &why);
                 object_release(&row);
                 return item;
         }

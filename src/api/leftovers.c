@@ -13,7 +13,6 @@
 #include "store/store.h"
 
 #define MAX 100000 /* more requests fail only after hours without a store */
-#define DOC_DEPTH 8
 
 struct leftover {
         struct leftover *next;
@@ -73,7 +72,7 @@ static bool put(struct leftovers *all, struct leftover *l)
 static bool is_claim_of(const struct object *row, const char *request)
 {
         struct json_fault why;
-        json_t *doc = json_parse(row->doc, DOC_DEPTH, &why);
+        json_t *doc = json_parse(row->doc, STORE_DOC_DEPTH, &why);
         bool is = doc && !strcmp(json_cstr(doc, "request", ""), request) && !json_get(doc, "status");
         json_decref(doc);
         return is;

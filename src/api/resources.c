@@ -13,7 +13,6 @@
 #include "models/registry.h"
 #include "store/store.h"
 
-#define JSON_DEPTH_STORED 256
 #define CHANGE_ATTEMPTS 16 /* of a change that others make at the same time */
 #define ID_DIGITS 48
 
@@ -80,7 +79,7 @@ int resource_load(struct req *r, const struct resource *res, const char *id, jso
                 return err_store(reterr, rc, &fault);
         if (version)
                 *version = row.version;
-        *ret = json_parse(row.doc, JSON_DEPTH_STORED, &why);
+        *ret = json_parse(row.doc, STORE_DOC_DEPTH, &why);
         object_release(&row);
         return *ret ? 0 : err_internal(reterr, -EIO, "stored document", why.msg);
 }
@@ -377,7 +376,7 @@ static json_t *shown_page(struct req *r, const struct resource *res, const struc
         struct json_fault why;
         json_t *data = json_array();
         for (size_t i = 0; i < page->n; i++) {
-                json_t *doc = json_parse(page->items[i].doc, JSON_DEPTH_STORED, &why);
+                json_t *doc = json_parse(page->items[i].doc, STORE_DOC_DEPTH, &why);
                 json_t *object = json_object_get(doc, "object");
                 if (object && json_array_append_new(data, shown(r, res, object))) {
                         json_decref(doc);

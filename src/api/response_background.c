@@ -15,7 +15,6 @@
 #include "base/rand.h"
 #include "jobs/webhook.h"
 
-#define JSON_DEPTH_STORED 256
 #define CANCEL_ATTEMPTS 64 /* each is lost only to a commit of the run */
 
 /* ---- a response whose events go into a batch ---- */
@@ -176,7 +175,7 @@ int background_look(struct store *s, const char *id, const char *project, bool *
         int rc = store_get(s, RESOURCE_RESPONSE.kind, id, project, &row, NULL);
         if (rc)
                 return rc;
-        json_t *doc = json_parse(row.doc, JSON_DEPTH_STORED, &why);
+        json_t *doc = json_parse(row.doc, STORE_DOC_DEPTH, &why);
         rc = doc ? 0 : why.no_memory ? -ENOMEM : -EIO;
         *ret_over = doc && is_final(doc);
         json_decref(doc);
@@ -187,7 +186,7 @@ int background_look(struct store *s, const char *id, const char *project, bool *
 static int take_line(void *ctx, const struct log_line *line)
 {
         struct json_fault why;
-        json_t *event = json_parse(line->json, JSON_DEPTH_STORED, &why);
+        json_t *event = json_parse(line->json, STORE_DOC_DEPTH, &why);
         int rc = event ? replay_take(ctx, event) : why.no_memory ? -ENOMEM : -EIO;
         json_decref(event);
         return rc;
@@ -207,7 +206,7 @@ int background_load(struct store *s, const char *id, const char *project, struct
                 return rc == -EINVAL ? -ENOENT : rc; /* no id of ours looks like that */
         st->version = row.version;
         st->owner = (struct log_owner){ st->id, st->project, row.created, row.expires };
-        st->doc = json_parse(row.doc, JSON_DEPTH_STORED, &why);
+        st->doc = json_parse(row.doc, STORE_DOC_DEPTH, &why);
         object_release(&row);
         if (!json_object_get(st->doc, "object"))
                 return -EIO;

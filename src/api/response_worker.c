@@ -18,7 +18,6 @@
 #include "base/mem.h"
 
 #define OPERATION "createResponse"
-#define JSON_DEPTH_STORED 256
 #define TRIES_MAX 3         /* attempts in a row that brought nothing new */
 #define RETRY_MS 500        /* after one that failed, doubled with each */
 #define BUSY_MS 500         /* until the model can be asked again */
@@ -431,7 +430,7 @@ static int load(struct background *b, struct store_fault *fault)
         if (rc)
                 return rc;
         b->p.sequence = b->state.replay.next;
-        b->payload = json_parse(job->payload, JSON_DEPTH_STORED, &why);
+        b->payload = json_parse(job->payload, STORE_DOC_DEPTH, &why);
         return b->payload ? count_attempt(b) : why.no_memory ? -ENOMEM : -EIO;
 }
 

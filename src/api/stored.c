@@ -17,7 +17,6 @@
 #include "store/store.h"
 
 #define KIND_RUNNING "response.running"
-#define JSON_DEPTH_STORED 256
 #define RECOVER_PAGE 100
 
 /* ---- writing ---- */
@@ -168,7 +167,7 @@ static const char interrupted[] = "The server stopped before the response was fi
 static int fail_document(struct str text, const char *message, json_t **ret)
 {
         struct json_fault why;
-        json_t *doc = json_parse(text, JSON_DEPTH_STORED, &why), *object = json_object_get(doc, "object");
+        json_t *doc = json_parse(text, STORE_DOC_DEPTH, &why), *object = json_object_get(doc, "object");
         json_t *output = json_array();
         int rc = !doc && why.no_memory ? -ENOMEM : !object ? -EIO : 0;
         if (rc == 0) {
@@ -244,7 +243,7 @@ bool stored_is_finished(struct req *r, const char *id, const char *status)
         struct json_fault why;
         if (store_get(r->api->store, RESOURCE_RESPONSE.kind, id, req_project(r), &row, NULL))
                 return false;
-        json_t *doc = json_parse(row.doc, JSON_DEPTH_STORED, &why);
+        json_t *doc = json_parse(row.doc, STORE_DOC_DEPTH, &why);
         bool is = !strcmp(json_cstr(json_object_get(doc, "object"), "status", ""), status);
         json_decref(doc);
         object_release(&row);
@@ -255,7 +254,7 @@ bool stored_is_finished(struct req *r, const char *id, const char *status)
 static bool is_worked_on(struct api *api, const struct object *mark)
 {
         struct json_fault why;
-        json_t *doc = json_parse(mark->doc, JSON_DEPTH_STORED, &why);
+        json_t *doc = json_parse(mark->doc, STORE_DOC_DEPTH, &why);
         bool alive = presence_alive(api, json_cstr(doc, "process", ""));
         json_decref(doc);
         return alive;

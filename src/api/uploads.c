@@ -29,7 +29,6 @@
 #define KIND_COUNT "upload.count" /* one row of each upload: {"parts", "bytes"} */
 #define COUNT_OP 1                /* its place among the operations of a part */
 #define PART_ATTEMPTS 256         /* each is lost only to another part of the upload */
-#define JSON_DEPTH 32
 #define ID_DIGITS 32
 #define MD5_BLOCK ((size_t)256 << 10)
 #define MD5_BYTES 16
@@ -232,7 +231,7 @@ static int count_part(struct req *r, const struct store_op *put, const json_t *o
                                   .expires = put->expires,
                                   .set = STORE_SET_DOC,
                                   .if_version = row.version };
-        json_t *doc = rc ? NULL : json_parse(row.doc, JSON_DEPTH, &why);
+        json_t *doc = rc ? NULL : json_parse(row.doc, STORE_DOC_DEPTH, &why);
         bool lost = !rc && !doc;
         int64_t parts = json_int(doc, "parts", 0);
         uint64_t bytes = (uint64_t)json_int(doc, "bytes", 0);
@@ -339,7 +338,7 @@ static void parts_release(struct parts *p)
 static int take_part(struct parts *p, size_t i)
 {
         struct json_fault why;
-        json_t *doc = json_parse(p->rows.items[i].doc, JSON_DEPTH, &why);
+        json_t *doc = json_parse(p->rows.items[i].doc, STORE_DOC_DEPTH, &why);
         const json_t *blob = json_array_get(json_get(doc, "blobs"), 0);
         struct blob_info *info = &p->p[i].blob;
         snprintf(info->id, sizeof(info->id), "%s", json_cstr(blob, "id", ""));

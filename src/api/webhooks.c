@@ -310,12 +310,9 @@ static void on_gone(void *ctx)
 /* The text of a sample event in the request's arena, and its id. */
 static struct str sample_event(struct req *r, const char *type, char id[ID_MAX])
 {
-        struct str out = { NULL, 0 };
         json_t *data = sample_data(type);
         json_t *event = webhook_event_json(id_hex(id, "evt_", ID_HEX), type, clock_unix(), data);
-        char *text = event ? json_text(event, &out.n) : NULL;
-        out.p = text ? arena_strndup(r->arena, text, out.n) : NULL;
-        mem_free(text);
+        struct str out = json_arena_text(r->arena, event);
         json_decref(event);
         json_decref(data);
         return out;

@@ -188,6 +188,22 @@ static void test_json_lookups(void **state)
         json_decref(v);
 }
 
+static void test_json_arena_text(void **state)
+{
+        struct arena *a = arena_new(1000); /* which the text does not fill */
+        char long_word[2000];
+        (void)state;
+        memset(long_word, 'x', sizeof(long_word));
+        json_t *v = json_pack("[s%]", long_word, sizeof(long_word));
+        struct str text = json_arena_text(a, v);
+        json_decref(v);
+        assert_int_equal(text.n, sizeof(long_word) + 4);
+        assert_int_equal(text.p[text.n], '\0');
+        assert_true(str_starts(text, "[\"xxx"));
+        assert_null(json_arena_text(a, NULL).p);
+        arena_free(a);
+}
+
 static void test_rng_is_reproducible(void **state)
 {
         (void)state;
@@ -248,6 +264,7 @@ int main(void)
                 cmocka_unit_test(test_map),
                 cmocka_unit_test(test_json_refusals),
                 cmocka_unit_test(test_json_lookups),
+                cmocka_unit_test(test_json_arena_text),
                 cmocka_unit_test(test_rng_is_reproducible),
                 cmocka_unit_test(test_ids),
 #ifdef CAIRN_FAULTS

@@ -103,6 +103,16 @@ char *json_text(const json_t *v, size_t *ret_n)
         return buf_take(&out, ret_n);
 }
 
+struct str json_arena_text(struct arena *a, const json_t *v)
+{
+        struct str out = { NULL, 0 };
+        char *text = v ? json_text(v, &out.n) : NULL;
+        if (!text || arena_defer(a, mem_free, text))
+                return (struct str){ NULL, 0 };
+        out.p = text;
+        return out;
+}
+
 json_t *json_get(const json_t *obj, const char *key)
 {
         json_t *v = json_object_get(obj, key);

@@ -29,6 +29,9 @@ size_t json_values(struct str text);
 int json_write(const json_t *v, struct buf *out);
 /* Same into a new string of mem_alloc; NULL when memory is out. */
 char *json_text(const json_t *v, size_t *ret_n);
+/* Same as a string that ends with a NUL and is freed with the arena; {NULL, 0} when v is NULL or memory is
+ * out. */
+struct str json_arena_text(struct arena *a, const json_t *v);
 
 /* Lookups that accept any type and NULL: absent, null and wrong type give the default. */
 json_t *json_get(const json_t *obj, const char *key); /* NULL when absent or null */

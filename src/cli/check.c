@@ -16,8 +16,7 @@
 #include "store/blob.h"
 #include "store/store.h"
 
-#define KINDS_MAX 64   /* kinds of jobs that are listed */
-#define JSON_DEPTH 128 /* of stored documents */
+#define KINDS_MAX 64 /* kinds of jobs that are listed */
 
 static struct {
         bool repair, quick, json;
@@ -121,7 +120,7 @@ static int row_check(void *ctx, const struct object *row)
         c->n_rows++;
         if (!row->doc.n || !strchr("{[", row->doc.p[0]))
                 return 0;
-        json_t *doc = json_parse(row->doc, JSON_DEPTH, &why);
+        json_t *doc = json_parse(row->doc, STORE_DOC_DEPTH, &why);
         if (doc && row_is_open(row, doc))
                 rc = open_put(c, row);
         if (!doc && why.no_memory)
@@ -176,7 +175,7 @@ static int open_check(struct check *c)
                 snprintf(word, sizeof(word), "%.*s", STR_ARG(kind));
                 snprintf(name, sizeof(name), "%.*s", STR_ARG(id));
                 rc = store_get(c->store, word, name, NULL, &row, NULL);
-                json_t *doc = rc ? NULL : json_parse(row.doc, JSON_DEPTH, &why);
+                json_t *doc = rc ? NULL : json_parse(row.doc, STORE_DOC_DEPTH, &why);
                 if (doc && row_is_open(&row, doc)) {
                         snprintf(text, sizeof(text), "%s %s: it is not finished, and no job works on it",
                                  word, row.id);

@@ -243,7 +243,7 @@ static int queue_read(struct batch *b, const char *id, int64_t *ret_tokens, int6
         int rc = store_get(b->all->o.store, BATCH_QUEUE_KIND, id, b->project, &row, fault);
         if (rc)
                 return rc == -ENOENT ? 0 : rc;
-        json_t *doc = json_parse(row.doc, LINE_DEPTH, &why);
+        json_t *doc = json_parse(row.doc, STORE_DOC_DEPTH, &why);
         *ret_tokens = json_int(doc, "tokens", 0);
         *ret_version = row.version;
         json_decref(doc);

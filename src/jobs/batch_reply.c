@@ -1,26 +1,19 @@
 /* Replies to lines that store something: kept with what they store, until the answer is committed. */
 #include <errno.h>
-#include "base/arena.h"
 #include "base/log.h"
-#include "base/mem.h"
 #include "jobs/batch_internal.h"
-
-#define DOC_DEPTH 258 /* of a stored response, within this */
 
 int batch_keep(const struct batch_call *call, const struct batch_reply *reply, struct arena *a,
                struct store_op *ret)
 {
-        size_t n = 0;
         json_t *doc = json_pack("{s:i, s:s, s:O}", "status", reply->status, "request_id", reply->request_id,
                                 "body", reply->body);
-        char *text = doc ? json_text(doc, &n) : NULL;
         *ret = (struct store_op){ .verb = STORE_PUT,
                                   .kind = BATCH_REPLY_KIND,
                                   .id = call->line,
                                   .project = call->who->project,
                                   .parent = call->batch,
-                                  .doc = { text ? arena_strndup(a, text, n) : NULL, n } };
-        mem_free(text);
+                                  .doc = json_arena_text(a, doc) };
         json_decref(doc);
         return ret->doc.p ? 0 : -ENOMEM;
 }
@@ -40,7 +33,7 @@ int batch_kept(const struct batch_call *call, struct store *s)
         int rc = store_get(s, BATCH_REPLY_KIND, call->line, call->who->project, &row, NULL);
         if (rc)
                 return rc;
-        json_t *doc = json_parse(row.doc, DOC_DEPTH, &why);
+        json_t *doc = json_parse(row.doc, STORE_DOC_DEPTH, &why);
         object_release(&row);
         if (!doc && !why.no_memory) {
                 log_error("batch", "the reply to %s is damaged: %s", call->line, why.msg);

@@ -6,7 +6,6 @@
 #include "base/mem.h"
 #include "jobs/batch_internal.h"
 
-#define DOC_DEPTH 64
 #define SAVE_ATTEMPTS 16 /* each fails only because a client changed the row meanwhile */
 #define LOOK_MS 250
 
@@ -20,7 +19,7 @@ static int doc_read(struct store *s, const char *id, const char *project, json_t
         int rc = store_get(s, BATCH_KIND, id, project, &row, fault);
         if (rc)
                 return rc;
-        *ret = json_parse(row.doc, DOC_DEPTH, &why);
+        *ret = json_parse(row.doc, STORE_DOC_DEPTH, &why);
         *ret_version = row.version;
         object_release(&row);
         if (*ret && json_is_object(json_get(*ret, "object")))

@@ -6,7 +6,6 @@
 #include "base/clock.h"
 #include "base/mem.h"
 
-#define JSON_DEPTH 32
 #define DOC_MAX ((size_t)16 << 20) /* a file of 8 GiB in the smallest parts that uploads allow fits */
 #define FILE_ID_HEX 32
 
@@ -76,7 +75,7 @@ int file_open(struct store *s, struct blobs *b, const char *project, const char 
         rc = f ? 0 : -ENOMEM;
         if (!rc) {
                 f->blobs = b;
-                f->doc = json_parse(row.doc, JSON_DEPTH, &why);
+                f->doc = json_parse(row.doc, STORE_DOC_DEPTH, &why);
                 rc = f->doc ? take_parts(f) : why.no_memory ? -ENOMEM : -EBADMSG;
         }
         object_release(&row);

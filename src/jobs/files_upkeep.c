@@ -9,7 +9,6 @@
 #include "base/mem.h"
 #include "base/vec.h"
 
-#define JSON_DEPTH 32
 #define KEY (BLOB_ID_LEN / 2) /* an id as bytes */
 
 struct key {
@@ -55,7 +54,7 @@ static int row_blobs(void *ctx, const struct object *row)
         struct json_fault why;
         const json_t *blob;
         size_t i;
-        json_t *doc = json_parse(row->doc, JSON_DEPTH, &why);
+        json_t *doc = json_parse(row->doc, STORE_DOC_DEPTH, &why);
         int rc = doc ? 0 : why.no_memory ? -ENOMEM : -EBADMSG;
         json_array_foreach(json_get(doc, "blobs"), i, blob)
         {

@@ -19,7 +19,6 @@
 #define DELIVERIES 128 /* posts at the same time */
 #define CONCLUDERS 4   /* threads that write down how posts ended */
 #define ARENA_MAX ((size_t)64 << 20)
-#define JSON_DEPTH 64
 
 #define CONNECT_MS 5000
 #define TOTAL_MS 15000
@@ -53,23 +52,13 @@ json_t *webhook_event_json(const char *id, const char *type, int64_t created_at,
                          (json_int_t)created_at, "type", type, "data", data);
 }
 
-/* The text of v in the arena, NUL-terminated; {NULL, 0} when v is NULL or memory is out. */
-static struct str text_of(struct arena *a, const json_t *v)
-{
-        struct str out = { NULL, 0 };
-        char *text = v ? json_text(v, &out.n) : NULL;
-        out.p = text ? arena_strndup(a, text, out.n) : NULL;
-        mem_free(text);
-        return out.p ? out : (struct str){ NULL, 0 };
-}
-
 int webhook_event_op(struct arena *a, const char *project, const char *type, const char *data_id,
                      struct store_op *ret)
 {
         char id[ID_MAX];
         json_t *payload = json_pack("{s:s, s:I, s:{s:s}}", "type", type, "created_at",
                                     (json_int_t)clock_unix(), "data", "id", data_id);
-        struct str text = text_of(a, payload);
+        struct str text = json_arena_text(a, payload);
         const char *name = arena_strdup(a, id_hex(id, "evt_", ID_HEX));
         json_decref(payload);
         if (!text.p || !name)
@@ -146,7 +135,7 @@ static int delivery_ops(struct arena *a, const struct job *event, const char *ty
         json_t *delivery = id ? new_delivery(id, endpoint, event->id, type, now) : NULL;
         json_t *row = json_pack("{s:O}", "object", delivery);
         json_t *payload = json_pack("{s:O, s:o}", "delivery", delivery, "body", json_strn(body));
-        struct str row_text = text_of(a, row), payload_text = text_of(a, payload);
+        struct str row_text = json_arena_text(a, row), payload_text = json_arena_text(a, payload);
         json_decref(payload);
         json_decref(row);
         json_decref(delivery);
@@ -177,7 +166,7 @@ static int fan_out_one(struct webhooks *w, struct arena *a, const struct job *ev
 {
         char finding[512];
         struct json_fault why;
-        json_t *doc = json_parse(endpoint->doc, JSON_DEPTH, &why);
+        json_t *doc = json_parse(endpoint->doc, STORE_DOC_DEPTH, &why);
         bool told = listens(json_get(doc, "object"), type);
         int rc = told ? delivery_ops(a, event, type, body, endpoint->id, ops) : 0;
         *ret_n = told ? DELIVERY_OPS : 0;
@@ -198,11 +187,11 @@ static int fan_out(struct webhooks *w, struct arena *a, const struct job *event,
                    const struct store_page *endpoints, struct store_op **ret, size_t *ret_n)
 {
         struct json_fault why;
-        json_t *e = json_parse(event->payload, JSON_DEPTH, &why);
+        json_t *e = json_parse(event->payload, STORE_DOC_DEPTH, &why);
         const char *type = json_cstr(e, "type", "");
         json_t *message =
                 webhook_event_json(event->id, type, json_int(e, "created_at", 0), json_get(e, "data"));
-        struct str body = text_of(a, message);
+        struct str body = json_arena_text(a, message);
         struct store_op *ops = arena_array(a, struct store_op, DELIVERY_OPS * endpoints->n + 1);
         type = arena_strdup(a, type);
         json_decref(message);
@@ -313,7 +302,7 @@ static void note_attempt(struct delivery *d, const char *status, int64_t next_ms
 static int log_op(struct delivery *d, struct store_op *ret)
 {
         json_t *row = json_pack("{s:O}", "object", log_of(d));
-        struct str text = text_of(d->arena, row);
+        struct str text = json_arena_text(d->arena, row);
         json_decref(row);
         *ret = (struct store_op){ .verb = STORE_UPDATE,
                                   .kind = KIND_WEBHOOK_DELIVERY,
@@ -334,7 +323,7 @@ static int end_attempt(struct delivery *d, int64_t next_ms)
                 rc = job_finish(d->run, &op, 1, NULL);
                 return rc == -ENOENT ? job_finish(d->run, NULL, 0, NULL) : rc;
         }
-        struct str payload = text_of(d->arena, d->payload);
+        struct str payload = json_arena_text(d->arena, d->payload);
         if (!payload.p)
                 return -ENOMEM;
         rc = job_retry(d->run, next_ms, payload, &op, 1, NULL);
@@ -400,7 +389,7 @@ static struct delivery *delivery_new(struct webhooks *w, struct job_run *run)
                 return NULL;
         *d = (struct delivery){ .w = w, .run = run, .refs = 2, .started = clock_unix() };
         d->arena = arena_new(ARENA_MAX);
-        d->payload = json_parse(job_of(run)->payload, JSON_DEPTH, &why);
+        d->payload = json_parse(job_of(run)->payload, STORE_DOC_DEPTH, &why);
         d->endpoint = json_cstr(log_of(d), "webhook_endpoint_id", NULL);
         if (d->arena && d->payload && d->endpoint)
                 return d;
@@ -418,7 +407,7 @@ static int start_post(struct delivery *d)
         int rc = store_get(d->w->store, KIND_WEBHOOK, d->endpoint, job_of(d->run)->project, &row, NULL);
         if (rc)
                 return rc;
-        json_t *doc = json_parse(row.doc, JSON_DEPTH, &why);
+        json_t *doc = json_parse(row.doc, STORE_DOC_DEPTH, &why);
         uint64_t call = 0;
         rc = doc ? webhook_post(d->w, d->endpoint, doc, json_cstr(log_of(d), "event_id", ""),
                                 json_str(d->payload, "body"), on_answer, d, &call)

@@ -33,6 +33,7 @@ struct store;
 #define STORE_METADATA_MAX 16
 #define STORE_ID_MAX 255           /* longest kind, id, project, parent, filter column */
 #define STORE_DOC_MAX (256u << 20) /* longest doc, bytes */
+#define STORE_DOC_DEPTH 256        /* nesting of JSON that readers of a doc allow; that of requests is less */
 
 struct store_fault {
         size_t op; /* index of the operation that failed; 0 when it was the write as a whole */
