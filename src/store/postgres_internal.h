@@ -56,6 +56,7 @@ struct postgres_store {
         pthread_t writer;
         bool writer_runs;
         struct postgres_conn *wconn; /* NULL while there is none */
+        int64_t n_groups;            /* transactions begun */
         int64_t unreachable_until;   /* monotonic milliseconds: no attempt to connect before */
         _Atomic uint64_t n_writes, n_failed, n_commits;
 

@@ -4,9 +4,9 @@
  * A group is two round trips: all of its writes, each a call of store_write() in the database that gives its
  * own outcome; then the commit. So when the connection breaks before the commit was sent, nothing was done,
  * and the group is done again on a new connection. When it breaks afterwards, all outcomes are known, and
- * whether the transaction was committed is asked of the database by its number. Only when that cannot be
- * found out within RESOLVE_MS is a write answered with -EIO although it may have been done, and the message
- * says so. */
+ * whether the transaction was committed is asked of the database: each writes down its number, of those of
+ * this process, in a row (migrations/postgres/002_turn.sql). Only when that cannot be found out within
+ * RESOLVE_MS is a write answered with -EIO although it may have been done, and the message says so. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdint.h>
@@ -27,11 +27,11 @@
 #define FOLD_BATCH 1000
 #define TRIES 3
 
-static const char begin_sql[] = "SELECT store_begin()";
+static const char begin_sql[] = "SELECT store_begin($1, $2)";
 static const char write_sql[] = "SELECT problem, failed, version FROM store_write($1::json, $2::text[], $3)";
 static const char sweep_sql[] = "SELECT NULL, 0, store_sweep($1)";
 static const char fold_sql[] = "SELECT NULL, 0, store_fold($1)";
-static const char status_sql[] = "SELECT pg_xact_status($1::xid8)";
+static const char committed_sql[] = "SELECT store_committed($1, $2)";
 enum { R_PROBLEM, R_FAILED, R_NUMBER };
 
 /* ---- operations as the database takes them ---- */
@@ -307,7 +307,7 @@ static void writer_disconnect(struct postgres_store *s)
 
 static int writer_connect_once(struct postgres_store *s, struct store_fault *fault)
 {
-        static const char *const wanted[] = { begin_sql, write_sql, sweep_sql, fold_sql, status_sql };
+        static const char *const wanted[] = { begin_sql, write_sql, sweep_sql, fold_sql, committed_sql };
         const char *name;
         int rc = postgres_connect(s->uri, &s->wconn, fault);
         for (size_t i = 0; i < sizeof(wanted) / sizeof(*wanted) && !rc; i++)
@@ -345,19 +345,21 @@ static int writer_connect(struct postgres_store *s, int64_t patience_ms, struct 
 
 struct group {
         struct store_write *list;
-        char xid[32]; /* the transaction's number, once it began */
+        int64_t number; /* of the transaction */
         bool commit_sent;
         bool unknown; /* whether it was committed could not be found out */
 };
 
 static int group_send(struct postgres_store *s, struct group *g, struct store_fault *fault)
 {
-        static const struct params none;
         struct postgres_conn *c = s->wconn;
+        struct params turn = { 0 };
+        params_text(&turn, s->origin);
+        params_int(&turn, g->number);
         postgres_cut(c, "pg.connection");
         int rc = send_command(c, "BEGIN", fault);
         if (!rc)
-                rc = send_statement(c, begin_sql, &none, fault);
+                rc = send_statement(c, begin_sql, &turn, fault);
         for (struct store_write *w = g->list; w && !rc; w = w->next) {
                 rc = send_one(s, w);
                 if (rc && fault)
@@ -371,14 +373,9 @@ static int group_send(struct postgres_store *s, struct group *g, struct store_fa
 static int group_receive(struct postgres_store *s, struct group *g, struct store_fault *fault)
 {
         struct postgres_conn *c = s->wconn;
-        PGresult *res = NULL;
         int rc = receive_nothing(c, fault, "beginning a transaction");
-        if (!rc) {
-                rc = receive(c, &res, fault, "waiting for the turn to write");
-                if (!rc)
-                        snprintf(g->xid, sizeof(g->xid), "%s", PQgetvalue(res, 0, 0));
-                PQclear(res);
-        }
+        if (!rc)
+                rc = receive_nothing(c, fault, "waiting for the turn to write");
         for (struct store_write *w = g->list; w && !rc; w = w->next) {
                 rc = receive_one(c, w);
                 if (rc && fault)
@@ -404,21 +401,23 @@ static int group_end(struct postgres_store *s, struct group *g, const char *comm
         return end ? end : rc;
 }
 
-/* "committed", "aborted" or "in progress", asked on a new connection; "" when the database does not know. */
-static int transaction_status(struct postgres_store *s, const char *xid, char ret[16],
-                              struct store_fault *fault)
+/* Whether transaction `number` was committed, asked on a new connection. Waits until it is over: the server
+ * may have yet to notice that we are gone, or to finish the commit. */
+static int ask_committed(struct postgres_store *s, int64_t number, bool *ret, struct store_fault *fault)
 {
+        static const char what[] = "asking for a transaction";
         struct params p = { 0 };
         PGresult *res;
-        params_text(&p, xid);
-        int rc = send_statement(s->wconn, status_sql, &p, fault);
+        params_text(&p, s->origin);
+        params_int(&p, number);
+        int rc = send_statement(s->wconn, committed_sql, &p, fault);
         if (!rc && !PQpipelineSync(s->wconn->pg))
-                rc = postgres_fault(s->wconn, NULL, fault, "asking for a transaction");
+                rc = postgres_fault(s->wconn, NULL, fault, what);
         if (rc)
                 return rc;
-        rc = receive(s->wconn, &res, fault, "asking for a transaction");
-        const char *status = rc ? NULL : column_text(res, 0, 0);
-        snprintf(ret, 16, "%s", status ? status : "");
+        rc = receive(s->wconn, &res, fault, what);
+        const char *answer = rc ? NULL : column_text(res, 0, 0);
+        *ret = answer && *answer == 't';
         PQclear(res);
         int end = receive_sync(s->wconn, fault);
         return end ? end : rc;
@@ -429,20 +428,13 @@ static int transaction_status(struct postgres_store *s, const char *xid, char re
 static int group_resolve(struct postgres_store *s, struct group *g, struct store_fault *fault)
 {
         int64_t until = clock_mono_ms() + RESOLVE_MS;
-        char status[16] = "in progress";
-        while (clock_mono_ms() < until) {
-                if (writer_connect(s, RECONNECT_MS, fault) || transaction_status(s, g->xid, status, fault)) {
-                        usleep(200000);
-                        continue;
-                }
-                if (!strcmp(status, "committed"))
-                        return 0;
-                if (!strcmp(status, "aborted"))
-                        return -ECONNRESET;
-                if (!*status)
-                        break;
-                usleep(20000); /* the server has yet to notice that we are gone, or to finish the commit */
-        }
+        bool committed;
+        do {
+                if (!writer_connect(s, RECONNECT_MS, fault) &&
+                    !ask_committed(s, g->number, &committed, fault))
+                        return committed ? 0 : -ECONNRESET;
+                usleep(200000);
+        } while (clock_mono_ms() < until);
         g->unknown = true;
         return store_fail(
                 fault, -EIO,
@@ -454,7 +446,7 @@ static int group_resolve(struct postgres_store *s, struct group *g, struct store
 static int group_commit(struct postgres_store *s, struct store_write *list, bool *ret_unknown,
                         struct store_fault *fault)
 {
-        struct group g = { .list = list };
+        struct group g = { .list = list, .number = ++s->n_groups };
         int rc = writer_connect(s, RECONNECT_MS, fault);
         if (rc)
                 return rc;
