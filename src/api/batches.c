@@ -52,18 +52,18 @@ static int line_check(void *ctx, const char *endpoint, json_t *body, const char 
         const struct operation *op = endpoint_operation(api, endpoint);
         unsigned flags = SCHEMA_CREATE | (api->options.ignore_unknown ? SCHEMA_LENIENT : 0);
         json_t *name = json_get(body, "model");
-        const struct model *m = registry_find(api->models, json_as_str(name));
+        const char *model = op ? params_model_id(api, op, body) : NULL;
         if (!op)
                 err_invalid(&e, "invalid_value", "", "This server does not serve %s.", endpoint);
         else if (schema_check(contract_body(op, "application/json"), body, flags, &schema_why))
                 err_schema(&e, &schema_why);
+        else if (model)
+                *ret_model = model;
         else if (!name)
                 err_invalid(&e, "missing_required_parameter", "model",
                             "Missing required parameter: 'model'.");
-        else if (!m)
-                err_model_not_found(&e, json_as_str(name));
         else
-                *ret_model = m->id;
+                err_model_not_found(&e, json_as_str(name));
         return e.status ? line_invalid(why, &e) : 0;
 }
 

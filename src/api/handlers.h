@@ -36,6 +36,10 @@ handler_fn webhook_rotate;            /* webhooks.c */
 handler_fn webhook_test;              /* webhooks.c */
 handler_fn webhook_event_types;       /* webhooks.c */
 
+/* The id of the classifier when a body of createModeration asks for it, by whichever of its names or by none;
+ * else NULL. Static. */
+const char *moderation_model(const json_t *body);
+
 struct registry;
 /* The reply of listModels; NULL when memory is out. */
 json_t *model_list_json(const struct registry *models, bool ready); /* ready: as if all were */

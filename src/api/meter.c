@@ -7,10 +7,10 @@
 #include "account/limits.h"
 #include "api/api.h"
 #include "api/call.h"
+#include "api/params.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "models/registry.h"
 #include "store/store.h"
 
 #define BYTES_PER_TOKEN 4 /* of the estimate: the true count comes with the end */
@@ -66,7 +66,15 @@ static int64_t bounded(const json_t *body, const char *key, int64_t dflt)
         return v < 0 ? 0 : v > INT32_MAX ? INT32_MAX : v;
 }
 
-/* The bound of output that the body sets, of all its choices; 0 without one. */
+/* How many prompts a body of completions has: one, or a list of texts or of lists of tokens. */
+static int64_t count_prompts(const json_t *body)
+{
+        const json_t *prompt = json_get(body, "prompt");
+        bool one = !json_is_array(prompt) || json_is_integer(json_array_get(prompt, 0));
+        return one ? 1 : (int64_t)json_array_size(prompt);
+}
+
+/* The bound of output that the body sets, of all choices of all its prompts; 0 without one. */
 static int64_t output_bound(const json_t *body)
 {
         static const char *const keys[] = { "max_completion_tokens", "max_tokens", "max_output_tokens" };
@@ -75,7 +83,7 @@ static int64_t output_bound(const json_t *body)
                 int64_t bound = bounded(body, keys[i], 0);
                 most = bound > most ? bound : most;
         }
-        return most * choices;
+        return most * choices * count_prompts(body);
 }
 
 /* ---- refusals ---- */
@@ -206,10 +214,9 @@ int meter_open(struct req *r, struct api_err *e)
         m->taken.project = r->who.project;
         r->meter = m;
         if (metered) {
-                const struct model *model = registry_find(r->api->models, json_str(r->body, "model"));
-                if (!model)
-                        return 0; /* the handler says so, or runs what is no served model */
-                m->taken.model = model->id;
+                m->taken.model = params_model_id(r->api, r->op, r->body);
+                if (!m->taken.model)
+                        return 0; /* the handler says so */
         }
         if (r->call_flags & CALL_BATCH)
                 return open_batch(r, e);

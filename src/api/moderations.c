@@ -24,6 +24,11 @@ static bool known_model(const char *name)
         return false;
 }
 
+const char *moderation_model(const json_t *body)
+{
+        return known_model(json_cstr(body, "model", MODEL)) ? MODEL : NULL;
+}
+
 /* {flagged, categories, category_scores, category_applied_input_types} of one input of several texts: of each
  * category the highest score counts. */
 static json_t *result(const struct classifier *c, const struct str *texts, size_t n)
@@ -100,7 +105,7 @@ int moderation_create(struct req *r, struct reply *ret, struct api_err *reterr)
         const char *model = json_cstr(r->body, "model", MODEL);
         json_t *input = json_get(r->body, "input"), *results = json_keep(r->arena, json_array());
         char id[ID_MAX];
-        if (!known_model(model))
+        if (!moderation_model(r->body))
                 return err_model_not_found(reterr, str_c(model));
         if (!r->api->moderation)
                 return err_set(reterr, 501, "server_error", "not_implemented", NULL,

@@ -6,6 +6,7 @@
 #include "api/api.h"
 #include "api/call.h"
 #include "api/format.h"
+#include "api/handlers.h"
 #include "base/vec.h"
 
 #define RETRY_MIN_MS 500
@@ -65,6 +66,14 @@ int params_model(struct req *r, const struct model **ret, struct api_err *reterr
                                    "Missing required parameter: 'model'.");
         *ret = registry_find(r->api->models, json_as_str(name));
         return *ret ? hold_model(r, *ret, reterr) : err_model_not_found(reterr, json_as_str(name));
+}
+
+const char *params_model_id(const struct api *api, const struct operation *op, const json_t *body)
+{
+        if (!strcmp(op->id, "createModeration"))
+                return moderation_model(body);
+        const struct model *m = registry_find(api->models, json_str(body, "model"));
+        return m ? m->id : NULL;
 }
 
 bool param_is_empty(const json_t *v)

@@ -15,6 +15,11 @@ int params_schema_error(const struct req *r, const struct schema_err *why, struc
 /* The model of body.model. 404 model_not_found; 400 when it is absent. */
 int params_model(struct req *r, const struct model **ret, struct api_err *reterr);
 
+/* The id of the model that a body of the operation names, under which its limits hold: one that is served or,
+ * for moderations, the classifier. NULL: there is none of that name, or none is named. Lives as long as the
+ * server. */
+const char *params_model_id(const struct api *api, const struct operation *op, const json_t *body);
+
 /* A parameter of a later version. `ok` says whether the value given asks for nothing beyond what is served;
  * NULL: any value does. */
 struct param_rule {

@@ -141,6 +141,25 @@ def test_s80_endpoints(client, endpoint, body, kind):
             client.responses.delete(made["id"])
 
 
+def moderation_line(number, **body):
+    return {"custom_id": f"m{number}", "method": "POST", "url": "/v1/moderations", "body": {"input": "Hi", **body}}
+
+
+def test_s80_moderations(client):
+    names = ({}, {"model": "omni-moderation-latest"}, {"model": "text-moderation-stable"}, {"model": None})
+    lines = [moderation_line(i, **name) for i, name in enumerate(names)]
+    batch, _ = follow(client, begin(client, lines, endpoint="/v1/moderations"))
+    assert batch.status == "completed" and batch.error_file_id is None, batch
+    assert batch.model == "omni-moderation-latest" and batch.usage.input_tokens == 0
+    for line in content(client, batch.output_file_id).values():
+        assert line["response"]["body"]["results"][0]["flagged"] is False
+
+
+def test_s81_no_model_for_moderations(client):
+    found = errors_of(client, [moderation_line(1, model=MODEL)], endpoint="/v1/moderations")
+    assert [(e.code, e.line, e.param) for e in found] == [("model_not_found", 1, "body")]
+
+
 def test_s80_all_fail(client):
     batch, _ = follow(client, begin(client, [chat_line(i, messages=user("word " * 20000)) for i in range(2)]))
     assert batch.status == "completed" and batch.output_file_id is None

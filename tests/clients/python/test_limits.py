@@ -142,7 +142,31 @@ def test_s18_a_spent_budget_is_not_retried():
         assert cost >= 0.05
         server.kill()  # what was spent is in the log
         server.start()
-        check_error(wire.post(CHAT, json=tiny()), 429, "insufficient_quota", code="insufficient_quota")
+        for path, body in ((CHAT, tiny()), ("/v1/moderations", {"input": "Hi"})):
+            check_error(wire.post(path, json=body), 429, "insufficient_quota", code="insufficient_quota")
+
+
+def test_s18_moderations_have_the_limits_of_a_model():
+    names = [{}, {"model": "omni-moderation-latest"}, {"model": "text-moderation-stable"}]  # of one model
+    with limited("requests_per_minute=4 tokens_per_minute=1000") as (_, wire):
+        replies = [wire.post("/v1/moderations", json={"input": "Hi", **names[i % 3]}) for i in range(6)]
+        assert [reply.status_code for reply in replies] == [200] * 4 + [429] * 2
+        check_headers(replies[3], "requests", 4, [0])
+        check_headers(replies[3], "tokens", 1000, range(990, 997))
+        check_error(replies[5], 429, "requests", code="rate_limit_exceeded", message="for omni-moderation-latest in")
+        assert wire.post(CHAT, json=tiny()).status_code == 200
+
+
+def test_s18_every_prompt_has_its_bound_of_output():
+    with limited("tokens_per_minute=1000") as (_, wire):
+        def ask(prompt):
+            return wire.post("/v1/completions", json={"model": MODEL, "prompt": prompt, "max_tokens": 300})
+        check_error(ask(["a", "b", "c", "d"]), 429, "tokens", code="rate_limit_exceeded",
+                    message=re.compile("Limit 1000, Requested 120[1-4]"))
+        check_error(ask([[1, 2], [3], [4], [5]]), 429, "tokens", code="rate_limit_exceeded",
+                    message=re.compile("Limit 1000, Requested 120[5-6]"))
+        assert ask(["a", "b", "c"]).status_code == 200
+        assert ask([1, 2, 3, 4]).status_code in (200, 429)  # one prompt of four tokens: no 429 for its size
 
 
 def test_requests_without_a_model_have_a_limit_of_their_own():
