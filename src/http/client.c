@@ -32,6 +32,7 @@ struct exchange {
         struct buf body;
         int64_t start_ms;
         bool host_allowed, cut, too_long;
+        bool answered;                /* the head of the answer is here */
         size_t connections, refusals; /* tried, and refused by the guard */
         char err[CURL_ERROR_SIZE];
 };
@@ -137,6 +138,18 @@ static curl_socket_t on_socket(void *ctx, curlsocktype purpose, struct curl_sock
         return CURL_SOCKET_BAD;
 }
 
+/* Called for each line of the answer's head; the empty one ends it, unless an interim answer (1xx) did. */
+static size_t on_header(char *p, size_t size, size_t n, void *ctx)
+{
+        struct exchange *x = ctx;
+        long status = 0;
+        if (*p == '\r' || *p == '\n') {
+                curl_easy_getinfo(x->easy, CURLINFO_RESPONSE_CODE, &status);
+                x->answered = status >= 200;
+        }
+        return size * n;
+}
+
 static size_t on_body(char *p, size_t size, size_t n, void *ctx)
 {
         struct exchange *x = ctx;
@@ -214,6 +227,8 @@ static int begin(struct http_client *c, struct exchange *x)
         curl_easy_setopt(x->easy, CURLOPT_ERRORBUFFER, x->err);
         curl_easy_setopt(x->easy, CURLOPT_OPENSOCKETFUNCTION, on_socket);
         curl_easy_setopt(x->easy, CURLOPT_OPENSOCKETDATA, x);
+        curl_easy_setopt(x->easy, CURLOPT_HEADERFUNCTION, on_header);
+        curl_easy_setopt(x->easy, CURLOPT_HEADERDATA, x);
         curl_easy_setopt(x->easy, CURLOPT_WRITEFUNCTION, on_body);
         curl_easy_setopt(x->easy, CURLOPT_WRITEDATA, x);
         if (curl_easy_setopt(x->easy, CURLOPT_URL, x->url) || curl_multi_add_handle(c->multi, x->easy))
@@ -238,7 +253,7 @@ static int judge(struct exchange *x, CURLcode code)
                 { CURLE_HTTP2, -EPROTO },
                 { CURLE_OUT_OF_MEMORY, -ENOMEM },
         };
-        if (code == CURLE_OK || x->cut)
+        if (code == CURLE_OK || x->cut || (x->answered && x->call.cut_answer))
                 return 0;
         if (x->too_long) {
                 snprintf(x->err, sizeof(x->err), "the answer is longer than %zu bytes", x->call.max_answer);

@@ -223,6 +223,7 @@ static void test_cancel(void **state)
 struct canned {
         int fd, port;
         const char *reply;
+        bool holds; /* it says no more, and leaves closing to the client */
         char request[4096];
         pthread_t thread;
 };
@@ -233,16 +234,19 @@ static void *canned_main(void *ctx)
         int fd = accept4(s->fd, NULL, NULL, SOCK_CLOEXEC);
         if (fd >= 0 && recv(fd, s->request, sizeof(s->request) - 1, 0) > 0)
                 say(fd, s->reply, strlen(s->reply));
+        while (s->holds && recv(fd, (char[64]){ 0 }, 64, 0) > 0)
+                ;
         close(fd);
         return NULL;
 }
 
-static void canned_start(struct canned *s, const char *reply)
+static void canned_start(struct canned *s, const char *reply, bool holds)
 {
         struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
         socklen_t n = sizeof(at);
         memset(s, 0, sizeof(*s));
         s->reply = reply;
+        s->holds = holds;
         s->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
         assert_int_equal(bind(s->fd, (struct sockaddr *)&at, n) || listen(s->fd, 4), 0);
         getsockname(s->fd, (struct sockaddr *)&at, &n);
@@ -253,7 +257,7 @@ static void canned_start(struct canned *s, const char *reply)
 static int ask_canned(const char *reply, struct told *t)
 {
         struct canned s;
-        canned_start(&s, reply);
+        canned_start(&s, reply, false);
         struct http_call call = call_to("POST", url_at("127.0.0.1", s.port, "/"), t);
         int rc = finish(client, &call);
         pthread_join(s.thread, NULL);
@@ -281,7 +285,7 @@ static void test_strange_replies(void **state)
         assert_int_equal(t.a.status, 410);
         assert_string_equal(t.body, "bye");
         struct canned s;
-        canned_start(&s, "");
+        canned_start(&s, "", false);
         int port = s.port;
         ask_canned("HTTP/1.1 204 No Content\r\n\r\n", &t);
         assert_int_equal(t.a.status, 204);
@@ -291,6 +295,35 @@ static void test_strange_replies(void **state)
         close(s.fd);
         struct http_call call = call_to("GET", url_at("127.0.0.1", port, "/"), &t);
         assert_int_equal(finish(client, &call), -EIO); /* nobody listens there any more */
+}
+
+/* Whoever only wants to know the status has it with the head of the answer, however its body ends. */
+static void test_status_alone(void **state)
+{
+        (void)state;
+        static const struct {
+                const char *reply;
+                bool holds;
+                int rc, status;
+        } cases[] = {
+                { "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc", false, 0, 200 },
+                { "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc", true, 0, 200 },
+                { "HTTP/1.1 500 No\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", true, 0, 500 },
+                { "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n", true, -ETIMEDOUT, 0 },
+                { "HTTP/1.1 100 Continue\r\n\r\n", true, -ETIMEDOUT, 0 },
+        };
+        for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+                struct told t;
+                struct canned s;
+                canned_start(&s, cases[i].reply, cases[i].holds);
+                struct http_call call = call_to("POST", url_at("127.0.0.1", s.port, "/"), &t);
+                call.cut_answer = true;
+                call.total_ms = 300;
+                assert_int_equal(finish(client, &call), cases[i].rc);
+                assert_int_equal(t.a.status, cases[i].status);
+                pthread_join(s.thread, NULL);
+                close(s.fd);
+        }
 }
 
 /* ---- certificates ---- */
@@ -376,7 +409,8 @@ int main(void)
                 cmocka_unit_test(test_exchange),     cmocka_unit_test(test_reuse),
                 cmocka_unit_test(test_guarded),      cmocka_unit_test(test_bounds),
                 cmocka_unit_test(test_cancel),       cmocka_unit_test(test_strange_replies),
-                cmocka_unit_test(test_certificates), cmocka_unit_test(test_many),
+                cmocka_unit_test(test_status_alone), cmocka_unit_test(test_certificates),
+                cmocka_unit_test(test_many),
         };
         return cmocka_run_group_tests(tests, setup, teardown);
 }
