@@ -194,10 +194,19 @@ static const char *path_of(const struct reading *rd, const char *rest, char *out
         return out;
 }
 
-/* The id wanted if it is still free, else a new one in `out`; NULL when memory is out. */
+/* The id wanted if it is still free, else a new one in `out`; NULL with rd->err when it is too long, and when
+ * memory is out. */
 static const char *take_id(struct reading *rd, const char *wanted, const char *prefix, char *out)
 {
         const char *id = wanted;
+        if (strlen(wanted) > ITEM_ID_MAX) {
+                char path[SCHEMA_PARAM_MAX];
+                item_refuse(rd->err, "string_above_max_length", path_of(rd, ".id", path),
+                            "Invalid '%s': string too long. Expected a string with at most %d bytes, but got "
+                            "one with %zu instead.",
+                            path, ITEM_ID_MAX, strlen(wanted));
+                return NULL;
+        }
         if (!*wanted || map_get(&rd->taken, str_c(wanted))) {
                 id = id_hex(out, prefix, ID_HEX_DIGITS);
                 if (json_array_append_new(rd->made, json_string(id)))
@@ -366,6 +375,48 @@ int items_from_input(const json_t *input, const struct item_source *source, cons
         }
         map_release(&rd.taken, NULL);
         return rc;
+}
+
+/* What the ids of new items of a type begin with. */
+static const char *prefix_of(const json_t *item)
+{
+        static const char *const prefixes[][2] = {
+                { "message", "msg_" },          { "function_call", "fc_" },
+                { "custom_tool_call", "ctc_" }, { "function_call_output", "fco_" },
+                { "reasoning", "rs_" },         { "custom_tool_call_output", "ctco_" },
+                { "compaction", "cmp_" },
+        };
+        for (size_t i = 0; i < sizeof(prefixes) / sizeof(*prefixes); i++)
+                if (str_eqc(json_str(item, "type"), prefixes[i][0]))
+                        return prefixes[i][1];
+        return "item_";
+}
+
+int items_renew_ids(json_t *items, const json_t *earlier)
+{
+        struct map taken = { 0 };
+        size_t i;
+        json_t *item;
+        int rc = 0;
+        json_array_foreach((json_t *)earlier, i, item)
+        {
+                if (rc == 0)
+                        rc = map_put(&taken, json_str(item, "id"), item, NULL);
+        }
+        json_array_foreach(items, i, item)
+        {
+                char id[ID_MAX];
+                struct str had = json_str(item, "id");
+                if (rc || (had.n <= ITEM_ID_MAX && !map_get(&taken, had)))
+                        continue;
+                json_t *renewed = json_copy(item);
+                id_hex(id, prefix_of(item), ID_HEX_DIGITS);
+                rc = json_put(renewed, "id", json_string(id));
+                if (json_array_set_new(items, i, renewed))
+                        rc = -ENOMEM;
+        }
+        map_release(&taken, NULL);
+        return rc ? -ENOMEM : 0;
 }
 
 /* ---- calls and their outputs ---- */

@@ -8,6 +8,8 @@
 #include "base/json.h"
 #include "contract/contract.h"
 
+#define ITEM_ID_MAX 200 /* bytes of an id: those of rows of the store have room for it */
+
 struct agent_item;
 
 /* What items refer to. Both functions give a new value, or NULL with *reterr filled. */
@@ -24,9 +26,13 @@ struct item_source {
 /* Normalises the `input` of a response (a string or an array that the contract has checked) to items with
  * ids, statuses and part lists, appended to `items`. An id that is missing, or that an item before or one of
  * `earlier` (NULL: none) has, is replaced by a new one: lists are paged by ids. New ids are added to `made`
- * (an array of strings). 0, -EINVAL with *reterr (what is not served), -ENOMEM. */
+ * (an array of strings). 0, -EINVAL with *reterr (what is not served; an id of more than ITEM_ID_MAX bytes),
+ * -ENOMEM. */
 int items_from_input(const json_t *input, const struct item_source *source, const json_t *earlier,
                      json_t *items, json_t *made, struct schema_err *reterr);
+/* Gives items (an array of normalised ones) that one of `earlier` has the id of new ones: copies of them take
+ * their places in the array. 0 or -ENOMEM. */
+int items_renew_ids(json_t *items, const json_t *earlier);
 /* The same for the `messages` of a chat completion, whose calls must all be answered. Items get no ids:
  * nobody sees them. */
 int items_from_chat(const json_t *messages, json_t *items, struct schema_err *reterr);

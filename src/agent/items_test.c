@@ -257,6 +257,39 @@ static void test_ids_are_unique(void **state)
         json_decref(earlier);
 }
 
+/* A list of items with these ids (NULL ends it): one of each kind after the other. */
+static json_t *items_with_ids(const char *const *ids)
+{
+        static const char *const kinds[] = { "message", "function_call", "custom_tool_call_output",
+                                             "reasoning" };
+        json_t *items = json_array();
+        for (size_t i = 0; ids[i]; i++)
+                json_array_append_new(items, json_pack("{s:s, s:s}", "type", kinds[i], "id", ids[i]));
+        return items;
+}
+
+static void test_ids_are_renewed(void **state)
+{
+        (void)state;
+        char longest[ITEM_ID_MAX + 1], too_long[ITEM_ID_MAX + 2];
+        memset(longest, 'a', sizeof(longest));
+        memset(too_long, 'a', sizeof(too_long));
+        longest[ITEM_ID_MAX] = too_long[ITEM_ID_MAX + 1] = '\0';
+        const char *const ids[] = { "m", too_long, "o", longest, NULL };
+        json_t *items = items_with_ids(ids), *before = json_copy(items),
+               *earlier = parse("[{'id':'o'},{'id':'x'}]");
+        assert_int_equal(items_renew_ids(items, earlier), 0);
+        assert_int_equal(json_array_size(items), 4);
+        assert_ptr_equal(json_array_get(items, 0), json_array_get(before, 0));
+        assert_ptr_equal(json_array_get(items, 3), json_array_get(before, 3));
+        assert_int_equal(strncmp(json_cstr(json_array_get(items, 1), "id", ""), "fc_", 3), 0);
+        assert_int_equal(strncmp(json_cstr(json_array_get(items, 2), "id", ""), "ctco_", 5), 0);
+        assert_string_equal(json_cstr(json_array_get(before, 2), "id", ""), "o");
+        json_decref(items);
+        json_decref(before);
+        json_decref(earlier);
+}
+
 /* Joining must not take memory for every prefix. */
 static void test_many_parts_are_joined(void **state)
 {
@@ -430,6 +463,7 @@ int main(void)
                 cmocka_unit_test(test_calls_and_outputs_belong_together),
                 cmocka_unit_test(test_ids_are_made_once),
                 cmocka_unit_test(test_ids_are_unique),
+                cmocka_unit_test(test_ids_are_renewed),
                 cmocka_unit_test(test_many_parts_are_joined),
                 cmocka_unit_test(test_what_cannot_be_read_is_named),
                 cmocka_unit_test(test_chat_messages),

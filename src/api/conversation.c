@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include "agent/items.h"
 #include "api/api.h"
 #include "api/compact.h"
 #include "api/presence.h"
@@ -15,6 +16,9 @@
 #define PAGE 200
 #define HOLD_ATTEMPTS 16
 #define ARENA_MAX ((size_t)256 << 20)
+
+/* A row of an item has the id "conv_...48 digits.../its id". */
+_Static_assert(5 + 48 + 1 + ITEM_ID_MAX <= STORE_ID_MAX, "the id of an item does not fit");
 
 /* ---- what this process holds ---- */
 
@@ -115,10 +119,11 @@ static bool is_held(struct api *api, const struct state *st, const char *by)
 
 static int locked(struct api_err *reterr)
 {
-        return err_invalid(
-                reterr, "conversation_locked", NULL,
-                "Another process is currently operating on this conversation. Please retry in a few "
-                "seconds.");
+        err_invalid(reterr, "conversation_locked", "conversation",
+                    "Another process is currently operating on this conversation. Please retry in a few "
+                    "seconds.");
+        reterr->passes = true;
+        return -1;
 }
 
 static int full(const char *param, struct api_err *reterr)
@@ -157,7 +162,8 @@ static int change_init(struct change *c, struct arena *a, const char *project, c
 }
 
 /* `doc` (consumed) of one item as operations: its place in the conversation and, when its id was made here,
- * the row that item references find. */
+ * the row that item references find. That one has no parent, since it outlives the conversation; its first
+ * filter column says whose item it is (take_reference). */
 static int add_item(struct change *c, json_t *doc, bool referable)
 {
         const json_t *item = json_object_get(doc, "object");
@@ -180,7 +186,8 @@ static int add_item(struct change *c, json_t *doc, bool referable)
                                             .id = item_id,
                                             .project = c->project,
                                             .created = c->state.last,
-                                            .expires = c->referable_until };
+                                            .expires = c->referable_until,
+                                            .f = { c->id } };
                 rc = text_of(c->arena, item, &found->doc);
         }
         json_decref(doc);
@@ -506,13 +513,36 @@ int conversation_add_ops(struct req *r, const char *id, const json_t *items, con
         return change_done(&c, rc, ret, ret_n, reterr);
 }
 
-int conversation_remove_ops(struct req *r, const char *id, const struct store_op **ret, size_t *ret_n,
-                            struct api_err *reterr)
+/* Adds the operation that makes an item unknown to references, if they find it because this conversation was
+ * given it: the row may belong to a response, or to the conversation that the item was copied from. */
+static int take_reference(struct change *c, struct store *store, const char *item, struct store_fault *fault)
 {
+        struct object row;
+        int rc = store_get(store, KIND_ITEM, item, c->project, &row, fault);
+        if (rc) /* -EINVAL: no id of ours looks like that */
+                return rc == -ENOENT || rc == -EINVAL ? 0 : rc;
+        if (row.f[0] && !strcmp(row.f[0], c->id))
+                c->ops[c->n++] = (struct store_op){ .verb = STORE_DELETE,
+                                                    .kind = KIND_ITEM,
+                                                    .id = arena_strdup(c->arena, item),
+                                                    .project = c->project,
+                                                    .if_version = row.version };
+        object_release(&row);
+        return c->n > 1 && !c->ops[c->n - 1].id ? -ENOMEM : 0;
+}
+
+int conversation_remove_ops(struct req *r, const char *id, const char *item, const struct store_op **ret,
+                            size_t *ret_n, struct api_err *reterr)
+{
+        struct store_fault fault = { 0 };
         struct change c = { 0 };
         if (free_state(r, id, &c.state, reterr))
                 return -1;
-        int rc = change_init(&c, r->arena, req_project(r), id, 0);
         c.state.items -= c.state.items > 0;
+        int rc = change_init(&c, r->arena, req_project(r), id, 1);
+        if (rc == 0)
+                rc = take_reference(&c, r->api->store, item, &fault);
+        if (rc && rc != -ENOMEM)
+                return err_store(reterr, rc, &fault);
         return change_done(&c, rc, ret, ret_n, reterr);
 }

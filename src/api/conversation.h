@@ -60,13 +60,14 @@ void conversation_appended(struct conversation *c);
 /* ---- for the operations on conversations ----
  *
  * Operations of the store, in the request's arena: those of a new conversation's state and first items, those
- * that add items to one that is there, and those that count one item less. Items whose ids are among `made`
- * can be referenced for as long as those of responses. Errors as above; 400 when there would be too many. */
+ * that add items to one that is there, and those that go with the deletion of one item's row. Items whose ids
+ * are among `made` can be referenced for as long as those of responses, until they are deleted here. Errors
+ * as above; 400 when there would be too many. */
 
 int conversation_begin_ops(struct req *r, const char *id, const json_t *items, const json_t *made,
                            const struct store_op **ret, size_t *ret_n, struct api_err *reterr);
 int conversation_add_ops(struct req *r, const char *id, const json_t *items, const json_t *made,
                          const struct store_op **ret, size_t *ret_n, struct api_err *reterr);
-int conversation_remove_ops(struct req *r, const char *id, const struct store_op **ret, size_t *ret_n,
-                            struct api_err *reterr);
+int conversation_remove_ops(struct req *r, const char *id, const char *item, const struct store_op **ret,
+                            size_t *ret_n, struct api_err *reterr);
 #endif

@@ -17,6 +17,7 @@ struct api_err {
         char msg[SCHEMA_MSG_MAX];
         int retry_after_ms; /* 0: no header */
         bool no_retry;      /* clients that retry by the status are told not to */
+        bool passes;        /* the same request may succeed later, whatever the status: its key is freed */
         unsigned allow;     /* 405: methods by bit, for the Allow header */
 };
 

@@ -307,17 +307,22 @@ static char *kept_json(const struct req *r, const struct idempotency *i, int sta
         return doc;
 }
 
+void idempotency_free(struct req *r)
+{
+        struct idempotency *i = r->idem;
+        if (i && !atomic_exchange(&i->ended, true))
+                release_claim(r, i);
+}
+
 void idempotency_end(struct req *r, int status, const json_t *body)
 {
         struct idempotency *i = r->idem;
         struct store_fault fault = { 0 };
         size_t n;
+        if (tells_to_retry(status))
+                idempotency_free(r);
         if (!i || atomic_exchange(&i->ended, true))
                 return;
-        if (tells_to_retry(status)) {
-                release_claim(r, i);
-                return;
-        }
         char *doc = kept_json(r, i, status, body, &n);
         struct store_op op = replacement(r, i, (struct str){ doc, n });
         settled(r, doc ? store_write(r->api->store, &op, 1, &fault) : -ENOMEM, &fault);
@@ -377,6 +382,8 @@ static int commit_kept(struct req *r, const struct store_op *ops, size_t n, char
         struct idempotency *i = r->idem;
         struct store_op keep = replacement(r, i, (struct str){ doc, doc_n });
         int rc = doc ? commit_with(r, ops, n, &keep, fault) : -ENOMEM;
+        if ((rc == -ENOENT || rc == -ESTALE) && fault->op == n) /* others thought this process dead */
+                rc = -EAGAIN;
         atomic_store(&i->ended, rc == 0);
         mem_free(doc);
         return rc;

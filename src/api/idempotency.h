@@ -4,7 +4,8 @@
  * over.
  *
  * What a handler stores with req_commit() and the reply that tells of it are one transaction: after a crash a
- * retry finds either both or neither. Replies that say "try again" (408, 409, 429, 5xx) free the key. */
+ * retry finds either both or neither. Replies that say "try again" (408, 409, 429, 5xx, and errors that pass
+ * by themselves) free the key. */
 #ifndef CAIRN_API_IDEMPOTENCY_H
 #define CAIRN_API_IDEMPOTENCY_H
 
@@ -20,6 +21,8 @@ int idempotency_begin(struct req *r, struct reply *ret, struct api_err *reterr);
 /* The reply is about to be given: keeps it, or frees the key. body NULL: it is no JSON and cannot be given
  * again. Blocks on the store. Harmless without a claim and when it was kept already. */
 void idempotency_end(struct req *r, int status, const json_t *body);
+/* An error that passes by itself is about to be told: frees the key. Otherwise as above. */
+void idempotency_free(struct req *r);
 /* The same for a stream, whose frames are given again as they were; `whole`: its client got it to the end.
  * Does not block. */
 void idempotency_end_stream(struct req *r, struct str frames, bool whole);
@@ -28,7 +31,8 @@ bool idempotency_keeps(const struct req *r);
 #define IDEMPOTENCY_REPLY_MAX ((size_t)8 << 20) /* a longer reply is done once, but not given again */
 
 /* store_write() of what the request stores, and of its record of usage (meter.h). `reply` (status 200) is
- * kept with it under the request's Idempotency-Key, or by the sink that wants to (call.h). */
+ * kept with it under the request's Idempotency-Key, or by the sink that wants to (call.h). -EAGAIN: nothing
+ * was stored, since the key is not this request's any more. */
 int req_commit(struct req *r, const struct store_op *ops, size_t n, const json_t *reply,
                struct store_fault *fault);
 /* The same when the reply is the stream of a background response, which lives longer than its first reader:

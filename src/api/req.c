@@ -276,6 +276,8 @@ void req_fail(struct req *r, const struct api_err *e)
                 sink_json(r, e->status, err_json(e));
                 return;
         }
+        if (e->passes)
+                idempotency_free(r);
         common_headers(r, &hs, "application/json");
         error_headers(&hs, e);
         send_json(r, e->status, err_json(e), &hs);

@@ -86,7 +86,8 @@ struct conversation_items {
 };
 
 /* Gathers what the body goes on from (previous_response_id's chain, a conversation) and its `input`, unless
- * that is given in ret->input; arrays of the request's arena. */
+ * that is given in ret->input; arrays of the request's arena. Items of a given input whose ids the
+ * conversation has meanwhile get new ones, in that array: the conversation must be held then. */
 int response_gather(struct req *r, const struct model *m, struct conversation_items *ret,
                     struct api_err *reterr);
 /* The id of body.conversation, which is a string or {id}; NULL without one. */

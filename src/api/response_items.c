@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include "agent/items.h"
 #include "api/api.h"
 #include "api/compact.h"
 #include "api/conversation.h"
@@ -11,6 +12,7 @@
 #include "api/input.h"
 #include "api/page.h"
 #include "api/resources.h"
+#include "base/map.h"
 #include "base/mem.h"
 #include "models/registry.h"
 
@@ -27,6 +29,16 @@ static int previous_not_found(struct api_err *reterr, const char *id)
 {
         return err_invalid(reterr, "previous_response_not_found", "previous_response_id",
                            "Previous response with id '%.200s' not found.", id);
+}
+
+/* One that still runs may have completed when the client asks again. */
+static int not_to_continue(struct api_err *reterr, const char *id, const char *status)
+{
+        err_invalid(reterr, "invalid_value", "previous_response_id",
+                    "Previous response with id '%.200s' cannot be continued: its status is '%s'.", id,
+                    status);
+        reterr->passes = !strcmp(status, "queued") || !strcmp(status, "in_progress");
+        return -1;
 }
 
 enum chain {
@@ -69,10 +81,7 @@ static int load_chain(struct req *r, const char *id, enum chain want, json_t *re
                 const json_t *object = json_object_get(doc, "object");
                 const char *status = json_cstr(object, "status", "");
                 if (strcmp(status, "completed") && strcmp(status, "incomplete"))
-                        return err_invalid(
-                                reterr, "invalid_value", "previous_response_id",
-                                "Previous response with id '%.200s' cannot be continued: its status is '%s'.",
-                                id, status);
+                        return not_to_continue(reterr, id, status);
                 id = begins_anew(r, doc) ? NULL : json_cstr(object, "previous_response_id", NULL);
         }
         return 0;
@@ -103,12 +112,49 @@ const char *response_conversation(const json_t *body)
         return json_is_string(v) ? json_string_value(v) : json_cstr(v, "id", NULL);
 }
 
-/* Appends the items of the conversation, as far back as the model could be shown them. `ret_taken` gets what
- * the ids of new items must differ from. */
-static int append_conversation(struct req *r, const char *id, const struct model *m, json_t *all,
+/* Whether the request is content with the newest part of what is too long: the model is shown no more, or the
+ * rest is summarised. */
+static bool takes_a_part(const struct req *r, const struct conversation_items *items)
+{
+        return items->compact_now || json_array_size(json_get(r->body, "context_management")) ||
+               !strcmp(json_cstr(r->body, "truncation", "disabled"), "auto");
+}
+
+static int add_calls(struct map *calls, const json_t *items)
+{
+        size_t i;
+        json_t *item;
+        json_array_foreach((json_t *)items, i, item)
+        {
+                if (item_is_call(item) && map_put(calls, json_str(item, "call_id"), item, NULL))
+                        return -ENOMEM;
+        }
+        return 0;
+}
+
+/* Takes out the results whose calls lie before the cut. A compaction may have kept calls, so those count that
+ * the model would be shown. */
+static int drop_orphans(struct req *r, json_t *items, struct api_err *reterr)
+{
+        struct map calls = { 0 };
+        const json_t *shown = compaction_expand(r, items, reterr);
+        if (!shown)
+                return -1;
+        int rc = add_calls(&calls, shown);
+        for (size_t i = json_array_size(items); rc == 0 && i-- > 0;) {
+                const json_t *item = json_array_get(items, i);
+                if (item_is_output(item) && !map_get(&calls, json_str(item, "call_id")))
+                        json_array_remove(items, i);
+        }
+        map_release(&calls, NULL);
+        return rc ? err_internal(reterr, rc, "conversation", "") : 0;
+}
+
+/* Appends the items of the conversation, as far back as the model could be shown them, to the empty `all`.
+ * `ret_taken` gets what the ids of new items must differ from. */
+static int append_conversation(struct req *r, const char *id, const struct model *m, bool cuts, json_t *all,
                                json_t **ret_taken, struct api_err *reterr)
 {
-        bool cuts = !strcmp(json_cstr(r->body, "truncation", "disabled"), "auto");
         size_t max = (size_t)m->n_ctx * BYTES_PER_TOKEN;
         enum conversation_extent extent;
         json_t *taken;
@@ -125,7 +171,7 @@ static int append_conversation(struct req *r, const char *id, const struct model
         *ret_taken = json_keep(r->arena, json_copy(all));
         if (!*ret_taken || json_array_extend(*ret_taken, taken))
                 return err_internal(reterr, -ENOMEM, "conversation", "");
-        return 0;
+        return extent == CONVERSATION_CUT ? drop_orphans(r, all, reterr) : 0;
 }
 
 /* ---- all of it ---- */
@@ -171,12 +217,16 @@ int response_gather(struct req *r, const struct model *m, struct conversation_it
                 return err_internal(reterr, -ENOMEM, "items", "");
         if (check_input(in.value, previous || conversation, reterr) ||
             (previous && append_chain(r, previous, CHAIN_WHOLE, all, reterr)) ||
-            (conversation && append_conversation(r, conversation, m, all, &taken, reterr)))
+            (conversation &&
+             append_conversation(r, conversation, m, takes_a_part(r, ret), all, &taken, reterr)))
                 return -1;
         in.earlier = taken;
         in.near = all;
         if (!given && input_read(r, &in, ret->input, ret->made, reterr))
                 return -1;
+        /* While it waited, others may have given the conversation items with ids of its input. */
+        if (given && conversation && items_renew_ids(ret->input, taken))
+                return err_internal(reterr, -ENOMEM, "items", "");
         if (json_array_extend(all, ret->input))
                 return err_internal(reterr, -ENOMEM, "items", "");
         ret->all = compaction_expand(r, all, reterr);
@@ -216,5 +266,13 @@ int response_input_items(struct req *r, struct reply *ret, struct api_err *reter
         if (append_before(r, doc, all, reterr))
                 return -1;
         json_array_extend(all, json_object_get(doc, "input"));
-        return page_of_array(all, &q, &ret->json, reterr);
+        if (page_of_array(all, &q, &ret->json, reterr))
+                return -1;
+        if (!input_wants_sealed(r))
+                return 0;
+        if (json_put(ret->json, "data", input_shown_all(r, json_object_get(ret->json, "data"))) == 0)
+                return 0;
+        json_decref(ret->json);
+        ret->json = NULL;
+        return err_internal(reterr, -ENOMEM, "items", "");
 }

@@ -131,6 +131,74 @@ def test_s52_items_keep_the_ids_they_have_unless_taken(wire):
                 message="Item with id")
 
 
+@pytest.mark.parametrize("length", [201, 204, 300])
+def test_s52_ids_that_are_too_long_are_refused(wire, length):
+    """Its conversation's id stands before it in the store, which has bounds: that is said before it is too late."""
+    item = {**said("x"), "id": "msg_" + "a" * (length - 4)}
+    longest = {**said("x"), "id": "msg_" + "a" * 196}
+    conversation = make(wire, longest)
+    for reply, field in ((wire.post(CONVERSATIONS, json={"items": [item]}), "items"),
+                         (wire.post(f"{CONVERSATIONS}/{conversation}/items", json={"items": [item]}), "items"),
+                         (respond(wire, conversation, [item]), "input"),
+                         (respond(wire, conversation, [item], background=True), "input")):
+        check_error(reply, 400, param=f"{field}[0].id", code="string_above_max_length", message="at most 200 bytes")
+    assert [i["id"] for i in items_of(wire, conversation)] == [longest["id"]]
+
+
+def test_s52_ids_that_were_taken_in_the_queue():
+    """Two responses wait with the same item, which somebody adds to the conversation meanwhile: all get their place."""
+    with Server(["--background", "1"]) as server:
+        wire = httpx.Client(base_url=server.url, headers={"Authorization": f"Bearer {API_KEY}"}, timeout=60)
+        first = wire.post(RESPONSES, json=response_body("Hello!", background=True, **LONG)).json()
+        conversation, item = make(wire), {**said("Hello."), "id": "msg_mine"}
+        waiting = [respond(wire, conversation, [item], background=True).json()["id"] for _ in range(2)]
+        added = wire.post(f"{CONVERSATIONS}/{conversation}/items", json={"items": [item]}).json()["data"][0]
+        states = [wire.get(f"{RESPONSES}/{i}").json()["status"] for i in (first["id"], *waiting)]
+        assert set(states[1:]) == {"queued"} and added["id"] == "msg_mine"
+        deadline = time.monotonic() + 60
+        while any(s in ("queued", "in_progress") for s in states) and time.monotonic() < deadline:
+            time.sleep(0.05)
+            states = [wire.get(f"{RESPONSES}/{i}").json()["status"] for i in (first["id"], *waiting)]
+        assert set(states[1:]) <= {"completed", "incomplete"}, states
+        items = items_of(wire, conversation)
+        assert [i["role"] for i in items] == ["user"] + ["user", "assistant"] * 2
+        assert len({i["id"] for i in items}) == 5
+        for n, each in enumerate(waiting):  # and the response knows them by the same ids
+            inputs = wire.get(f"{RESPONSES}/{each}/input_items", params={"order": "asc"}).json()["data"]
+            assert inputs == items[:2 + 2 * n]
+
+
+@pytest.mark.parametrize("nth", [1, 2])
+def test_s52_a_deletion_is_whole(nth):
+    """The server dies at a commit: the item is there and can be referenced, or neither."""
+    with Server() as server:
+        wire = httpx.Client(base_url=server.url, headers={"Authorization": f"Bearer {API_KEY}"}, timeout=60)
+        conversation = make(wire, said("The word is plum."))
+        item = items_of(wire, conversation)[0]["id"]
+        with contextlib.suppress(httpx.HTTPError):
+            wire.delete(f"{CONVERSATIONS}/{conversation}/items/{item}",
+                        headers={"X-Cairn-Fault": f"point=store.commit:{nth}:kill"})
+        server.kill()
+        server.start()
+        wire = httpx.Client(base_url=server.url, headers={"Authorization": f"Bearer {API_KEY}"}, timeout=60)
+        there = bool(items_of(wire, conversation))
+        reply = wire.post(CONVERSATIONS, json={"items": [{"type": "item_reference", "id": item}]})
+        assert reply.status_code == (200 if there else 404), reply.text
+
+
+def test_s52_a_copy_is_deleted_alone(wire):
+    first = make(wire, said("The word is plum."))
+    item = items_of(wire, first)[0]
+    copy = make(wire, item)
+    assert items_of(wire, copy)[0]["id"] == item["id"]
+    assert wire.delete(f"{CONVERSATIONS}/{copy}/items/{item['id']}").status_code == 200
+    assert items_of(wire, copy) == [] and items_of(wire, first) == [item]
+    assert wire.post(CONVERSATIONS, json={"items": [{"type": "item_reference", "id": item["id"]}]}).status_code == 200
+    assert wire.delete(f"{CONVERSATIONS}/{first}/items/{item['id']}").status_code == 200
+    check_error(wire.post(CONVERSATIONS, json={"items": [{"type": "item_reference", "id": item["id"]}]}), 404,
+                param="items", message=item["id"])
+
+
 def test_s52_items_can_be_referenced_also_after_the_conversation(wire):
     made = make(wire, said("The word is heron."))
     item = items_of(wire, made)[0]["id"]
@@ -270,7 +338,7 @@ def left_while_it_runs(wire):
     if "No tool output" in reply.text:
         return None
     for refused in replies:
-        check_error(refused, 400, code="conversation_locked",
+        check_error(refused, 400, code="conversation_locked", param="conversation",
                     message="Another process is currently operating on this conversation.")
     assert reply.status_code == 200, reply.text
     return conversation
@@ -383,9 +451,9 @@ def test_s52_one_response_at_a_time_among_servers():
             lines = stream.iter_lines()
             while "delta" not in next(lines):
                 pass
-            check_error(respond(other, conversation), 400, code="conversation_locked")
+            check_error(respond(other, conversation), 400, param="conversation", code="conversation_locked")
             check_error(other.post(f"{CONVERSATIONS}/{conversation}/items", json={"items": [said("x")]}), 400,
-                        code="conversation_locked")
+                        param="conversation", code="conversation_locked")
             for _ in lines:
                 pass
         made = [i["type"] for i in items_of(other, conversation)]
