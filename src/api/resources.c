@@ -181,7 +181,7 @@ static int commit(struct req *r, const struct store_op *op, const struct resourc
                 memcpy(all + 1, c->more, c->n_more * sizeof(*all));
         int rc = c->reply ? req_commit(r, all, c->n_more + 1, c->reply, fault)
                           : store_write(r->api->store, all, c->n_more + 1, fault);
-        *ret_other = rc && fault->op > 0;
+        *ret_other = rc && rc != -EAGAIN && fault->op > 0;
         return rc;
 }
 
@@ -273,12 +273,16 @@ static int update_once(struct req *r, const struct resource *res, const char *id
         json_object_update(object, r->body);
         if (res->on_update && res->on_update(r, &c, reterr))
                 return 1;
+        json_t *reply = shown(r, res, object);
+        c.reply = reply;
         int rc = fill_op(r, res, c.doc, &text, &op);
         if (rc == 0)
-                rc = commit(r, &op, &c, ret_other, fault);
+                rc = reply ? commit(r, &op, &c, ret_other, fault) : -ENOMEM;
         buf_release(&text);
         if (rc == 0)
-                *ret_object = shown(r, res, object);
+                *ret_object = reply;
+        else
+                json_decref(reply);
         return rc;
 }
 
@@ -304,9 +308,7 @@ static int change(struct req *r, change_fn *once, json_t **ret_object, struct ap
 /* Fields of the body replace those of the object. */
 static int resource_update(struct req *r, struct reply *ret, struct api_err *reterr)
 {
-        if (change(r, update_once, &ret->json, reterr))
-                return -1;
-        return ret->json ? 0 : err_internal(reterr, -ENOMEM, "update", "");
+        return change(r, update_once, &ret->json, reterr);
 }
 
 /* One attempt of a deletion. The hooks are given the document; without hooks it is not read. */

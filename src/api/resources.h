@@ -28,7 +28,7 @@ struct resource_change {
         json_t *doc;                  /* as it will be stored; before the change, in on_delete */
         const struct store_op *more;  /* further operations of the same transaction; NULL: none */
         size_t n_more;
-        const json_t *reply; /* that is kept with it under the request's Idempotency-Key; NULL: none */
+        const json_t *reply; /* kept with it under the request's Idempotency-Key; NULL: of a deletion */
 };
 
 /* Gives 0, or -1 with *reterr: nothing is written then. It may run more than once for one request: again when

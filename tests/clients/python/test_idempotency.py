@@ -1,5 +1,6 @@
 """Idempotency-Key: a POST is done once; its reply is given again for a day."""
 import concurrent.futures
+import contextlib
 import time
 
 import openai
@@ -168,6 +169,23 @@ def test_failures_of_the_server_free_the_key(client):
     assert ask(client, "fault").choices
 
 
+def test_errors_that_pass_free_the_key(client, wire):
+    """A conversation that is in use, and a response that goes on, will not stay so."""
+    conversation = client.conversations.create().id
+    with client.responses.create(**{**LONG, "background": False}, conversation=conversation) as stream:
+        running = next(iter(stream)).response.id
+        asked = {"in use": {"conversation": conversation}, "goes on": {"previous_response_id": running}}
+        for name, more in asked.items():
+            with pytest.raises(openai.BadRequestError) as error:
+                client.responses.create(model=MODEL, input="Hi", max_output_tokens=16, extra_headers=key(name), **more)
+            assert error.value.code == ("conversation_locked" if name == "in use" else "invalid_value")
+        list(stream)
+    for name, more in asked.items():
+        body = {"model": MODEL, "input": "Hi", "max_output_tokens": 16, **more}
+        reply = wire.post("/v1/responses", json=body, headers=key(name))
+        assert reply.status_code == 200 and "idempotent-replayed" not in reply.headers, reply.text
+
+
 @pytest.fixture
 def own_server():
     with Server() as running:
@@ -246,6 +264,40 @@ def test_nothing_is_made_twice_over_a_crash(own_server, make, there):
         own_server.start()
         made = make(sdk(own_server), name, key(name))
         assert there(sdk(own_server), name, made), name
+
+
+def conversation_of(client):
+    made = client.conversations.create(metadata={"v": "0"})
+    return lambda v, **more: client.conversations.update(made.id, metadata={"v": v}, **more).metadata, \
+        lambda: client.conversations.retrieve(made.id).metadata
+
+
+def completion_of(client):
+    made = client.chat.completions.create(model=MODEL, messages=HELLO, store=True, max_completion_tokens=4)
+    return lambda v, **more: client.chat.completions.update(made.id, metadata={"v": v}, **more).metadata, \
+        lambda: client.chat.completions.retrieve(made.id).metadata
+
+
+@pytest.mark.parametrize("kind", [conversation_of, completion_of])
+def test_updates_are_done_once_over_a_crash(own_server, kind):
+    """The server dies at the n-th commit of an update, and another client is quicker than its repeat: the repeat
+    does it only if it was not done."""
+    client = sdk(own_server)
+    update, state = kind(client)
+    for n in range(1, 4):
+        update("0")
+        name, fault = f"update {n}", {"X-Cairn-Fault": f"point=store.commit:{n}:kill"}
+        with contextlib.suppress(openai.APIConnectionError):
+            client.max_retries = 0
+            update("1", extra_headers={**key(name), **fault})
+        client.max_retries = 2
+        own_server.kill()
+        own_server.start()
+        client.base_url = own_server.base_url
+        done = state() == {"v": "1"}
+        update("2")
+        assert update("1", extra_headers=key(name)) == {"v": "1"}
+        assert state() == {"v": "2" if done else "1"}
 
 
 def test_background_stream_is_made_once_over_a_crash(own_server):
