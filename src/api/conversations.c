@@ -3,7 +3,6 @@
  * Deleting a conversation takes its items out of reach of its own operations at once; those that a request
  * added can still be referenced by id, like items of responses, until they expire. */
 #include <errno.h>
-#include "agent/items.h"
 #include "api/api.h"
 #include "api/conversation.h"
 #include "api/handlers.h"
@@ -12,9 +11,7 @@
 #include "api/page.h"
 #include "api/stored.h"
 #include "base/clock.h"
-#include "base/mem.h"
 
-#define INCLUDE_SEALED "reasoning.encrypted_content"
 #define ATTEMPTS 16
 
 /* Normalises body.items into new arrays of the request's arena. */
@@ -56,56 +53,12 @@ const struct resource RESOURCE_CONVERSATION = { .kind = "conversation",
 
 /* ---- items ---- */
 
-/* Nothing else is different in a conversation without an item than that it has one item less. */
+/* The conversation has one item less, and one that was added by a request can be referenced no more; one of a
+ * response is the response's. */
 static int on_delete(struct req *r, struct resource_change *c, struct api_err *reterr)
 {
         const char *conversation = req_param(r, RESOURCE_CONVERSATION.id_param);
-        return conversation_remove_ops(r, conversation, &c->more, &c->n_more, reterr);
-}
-
-/* An item that was added by a request can be referenced no more; one of a response is the response's. */
-static void on_gone(struct req *r, const json_t *doc)
-{
-        const char *id = json_cstr(json_object_get(doc, "object"), "id", "");
-        struct object row;
-        if (store_get(r->api->store, KIND_ITEM, id, req_project(r), &row, NULL))
-                return;
-        if (!*row.parent)
-                store_delete(r->api->store, KIND_ITEM, id, req_project(r), NULL);
-        object_release(&row);
-}
-
-static bool includes(const struct req *r, const char *what)
-{
-        size_t i;
-        json_t *v;
-        json_array_foreach(json_get(r->query, "include"), i, v)
-        {
-                if (str_eqc(json_as_str(v), what))
-                        return true;
-        }
-        return false;
-}
-
-/* Reasoning has its sealed form when a reader asks for it, whether or not the writer did. */
-static json_t *show_item(struct req *r, json_t *item)
-{
-        json_t *text;
-        char *sealed = NULL;
-        if (!str_eqc(json_str(item, "type"), "reasoning") || json_get(item, "encrypted_content") ||
-            !includes(r, INCLUDE_SEALED))
-                return json_incref(item);
-        text = item_reasoning_text(item);
-        if (!text)
-                return json_incref(item);
-        json_t *copy = input_seal(r, "reasoning", json_as_str(text), &sealed) ? NULL : json_copy(item);
-        if (copy && json_put(copy, "encrypted_content", json_string(sealed))) {
-                json_decref(copy);
-                copy = NULL;
-        }
-        json_decref(text);
-        mem_free(sealed);
-        return copy;
+        return conversation_remove_ops(r, conversation, c->id, &c->more, &c->n_more, reterr);
 }
 
 const struct resource RESOURCE_CONVERSATION_ITEM = { .kind = "conversation.item",
@@ -117,23 +70,7 @@ const struct resource RESOURCE_CONVERSATION_ITEM = { .kind = "conversation.item"
                                                      .del = "deleteConversationItem",
                                                      .flags = RES_IN_PARENT,
                                                      .on_delete = on_delete,
-                                                     .on_gone = on_gone,
-                                                     .show = show_item };
-
-/* The list of the items that were added. */
-static json_t *added(struct req *r, const json_t *items)
-{
-        json_t *data = json_array(), *item;
-        size_t i;
-        json_array_foreach((json_t *)items, i, item)
-        {
-                if (json_array_append_new(data, show_item(r, item))) {
-                        json_decref(data);
-                        return NULL;
-                }
-        }
-        return page_json(data, false);
-}
+                                                     .show = input_shown };
 
 /* POST /conversations/{conversation_id}/items. Others may add at the same time: then again. */
 int conversation_items_create(struct req *r, struct reply *ret, struct api_err *reterr)
@@ -151,7 +88,7 @@ int conversation_items_create(struct req *r, struct reply *ret, struct api_err *
                     read_items(r, taken, &items, &made, reterr) ||
                     conversation_add_ops(r, id, items, made, &ops, &n, reterr))
                         return -1;
-                json_t *reply = added(r, items);
+                json_t *shown = input_shown_all(r, items), *reply = shown ? page_json(shown, false) : NULL;
                 if (!reply)
                         return err_internal(reterr, -ENOMEM, "items", "");
                 int rc = req_commit(r, ops, n, reply, &fault);

@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "store/store.h"
 
+#define INCLUDE_SEALED "reasoning.encrypted_content"
 #define BAD_SEAL                                                                                        \
         "The encrypted content of '%s' could not be verified: it was not made by this server for this " \
         "project, or it was changed."
@@ -119,4 +120,51 @@ int input_read(struct req *r, const struct input *in, json_t *items, json_t *mad
         if (rc)
                 return rc == -EINVAL ? err_schema(reterr, &why) : err_internal(reterr, rc, "items", "");
         return 0;
+}
+
+/* ---- showing ---- */
+
+bool input_wants_sealed(const struct req *r)
+{
+        size_t i;
+        json_t *v;
+        json_array_foreach(json_get(r->query, "include"), i, v)
+        {
+                if (str_eqc(json_as_str(v), INCLUDE_SEALED))
+                        return true;
+        }
+        return false;
+}
+
+json_t *input_shown(struct req *r, json_t *item)
+{
+        char *sealed = NULL;
+        if (!str_eqc(json_str(item, "type"), "reasoning") || json_get(item, "encrypted_content") ||
+            !input_wants_sealed(r))
+                return json_incref(item);
+        json_t *text = item_reasoning_text(item);
+        if (!text)
+                return json_incref(item);
+        json_t *copy = input_seal(r, "reasoning", json_as_str(text), &sealed) ? NULL : json_copy(item);
+        if (copy && json_put(copy, "encrypted_content", json_string(sealed))) {
+                json_decref(copy);
+                copy = NULL;
+        }
+        json_decref(text);
+        mem_free(sealed);
+        return copy;
+}
+
+json_t *input_shown_all(struct req *r, const json_t *items)
+{
+        json_t *shown = json_array(), *item;
+        size_t i;
+        json_array_foreach((json_t *)items, i, item)
+        {
+                if (json_array_append_new(shown, input_shown(r, item))) {
+                        json_decref(shown);
+                        return NULL;
+                }
+        }
+        return shown;
 }

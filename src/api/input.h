@@ -16,6 +16,14 @@ struct input {
  * stored; 400 for sealed content that is not ours. */
 int input_read(struct req *r, const struct input *in, json_t *items, json_t *made, struct api_err *reterr);
 
+/* Whether the query asks for the sealed form of reasoning (include[]=reasoning.encrypted_content). */
+bool input_wants_sealed(const struct req *r);
+/* A stored item (borrowed) as the reader asks for it: a new reference, NULL when memory is out. Reasoning has
+ * its sealed form when a reader asks for it, whether or not the writer did. */
+json_t *input_shown(struct req *r, json_t *item);
+/* The same of an array of items: a new array. */
+json_t *input_shown_all(struct req *r, const json_t *items);
+
 /* Seals text for the project of the request, to be sent back in an item of the type: NUL-terminated in *ret,
  * mem_free() it. */
 int input_seal(struct req *r, const char *type, struct str text, char **ret);

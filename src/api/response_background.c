@@ -7,6 +7,7 @@
 #include "api/call.h"
 #include "api/handlers.h"
 #include "api/idempotency.h"
+#include "api/input.h"
 #include "api/params.h"
 #include "api/response_feed.h"
 #include "api/stored.h"
@@ -302,7 +303,7 @@ static int commit_cancelled(struct req *r, struct background_state *st, struct s
         if (rc == 0)
                 rc = mem_take_failure() ? -ENOMEM : l.err;
         if (rc == 0)
-                rc = store_write(r->api->store, l.ops.p, l.ops.n, fault);
+                rc = req_commit(r, l.ops.p, l.ops.n, object, fault);
         if (rc == -ENOENT && fault->op == l.ops.n - 1) /* its job has ended just now */
                 rc = -ESTALE;
         op_list_release(&l);
@@ -346,6 +347,17 @@ int response_cancel(struct req *r, struct reply *ret, struct api_err *reterr)
 
 /* ---- GET /responses/{response_id} ---- */
 
+/* The response (borrowed) as the reader asks for it: new, NULL when memory is out. */
+static json_t *shown(struct req *r, json_t *object)
+{
+        json_t *copy = input_wants_sealed(r) ? json_copy(object) : json_incref(object);
+        if (copy == object ||
+            json_put(copy, "output", input_shown_all(r, json_object_get(object, "output"))) == 0)
+                return copy;
+        json_decref(copy);
+        return NULL;
+}
+
 int response_retrieve(struct req *r, struct reply *ret, struct api_err *reterr)
 {
         const char *id = req_param(r, RESOURCE_RESPONSE.id_param);
@@ -362,9 +374,14 @@ int response_retrieve(struct req *r, struct reply *ret, struct api_err *reterr)
                 return err_internal(reterr, -ENOMEM, "stored document", "");
         json_t *object = json_object_get(doc, "object");
         if (!stream) {
-                ret->json = json_incref(object);
-                return 0;
+                ret->json = shown(r, object);
+                return ret->json ? 0 : err_internal(reterr, -ENOMEM, "response", "");
         }
+        if (input_wants_sealed(r))
+                return err_invalid(
+                        reterr, "invalid_value", "include",
+                        "A stream is given again as it was: 'include' cannot add to it. Create the "
+                        "response with it, or retrieve it without 'stream'.");
         if (!json_flag(object, "background", false))
                 return err_invalid(reterr, "invalid_value", "stream",
                                    "Only a response created with background=true can be streamed again.");

@@ -368,7 +368,7 @@ static bool stream_id_is_fine(struct str s)
 static int read_frame(json_t *frame, char stream[STREAM_ID_MAX + 1], const char **ret_stream,
                       struct api_err *e)
 {
-        json_t *id = json_object_get(frame, "stream_id");
+        json_t *id = json_get(frame, "stream_id"); /* null: as without it */
         *ret_stream = NULL;
         if (id && !stream_id_is_fine(json_as_str(id)))
                 return err_invalid(e, "invalid_value", "stream_id",

@@ -71,6 +71,14 @@ static json_t *input_items(const json_t *input)
         return json_pack("[{s:s, s:s, s:O}]", "type", "message", "role", "user", "content", input);
 }
 
+/* A compaction_trigger is no part of the conversation: it says what becomes of it. */
+static void take_trigger(json_t *items)
+{
+        size_t n = json_array_size(items);
+        if (n && str_eqc(json_str(json_array_get(items, n - 1), "type"), "compaction_trigger"))
+                json_array_remove(items, n - 1);
+}
+
 /* Fills t->stored and *ret_items (new) of a remembered response: 0, -ENOENT, -ENOMEM. */
 static int recall(struct memory *m, const char *id, struct memory_turn *t, json_t **ret_items)
 {
@@ -131,6 +139,7 @@ int memory_expand(struct memory *m, json_t *body, struct memory_turn *t)
                 rc = t->stored ? 0 : -ENOMEM;
         }
         json_t *items = input_items(json_get(body, "input"));
+        take_trigger(items);
         t->input = items && rc == 0 ? json_text(items, &n) : NULL;
         json_decref(items);
         return t->input ? 0 : -ENOMEM;

@@ -63,6 +63,10 @@ static void test_chain(void **state)
         expect(turn(m, "{\"input\":\"c\",\"previous_response_id\":\"r2\"}", "r3", "[4]"),
                "{\"input\":[{\"type\":\"message\",\"role\":\"user\",\"content\":\"a\"},1,\"b\",2,3,"
                "{\"type\":\"message\",\"role\":\"user\",\"content\":\"c\"}]}");
+        /* What makes a compaction is passed on, and not remembered. */
+        expect(turn(m, "{\"input\":[6,{\"type\":\"compaction_trigger\"}],\"store\":false}", "r6", "[7]"),
+               "{\"input\":[6,{\"type\":\"compaction_trigger\"}],\"store\":false}");
+        expect(turn(m, "{\"input\":[8],\"previous_response_id\":\"r6\"}", "r7", "[]"), "{\"input\":[6,7,8]}");
         /* A fork, without input of its own; what was stored is not remembered; nor is what nobody knows. */
         expect(turn(m, "{\"store\":false,\"previous_response_id\":\"r1\"}", "r4", "[]"),
                "{\"store\":false,\"input\":[{\"type\":\"message\",\"role\":\"user\",\"content\":\"a\"},1]}");

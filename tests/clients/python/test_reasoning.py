@@ -222,6 +222,28 @@ def test_s42_sealed_reasoning(wire, families):
     assert "encrypted_content" not in bare["output"][0]
 
 
+def test_s42_sealed_when_it_is_read(wire):
+    """What was stored without the sealed form comes with it to a reader who asks."""
+    made = ask_until(wire, "reasons", ["reasoning", "message"], text={"format": ANSWER_FORMAT}, background=False)
+    next_one = create(wire, RESPONSES, response("reasons", input="Why?", previous_response_id=made["id"],
+                                                max_output_tokens=16))
+    with_it = {"include[]": "reasoning.encrypted_content", "order": "asc"}
+
+    def sealed(params):
+        read = wire.get(f"{RESPONSES}/{made['id']}", params=params).json()
+        assert {**read, "output": made["output"]} == made
+        listed = wire.get(f"{RESPONSES}/{next_one['id']}/input_items", params={"order": "asc", **params}).json()["data"]
+        return [item.get("encrypted_content") for item in (read["output"][0], listed[1])]
+
+    assert sealed({}) == [None, None]
+    for text in sealed(with_it):
+        item = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": text}
+        follow = [*user(ASK), item, made["output"][1], *user("Why?")]
+        assert create(wire, RESPONSES, response("reasons", input=follow, store=False, max_output_tokens=16))["output"]
+    check_error(wire.get(f"{RESPONSES}/{made['id']}", params={**with_it, "stream": "true"}), 400, param="include",
+                code="invalid_value")
+
+
 def test_s43_reasoning_by_its_id(wire):
     made = ask_until(wire, "reasons", ["reasoning", "message"], text={"format": ANSWER_FORMAT})
     reference = {"type": "reasoning", "id": made["output"][0]["id"], "summary": []}

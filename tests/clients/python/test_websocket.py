@@ -165,6 +165,17 @@ def test_s67_chain_without_store(raw, wire):
     assert wire.get(f"/v1/responses/{first['id']}").status_code == 404
 
 
+def test_s67_chain_over_a_compaction(raw):
+    """A compaction_trigger is no item to go on from: the compaction is."""
+    talk = [{"role": "user", "content": "My name is Ada."}, {"role": "assistant", "content": "Hello, Ada."},
+            {"type": "compaction_trigger"}]
+    first = raw.response({**ask(store=False), "input": talk})
+    assert [item["type"] for item in first["output"]] == ["compaction"]
+    second = raw.response(ask("Again.", store=False, previous_response_id=first["id"]))
+    third = raw.response(ask("And again.", store=False, previous_response_id=second["id"]))
+    assert third["previous_response_id"] == second["id"] and output_text(third)
+
+
 def test_s67_memory_is_of_the_connection(server, raw):
     first = raw.response(ask(store=False))
     with Raw(server) as other:
@@ -189,6 +200,12 @@ def test_s67_stream_ids_are_echoed(raw):
     for event in raw.turn(ask(stream_id="a.b-c_1")):
         assert event["stream_id"] == "a.b-c_1"
     assert all("stream_id" not in event for event in raw.turn(ask()))
+
+
+def test_s67_null_is_no_stream_id(raw):
+    events = raw.turn(ask(stream_id=None))
+    assert events[-1]["type"] in ("response.completed", "response.incomplete")
+    assert not any("stream_id" in event for event in events)
 
 
 def test_s67_one_stream_is_in_order(raw):
