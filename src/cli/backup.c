@@ -39,8 +39,9 @@ struct backup {
         const char *to;
         struct store *store, *copy;
         struct blobs *from, *into;
-        size_t n_blobs, n_damaged;
-        bool again; /* a file was deleted between the copy of its row and that of its blobs */
+        size_t n_blobs, n_damaged; /* blobs that were copied, and that could not be */
+        size_t n_rows_damaged;     /* rows whose blobs are not known */
+        bool again;                /* a file was deleted between the copy of its row and that of its blobs */
         char *err;
         size_t errn;
 };
@@ -94,6 +95,15 @@ static int one_blob(void *ctx, const struct object *row, const json_t *blob)
         return 0;
 }
 
+static int damaged_row(void *ctx, const struct object *row, const char *why)
+{
+        struct backup *b = ctx;
+        b->n_rows_damaged++;
+        fprintf(stderr, "cairn: backup: %s %s is damaged, so that its blobs are not known: %s\n", row->kind,
+                row->id, why);
+        return 0;
+}
+
 /* ---- rounds ---- */
 
 /* The database first, then every blob that the copied rows name. A row that was deleted in between may have
@@ -101,14 +111,15 @@ static int one_blob(void *ctx, const struct object *row, const json_t *blob)
  * copied for nothing are orphans of the copy, which its first server removes. */
 static int one_round(struct backup *b)
 {
+        struct files_visitor visitor = { one_blob, damaged_row, b };
         struct store_fault fault = { .msg = "" };
         b->again = false;
-        b->n_blobs = b->n_damaged = 0;
+        b->n_blobs = b->n_damaged = b->n_rows_damaged = 0;
         int rc = store_backup(b->store, b->to, &fault);
         if (!rc)
                 rc = store_open(b->to, NULL, &b->copy, &fault);
         if (!rc && b->from) {
-                rc = files_each_blob(b->copy, one_blob, b, &fault);
+                rc = files_each_blob(b->copy, &visitor, &fault);
                 if (rc && *b->err)
                         snprintf(fault.msg, sizeof(fault.msg), "%s", b->err);
         }
@@ -209,6 +220,18 @@ static int rename_part(struct backup *b)
         return rc && rc != -EACCES ? failed(b, rc, NULL) : 0;
 }
 
+/* What the copy lacks, of which each part was told of: 0 when that is nothing, else 1. */
+static int lacks(const struct backup *b)
+{
+        if (b->n_damaged)
+                cli_fail("backup: %zu blob%s could not be copied; `cairn check` tells more", b->n_damaged,
+                         b->n_damaged == 1 ? "" : "s");
+        if (b->n_rows_damaged)
+                cli_fail("backup: the blobs of %zu damaged row%s were not copied", b->n_rows_damaged,
+                         b->n_rows_damaged == 1 ? "" : "s");
+        return b->n_damaged || b->n_rows_damaged;
+}
+
 static int backup(const struct config *config)
 {
         char err[CLI_ERR] = "", part[PATH_LEN];
@@ -229,10 +252,7 @@ static int backup(const struct config *config)
         if (rc)
                 return cli_fail("backup: %s", *err ? err : strerror(-rc));
         printf("%s: the database and %zu blob%s\n", given.to, b.n_blobs, b.n_blobs == 1 ? "" : "s");
-        if (b.n_damaged)
-                return cli_fail("backup: %zu blob%s could not be copied; `cairn check` tells more",
-                                b.n_damaged, b.n_damaged == 1 ? "" : "s");
-        return 0;
+        return lacks(&b);
 }
 
 static int run(int argc, char **argv)

@@ -77,15 +77,21 @@ void file_drop_blobs(struct blobs *b, const json_t *doc);
 
 /* Finds the blobs that no row names and that are older than FILES_ORPHAN_AGE_S: what expired rows and crashes
  * have left. Deletes them when `remove`. `report`, if not NULL, gets the id of each. Safe beside a running
- * server. */
+ * server. -EBADMSG when a row is damaged: any blob may be that row's, so none is told of or deleted. */
 int files_collect(struct store *s, struct blobs *b, bool remove, void (*report)(void *ctx, const char *blob),
                   void *ctx, size_t *ret_n, char *err, size_t errn);
-/* Looks at the blobs of all rows: missing ones, and with `contents` damaged ones. `report` gets a sentence
- * for each finding. 0 however many there are. */
+/* Looks at the rows that name blobs, and at their blobs: damaged rows, missing blobs, and with `contents`
+ * damaged blobs. `report` gets a sentence for each finding. 0 however many there are. */
 int files_check(struct store *s, struct blobs *b, bool contents,
                 void (*report)(void *ctx, const char *finding), void *ctx, char *err, size_t errn);
-/* Calls fn with each blob that a row names, {id, sha256, size}; a non-zero return of fn ends it and is
- * returned. For copies of everything. */
-int files_each_blob(struct store *s, int (*fn)(void *ctx, const struct object *row, const json_t *blob),
-                    void *ctx, struct store_fault *fault);
+/* Who is told of each blob that a row names, {id, sha256, size}, and of each damaged row: which blobs that
+ * one names is not known, or not of all. A non-zero return ends the walk. */
+struct files_visitor {
+        int (*blob)(void *ctx, const struct object *row, const json_t *blob);
+        int (*damaged)(void *ctx, const struct object *row, const char *why);
+        void *ctx;
+};
+/* Walks through the rows that name blobs: those of files, and of the parts of uploads. 0, what the visitor
+ * returned, or what the store did. */
+int files_each_blob(struct store *s, const struct files_visitor *v, struct store_fault *fault);
 #endif

@@ -210,6 +210,12 @@ static void a_row_that_cannot_be_read_saves_all(void **state)
         assert_int_equal(store_put(store, &row, NULL), 0);
         age(old.id, 2 * FILES_ORPHAN_AGE_S);
         assert_int_equal(files_collect(store, blobs, true, NULL, NULL, &n, err, sizeof(err)), -EBADMSG);
+        assert_non_null(strstr(err, "file-1"));
+        assert_true(there(old.id));
+        assert_int_equal(store_delete(store, FILE_KIND, "file-1", PROJECT, NULL), 0);
+        row.doc = STR("{\"object\":{}}"); /* JSON, but no file either */
+        assert_int_equal(store_put(store, &row, NULL), 0);
+        assert_int_equal(files_collect(store, blobs, true, NULL, NULL, &n, err, sizeof(err)), -EBADMSG);
         assert_true(there(old.id));
 }
 
@@ -224,10 +230,21 @@ static void findings_name_file_and_blob(void **state)
 {
         struct blob_info whole = put("whole"), gone = put("gone"), bad = put("damaged");
         char found[1024] = "", path[160], name[ID_MAX];
+        struct store_op torn = { .verb = STORE_PUT,
+                                 .kind = FILE_KIND,
+                                 .id = "file-torn",
+                                 .project = PROJECT,
+                                 .doc = STR("{\"o") };
+        struct store_op part = torn;
         (void)state;
+        part.kind = UPLOAD_PART_KIND;
+        part.id = "part_odd";
+        part.doc = STR("{\"object\":{},\"blobs\":[{\"id\":\"short\"}]}");
         make(&whole, 1, 0);
         assert_int_equal(files_check(store, blobs, true, gather, found, err, sizeof(err)), 0);
         assert_string_equal(found, "");
+        assert_int_equal(store_put(store, &torn, NULL), 0); /* before the others: it does not end the walk */
+        assert_int_equal(store_put(store, &part, NULL), 0);
         snprintf(name, sizeof(name), "%s", make(&gone, 1, 0));
         make(&bad, 1, 0);
         assert_int_equal(blob_delete(blobs, gone.id), 0);
@@ -238,6 +255,8 @@ static void findings_name_file_and_blob(void **state)
         assert_non_null(strstr(found, name));
         assert_non_null(strstr(found, gone.id));
         assert_non_null(strstr(found, bad.id));
+        assert_non_null(strstr(found, "file file-torn: its document is damaged: "));
+        assert_non_null(strstr(found, "upload.part part_odd: its document is damaged: "));
         assert_null(strstr(found, whole.id));
 }
 

@@ -19,7 +19,8 @@ struct key {
 struct keys {
         struct VEC(struct key) list;
         bool *named;
-        int64_t before; /* of the listing: only what is older */
+        int64_t before;    /* of the listing: only what is older */
+        char damaged[512]; /* the row that ended the naming */
 };
 
 static struct key key_of(const char *id)
@@ -42,41 +43,50 @@ static int compare(const void *a, const void *b)
         return memcmp(a, b, sizeof(struct key));
 }
 
-/* Calls fn with each blob that a row names. */
-struct naming {
-        int (*fn)(void *ctx, const struct object *row, const json_t *blob);
-        void *ctx;
-};
+/* ---- what rows name ---- */
 
-static int row_blobs(void *ctx, const struct object *row)
+/* The blobs of a list; *ret_why gets what is wrong with it, if anything is. */
+static int visit_list(const struct files_visitor *v, const struct object *row, const json_t *list,
+                      const char **ret_why)
 {
-        struct naming *n = ctx;
-        struct json_fault why;
         const json_t *blob;
         size_t i;
-        json_t *doc = json_parse(row->doc, STORE_DOC_DEPTH, &why);
-        int rc = doc ? 0 : why.no_memory ? -ENOMEM : -EBADMSG;
-        json_array_foreach(json_get(doc, "blobs"), i, blob)
+        int rc = 0;
+        if (!json_is_array(list))
+                *ret_why = "it has no list of blobs";
+        json_array_foreach((json_t *)list, i, blob)
         {
-                if (!rc && strlen(json_cstr(blob, "id", "")) == BLOB_ID_LEN)
-                        rc = n->fn(n->ctx, row, blob);
+                if (strlen(json_cstr(blob, "id", "")) != BLOB_ID_LEN)
+                        *ret_why = "one of its blobs has no id";
+                else if (!rc)
+                        rc = v->blob(v->ctx, row, blob);
         }
+        return rc;
+}
+
+static int visit_row(void *ctx, const struct object *row)
+{
+        const struct files_visitor *v = ctx;
+        struct json_fault fault;
+        const char *why = NULL;
+        json_t *doc = json_parse(row->doc, STORE_DOC_DEPTH, &fault);
+        int rc = !doc && fault.no_memory ? -ENOMEM : 0;
+        if (doc)
+                rc = visit_list(v, row, json_get(doc, "blobs"), &why);
+        else
+                why = fault.msg;
+        if (!rc && why)
+                rc = v->damaged(v->ctx, row, why);
         json_decref(doc);
         return rc;
 }
 
 /* Parts before files: a part that becomes a file meanwhile is seen as one of the two, or as both. */
-static int each_named(struct store *s, struct naming *n, struct store_fault *fault)
+int files_each_blob(struct store *s, const struct files_visitor *v, struct store_fault *fault)
 {
-        int rc = store_scan(s, UPLOAD_PART_KIND, row_blobs, n, fault);
-        return rc ? rc : store_scan(s, FILE_KIND, row_blobs, n, fault);
-}
-
-int files_each_blob(struct store *s, int (*fn)(void *ctx, const struct object *row, const json_t *blob),
-                    void *ctx, struct store_fault *fault)
-{
-        struct naming naming = { fn, ctx };
-        return each_named(s, &naming, fault);
+        struct files_visitor visitor = *v;
+        int rc = store_scan(s, UPLOAD_PART_KIND, visit_row, &visitor, fault);
+        return rc ? rc : store_scan(s, FILE_KIND, visit_row, &visitor, fault);
 }
 
 /* ---- orphans ---- */
@@ -100,14 +110,21 @@ static int mark(void *ctx, const struct object *row, const json_t *blob)
         return 0;
 }
 
+static int end_marking(void *ctx, const struct object *row, const char *why)
+{
+        struct keys *k = ctx;
+        snprintf(k->damaged, sizeof(k->damaged), "%s %s is damaged, so that its blobs are not known: %s",
+                 row->kind, row->id, why);
+        return -EBADMSG;
+}
+
 /* The listing comes first: a blob that it misses is left alone, and the row of one that it has was committed
- * long before the rows are read, or never will be. A row that cannot be read ends the search, for nobody
- * knows what it names. */
+ * long before the rows are read, or never will be. */
 int files_collect(struct store *s, struct blobs *b, bool remove, void (*report)(void *ctx, const char *blob),
                   void *ctx, size_t *ret_n, char *err, size_t errn)
 {
         struct keys k = { .before = clock_unix() - FILES_ORPHAN_AGE_S };
-        struct naming naming = { mark, &k };
+        struct files_visitor marking = { mark, end_marking, &k };
         struct store_fault fault = { .msg = "" };
         const char *why = "";
         *ret_n = 0;
@@ -117,8 +134,8 @@ int files_collect(struct store *s, struct blobs *b, bool remove, void (*report)(
         if (!rc && k.list.n) {
                 qsort(k.list.p, k.list.n, sizeof(*k.list.p), compare);
                 k.named = mem_calloc(k.list.n, sizeof(*k.named));
-                rc = k.named ? each_named(s, &naming, &fault) : -ENOMEM;
-                why = fault.msg;
+                rc = k.named ? files_each_blob(s, &marking, &fault) : -ENOMEM;
+                why = *k.damaged ? k.damaged : fault.msg;
         }
         for (size_t i = 0; !rc && i < k.list.n; i++) {
                 char id[BLOB_ID_LEN + 1];
@@ -177,13 +194,22 @@ static int inspect(void *ctx, const struct object *row, const json_t *blob)
         return 0;
 }
 
+static int tell_damage(void *ctx, const struct object *row, const char *why)
+{
+        struct inspection *in = ctx;
+        char text[512];
+        snprintf(text, sizeof(text), "%s %s: its document is damaged: %s", row->kind, row->id, why);
+        in->report(in->ctx, text);
+        return 0;
+}
+
 int files_check(struct store *s, struct blobs *b, bool contents,
                 void (*report)(void *ctx, const char *finding), void *ctx, char *err, size_t errn)
 {
         struct inspection in = { s, b, contents, report, ctx };
-        struct naming naming = { inspect, &in };
+        struct files_visitor visitor = { inspect, tell_damage, &in };
         struct store_fault fault = { .msg = "" };
-        int rc = each_named(s, &naming, &fault);
+        int rc = files_each_blob(s, &visitor, &fault);
         if (rc && err)
                 snprintf(err, errn, "%s", fault.msg[0] ? fault.msg : strerror(-rc));
         return rc;

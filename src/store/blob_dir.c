@@ -48,13 +48,14 @@ static void dir_free(void *place)
 int blob_dir_open(const struct blobs_options *o, void **ret_place, char *err, size_t errn)
 {
         struct dir_place *d = mem_calloc(1, sizeof(*d));
-        int rc = -ENOMEM;
-        snprintf(err, errn, "memory is out");
-        if (!d)
-                return rc;
-        d->root = blob_path_join(o->data_dir, "blobs");
-        if (d->root)
-                rc = datadir_make(d->root, err, errn);
+        if (d)
+                d->root = blob_path_join(o->data_dir, "blobs");
+        if (!d || !d->root) {
+                dir_free(d);
+                snprintf(err, errn, "memory is out");
+                return -ENOMEM;
+        }
+        int rc = datadir_make(d->root, err, errn);
         if (rc) {
                 dir_free(d);
                 return rc;

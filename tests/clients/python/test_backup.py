@@ -120,42 +120,60 @@ def test_backup_refuses(tmp_path):
         assert not (tmp_path / "b").exists()
 
 
-@directory_only
-def test_check_tells_of_every_damage(tmp_path):
+def three_files(state):
+    """A data directory with three files in it; their ids, and where their blobs are."""
     with Server() as server:
         with connect(server) as wire:
             ids = []
             for _ in range(3):
                 file = wire.post("/files", data={"purpose": "user_data"}, files={"file": ("x", os.urandom(600_000))})
                 ids.append(file.json()["id"])
-        shutil.copytree(server.data / "state", tmp_path / "state")
-    state = tmp_path / "state"
+        shutil.copytree(server.data / "state", state)
     with sqlite3.connect(state / "cairn.db") as db:
         blobs = {id_: json.loads(doc)["blobs"][0]["id"]
                  for id_, doc in db.execute("SELECT id, doc FROM object WHERE kind = 'file'")}
+    db.close()
+    return ids, [state / "blobs" / blobs[id_][:2] / blobs[id_][2:] for id_ in ids]
+
+
+def damage(blob):
+    content = bytearray(blob.read_bytes())
+    content[500] ^= 1
+    blob.write_bytes(content)
+
+
+def make_orphan(blob):
+    """An old blob that no row names."""
+    orphan = blob.with_name("f" * 30)
+    shutil.copy(blob, orphan)
+    os.utime(orphan, (1, 1))
+    return orphan
+
+
+@directory_only
+def test_check_tells_of_every_damage(tmp_path):
+    state = tmp_path / "state"
+    ids, (lost, torn, whole) = three_files(state)
+    with sqlite3.connect(state / "cairn.db") as db:
         db.execute("INSERT INTO job (kind, id, project, created, due, priority, payload)"
                    " VALUES ('batch', 'batch_gone', 'p', 1, 1, 0, '{}')")
         db.executemany("INSERT INTO object (kind, id, project, parent, created, expires, doc)"
                        " VALUES (?, ?, 'p', ?, 1, 0, ?)",
                        [("batch", "batch_stuck", "", '{"object":{"status":"in_progress"}}'),
                         ("thing", "thing_alone", "thing_missing", "{}"),
+                        ("thing", "thing_deep", "", "[" * 200 + "]" * 200),
                         ("thing", "thing_torn", "", '{"object":')])
     db.close()
-    lost, torn, _ = (state / "blobs" / blobs[id_][:2] / blobs[id_][2:] for id_ in ids)
-    orphan = torn.with_name("f" * 30)
-    shutil.copy(torn, orphan)
-    os.utime(orphan, (1, 1))
+    orphan = make_orphan(torn)
     lost.unlink()
-    damaged = bytearray(torn.read_bytes())
-    damaged[500] ^= 1
-    torn.write_bytes(damaged)
+    damage(torn)
 
     done = cairn("check", "--data", str(state))
     assert done.returncode == 1
     for word in (ids[0], ids[1], "batch_gone", "batch_stuck", "thing_alone", "thing_torn", orphan.name,
                  "7 findings"):
         assert word in done.stdout, (word, done.stdout)
-    assert ids[2] not in done.stdout and orphan.exists()
+    assert ids[2] not in done.stdout and "thing_deep" not in done.stdout and orphan.exists()
     report = json.loads(cairn("check", "--data", str(state), "--json", "--repair").stdout)
     assert report["ok"] is False and len(report["findings"]) == 7
     assert (report["orphan_blobs"], report["removed_blobs"]) == (1, 1) and not orphan.exists()
@@ -164,7 +182,33 @@ def test_check_tells_of_every_damage(tmp_path):
     # A backup says what it could not copy, and has the rest.
     done = cairn("backup", "--data", str(state), "--to", str(tmp_path / "copy"))
     assert done.returncode == 1 and ids[0] in done.stderr and ids[1] in done.stderr
-    assert (tmp_path / "copy" / "blobs" / blobs[ids[2]][:2] / blobs[ids[2]][2:]).exists()
+    assert (tmp_path / "copy" / whole.relative_to(state)).exists()
+
+
+@directory_only
+def test_a_damaged_row_hides_nothing_else(tmp_path):
+    state = tmp_path / "state"
+    ids, (_, torn, whole) = three_files(state)
+    with sqlite3.connect(state / "cairn.db") as db:  # the first row that names blobs
+        db.execute("UPDATE object SET doc = substr(doc, 1, 20) WHERE id = ?", (ids[0],))
+    db.close()
+    orphan = make_orphan(whole)
+    damage(torn)
+
+    # Whether a blob is the damaged row's nobody knows: none is called an orphan, and none is removed.
+    done = cairn("check", "--repair", "--data", str(state))
+    assert done.returncode == 1 and not done.stderr, done.stderr
+    for word in (f"file {ids[0]}: its document is damaged", ids[1], "were not looked for", "3 findings"):
+        assert word in done.stdout, (word, done.stdout)
+    assert orphan.name not in done.stdout and orphan.exists()
+    report = json.loads(cairn("check", "--json", "--data", str(state)).stdout)
+    assert report["ok"] is False and len(report["findings"]) == 3 and report["orphan_blobs"] is None
+
+    # A backup names the row, and is made.
+    done = cairn("backup", "--data", str(state), "--to", str(tmp_path / "copy"))
+    assert done.returncode == 1 and ids[0] in done.stderr and ids[1] in done.stderr
+    assert "not known" in done.stderr and "memory" not in done.stderr
+    assert (tmp_path / "copy" / whole.relative_to(state)).exists()
 
 
 # ---- disks that fail under a server
