@@ -181,6 +181,10 @@ static int target_open(struct migration *m, struct store_fault *fault)
 {
         struct buf sql;
         int rc = postgres_connect(m->order->to, &m->pg, fault);
+        if (!rc) { /* it copies with libpq's own functions, and its statements take their time */
+                m->pg->patience_ms = -1;
+                PQsetnonblocking(m->pg->pg, 0);
+        }
         if (!rc)
                 rc = postgres_migrate(m->pg, fault);
         if (!rc)

@@ -4,6 +4,7 @@
 #include "base/ids.h"
 #include "base/mem.h"
 #include "base/rand.h"
+#include "base/thread.h"
 #include "store/postgres_internal.h"
 
 static void postgres_stats(struct store *store, struct store_stats *ret)
@@ -63,7 +64,7 @@ static struct postgres_store *postgres_new(const char *uri, const struct store_o
         snprintf(s->origin, sizeof(s->origin), "%016llx", (unsigned long long)rand_u64());
         write_queue_init(&s->queue, options->max_queued);
         pthread_mutex_init(&s->pool_lock, NULL);
-        pthread_cond_init(&s->conn_back, NULL);
+        thread_cond_init(&s->conn_back);
         s->uri = mem_strdup(uri);
         s->instance = mem_strdup(options->instance ? options->instance : "");
         if (!s->uri || !s->instance) {

@@ -2,6 +2,8 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <openssl/ssl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -81,6 +83,8 @@ int postgres_fault(struct postgres_conn *c, const PGresult *res, struct store_fa
 {
         const char *message = res ? PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY) : NULL;
         int rc = message ? state_errno(PQresultErrorField(res, PG_DIAG_SQLSTATE)) : -EIO;
+        if (c->silent)
+                return message_fail(fault, -ECONNRESET, what, "the database does not answer");
         if (PQstatus(c->pg) == CONNECTION_BAD)
                 rc = -ECONNRESET;
         return message_fail(fault, rc, what, message ? message : PQerrorMessage(c->pg));
@@ -90,6 +94,71 @@ void postgres_cut(struct postgres_conn *c, const char *place)
 {
         if (fault_at(place))
                 shutdown(PQsocket(c->pg), SHUT_RDWR);
+}
+
+/* ---- waiting ----
+ *
+ * libpq's own waiting has no end. So it never waits: it is asked for an answer when it has one, and for room
+ * when there is some. */
+
+/* TLS may have taken more from the socket than libpq took from it. */
+static bool input_held(const struct postgres_conn *c)
+{
+        SSL *tls = PQsslStruct(c->pg, "OpenSSL");
+        return tls && SSL_pending(tls) > 0;
+}
+
+/* Until the socket is ready for one of `events`; each time anew, for it is silence that is not borne, not
+ * length. Once the socket is shut down libpq finds its end, and neither waits for it nor for PQfinish(). */
+static void conn_wait(struct postgres_conn *c, short events)
+{
+        struct pollfd socket = { .fd = PQsocket(c->pg), .events = events };
+        if (input_held(c))
+                return;
+        int n = fault_at("pg.silence") ? 0 : poll(&socket, 1, c->patience_ms);
+        while (n < 0 && errno == EINTR)
+                n = poll(&socket, 1, c->patience_ms);
+        if (n)
+                return;
+        c->silent = true;
+        shutdown(socket.fd, SHUT_RDWR);
+}
+
+bool postgres_flush(struct postgres_conn *c)
+{
+        int left;
+        while ((left = PQflush(c->pg)) > 0) {
+                conn_wait(c, POLLIN | POLLOUT);
+                if (!PQconsumeInput(c->pg))
+                        return false;
+        }
+        return !left;
+}
+
+PGresult *postgres_result(struct postgres_conn *c)
+{
+        bool good = postgres_flush(c);
+        while (good && PQisBusy(c->pg)) {
+                conn_wait(c, POLLIN);
+                good = PQconsumeInput(c->pg);
+        }
+        return PQgetResult(c->pg);
+}
+
+/* What comes before the answer that counts is dropped. */
+static PGresult *last_result(struct postgres_conn *c)
+{
+        PGresult *last = NULL, *next;
+        while ((next = postgres_result(c))) {
+                PQclear(last);
+                last = next;
+        }
+        return last;
+}
+
+PGresult *postgres_query(struct postgres_conn *c, const char *sql)
+{
+        return PQsendQuery(c->pg, sql) ? last_result(c) : NULL;
 }
 
 /* ---- connecting ---- */
@@ -142,7 +211,7 @@ static int connection_open(const char *uri, struct postgres_conn *c, struct stor
         if (!c->pg)
                 return store_fail(fault, -ENOMEM, "memory is out");
         PQsetNoticeReceiver(c->pg, remark_drop, NULL);
-        if (PQstatus(c->pg) != CONNECTION_OK)
+        if (PQstatus(c->pg) != CONNECTION_OK || PQsetnonblocking(c->pg, 1))
                 return message_fail(fault, -ECONNRESET, "the database", PQerrorMessage(c->pg));
         return 0;
 }
@@ -154,6 +223,7 @@ int postgres_connect(const char *uri, struct postgres_conn **ret, struct store_f
         if (!c)
                 return store_fail(fault, -ENOMEM, "memory is out");
         map_init(&c->statements);
+        c->patience_ms = ANSWER_MS;
         int rc = connection_open(uri, c, fault);
         if (!rc)
                 rc = postgres_exec(c, connection_settings, fault, "connecting to the database");
@@ -233,7 +303,7 @@ const char *column_text(const PGresult *res, int row, int column)
 
 int postgres_exec(struct postgres_conn *c, const char *sql, struct store_fault *fault, const char *what)
 {
-        PGresult *res = PQexec(c->pg, sql);
+        PGresult *res = postgres_query(c, sql);
         ExecStatusType status = PQresultStatus(res);
         int rc = 0;
         if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK)
@@ -259,7 +329,7 @@ int postgres_prepare(struct postgres_conn *c, struct str sql, const char **ret, 
         if (rc)
                 return rc;
         snprintf(name, sizeof(name), "s%u", ++c->n_named);
-        PGresult *res = PQprepare(c->pg, name, sql.p, 0, NULL);
+        PGresult *res = PQsendPrepare(c->pg, name, sql.p, 0, NULL) ? last_result(c) : NULL;
         if (PQresultStatus(res) != PGRES_COMMAND_OK)
                 rc = postgres_fault(c, res, fault, "preparing a statement");
         PQclear(res);
@@ -281,7 +351,9 @@ int postgres_run(struct postgres_conn *c, struct str sql, const struct params *p
         int rc = postgres_prepare(c, sql, &name, fault);
         if (rc)
                 return rc;
-        PGresult *res = PQexecPrepared(c->pg, name, p->n, p->values, p->lengths, p->formats, 0);
+        PGresult *res = PQsendQueryPrepared(c->pg, name, p->n, p->values, p->lengths, p->formats, 0)
+                                ? last_result(c)
+                                : NULL;
         ExecStatusType status = PQresultStatus(res);
         if (status != PGRES_TUPLES_OK && status != PGRES_COMMAND_OK) {
                 rc = postgres_fault(c, res, fault, what);

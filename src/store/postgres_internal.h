@@ -2,7 +2,7 @@
  * and a connection that listens.
  *
  *   postgres.c          opening, closing, the vtable
- *   postgres_connect.c  connections, statements, errors, migrations
+ *   postgres_connect.c  connections, waiting for answers, statements, errors, migrations
  *   postgres_read.c     the pool; get, list, scan, check
  *   postgres_jobs.c     claims of jobs, sums of usage, token buckets
  *   postgres_write.c    the group commit, on the writer thread
@@ -24,8 +24,15 @@
 #define POSTGRES_READERS_MAX 64
 #define ORIGIN_MAX 17
 
+/* How long a database may be silent. It ends every ordinary statement itself within 30 s, so who says nothing
+ * for longer is gone, though its connections stand: a machine that is frozen, a disk that does not answer. */
+#define ANSWER_MS 35000
+#define PIECE_MS 600000 /* for a piece of a scan, which has no such end */
+
 struct postgres_conn {
-        PGconn *pg;
+        PGconn *pg;            /* sends without blocking: see postgres_flush() */
+        int patience_ms;       /* silence after which the database counts as gone; -1: it may take its time */
+        bool silent;           /* given up because of that */
         struct map statements; /* text -> the name under which it is prepared */
         unsigned n_named;
 };
@@ -49,6 +56,7 @@ struct postgres_store {
         pthread_cond_t conn_back;
         struct postgres_conn *idle[POSTGRES_READERS_MAX];
         int n_idle, n_conns, max_conns;
+        bool down, probing; /* it could not be reached last time; one thread tries now */
         _Atomic uint64_t n_reads;
 
         /* the writer: all but the queue is its thread's */
@@ -71,6 +79,15 @@ void postgres_conn_free(struct postgres_conn *c); /* accepts NULL */
 /* Applies the migrations that are missing; processes that start together take turns. */
 int postgres_migrate(struct postgres_conn *c, struct store_fault *fault);
 
+/* The next answer to what was sent, as PQgetResult() gives it, within the connection's patience. A database
+ * that is silent for longer loses the connection, whose end the answer then is. */
+PGresult *postgres_result(struct postgres_conn *c);
+/* Waits until all that was queued is on its way, within the same patience; taking in what the database says
+ * meanwhile. False when the connection is gone. */
+bool postgres_flush(struct postgres_conn *c);
+/* Runs commands, and gives the answer to the last one, or to the one that failed; NULL: the connection is
+ * gone. The caller clears it. */
+PGresult *postgres_query(struct postgres_conn *c, const char *sql);
 /* The errno for a result that is not what was asked for (NULL: the connection's own error); fault gets
  * "what: why". */
 int postgres_fault(struct postgres_conn *c, const PGresult *res, struct store_fault *fault, const char *what);
@@ -114,6 +131,9 @@ const char *column_text(const PGresult *res, int row, int column); /* NULL for N
  * a new one. */
 typedef int conn_fn(struct postgres_conn *c, void *arg, struct store_fault *fault);
 int postgres_with(struct postgres_store *s, conn_fn *fn, void *arg, bool again, struct store_fault *fault);
+/* The same for what nobody should wait for: with so much patience for a connection, and for each answer. */
+int postgres_with_patience(struct postgres_store *s, conn_fn *fn, void *arg, int patience_ms, bool again,
+                           struct store_fault *fault);
 void postgres_pool_close(struct postgres_store *s);
 
 int postgres_get(struct store *s, const char *kind, const char *id, const char *project, struct object *ret,

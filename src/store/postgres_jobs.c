@@ -13,6 +13,7 @@
 #define ARRAY_MAX (1u << 20)
 #define SQL_MAX 8192
 #define CLOCKS_AGREE_MS 1000
+#define TALLY_MS 2000 /* what /metrics waits for figures */
 
 /* ---- jobs ---- */
 
@@ -196,7 +197,7 @@ int postgres_job_tally(struct store *s, struct job_tally *ret, size_t max, size_
                        struct store_fault *fault)
 {
         struct tally_call call = { ret, max, ret_n };
-        return postgres_with((struct postgres_store *)s, tally, &call, true, fault);
+        return postgres_with_patience((struct postgres_store *)s, tally, &call, TALLY_MS, true, fault);
 }
 
 struct jobs_page {

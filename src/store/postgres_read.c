@@ -1,11 +1,14 @@
 /* The pool of connections, and what is read from objects. */
 #include <errno.h>
 #include <string.h>
+#include "base/clock.h"
 #include "base/mem.h"
+#include "base/thread.h"
 #include "store/postgres_internal.h"
 
 #define SQL_MAX 16384
 #define SCAN_ROWS "500"
+#define BORROW_MS 10000 /* for a connection to become free */
 
 /* ---- the pool ---- */
 
@@ -14,36 +17,59 @@ static void conn_forget(struct postgres_store *s, struct postgres_conn *c)
         postgres_conn_free(c);
         pthread_mutex_lock(&s->pool_lock);
         s->n_conns--;
-        pthread_cond_signal(&s->conn_back);
+        pthread_cond_broadcast(&s->conn_back); /* whoever waits learns also that the database is away */
         pthread_mutex_unlock(&s->pool_lock);
 }
 
-/* The connection used last is the one that is surely alive, so the pool is a stack. *ret_fresh says that it
- * was made now. */
-static int conn_borrow(struct postgres_store *s, struct postgres_conn **ret, bool *ret_fresh,
-                       struct store_fault *fault)
+/* With the lock: waits for a connection that is idle, or for room to make one. While one thread finds out
+ * whether a database that was away is back, the others do not wait for that. */
+static int pool_wait(struct postgres_store *s, int patience_ms, struct store_fault *fault)
 {
-        *ret = NULL;
-        pthread_mutex_lock(&s->pool_lock);
-        while (!s->n_idle && s->n_conns == s->max_conns)
-                pthread_cond_wait(&s->conn_back, &s->pool_lock);
-        *ret_fresh = !s->n_idle;
-        if (s->n_idle)
-                *ret = s->idle[--s->n_idle];
-        else
-                s->n_conns++;
-        pthread_mutex_unlock(&s->pool_lock);
-        if (!*ret_fresh)
-                return 0;
+        int64_t until = clock_mono_ms() + patience_ms;
+        int rc = 0;
+        while (!s->n_idle && (s->probing || s->n_conns == s->max_conns)) {
+                if (s->probing)
+                        return store_fail(fault, -ECONNRESET, "the database cannot be reached");
+                if (rc)
+                        return store_fail(fault, -EBUSY, "all connections to the database are in use");
+                rc = thread_cond_wait_until(&s->conn_back, &s->pool_lock, until);
+        }
+        return 0;
+}
+
+static int conn_make(struct postgres_store *s, struct postgres_conn **ret, struct store_fault *fault)
+{
         int rc = postgres_connect(s->uri, ret, fault);
+        pthread_mutex_lock(&s->pool_lock);
+        s->down = rc == -ECONNRESET;
+        s->probing = false;
+        pthread_mutex_unlock(&s->pool_lock);
         if (rc)
                 conn_forget(s, NULL);
         return rc;
 }
 
+/* The connection used last is the one that is surely alive, so the pool is a stack. */
+static int conn_borrow(struct postgres_store *s, int patience_ms, struct postgres_conn **ret,
+                       struct store_fault *fault)
+{
+        *ret = NULL;
+        pthread_mutex_lock(&s->pool_lock);
+        int rc = pool_wait(s, patience_ms, fault);
+        if (!rc && s->n_idle) {
+                *ret = s->idle[--s->n_idle];
+        } else if (!rc) {
+                s->n_conns++;
+                s->probing = s->down;
+        }
+        pthread_mutex_unlock(&s->pool_lock);
+        return rc || *ret ? rc : conn_make(s, ret, fault);
+}
+
 static void conn_return(struct postgres_store *s, struct postgres_conn *c)
 {
         atomic_fetch_add_explicit(&s->n_reads, 1, memory_order_relaxed);
+        c->patience_ms = ANSWER_MS;
         if (PQstatus(c->pg) == CONNECTION_BAD) {
                 conn_forget(s, c);
                 return;
@@ -56,11 +82,12 @@ static void conn_return(struct postgres_store *s, struct postgres_conn *c)
 
 /* One connection of the pool is gone: most likely all that rest in it are, as when the database was started
  * again. */
-static void pool_drain(struct postgres_store *s)
+static void pool_drain(struct postgres_store *s, bool silent)
 {
         struct postgres_conn *gone[POSTGRES_READERS_MAX];
         int n = 0;
         pthread_mutex_lock(&s->pool_lock);
+        s->down |= silent;
         while (s->n_idle)
                 gone[n++] = s->idle[--s->n_idle];
         pthread_mutex_unlock(&s->pool_lock);
@@ -75,25 +102,33 @@ void postgres_pool_close(struct postgres_store *s)
         s->n_conns = 0;
 }
 
-int postgres_with(struct postgres_store *s, conn_fn *fn, void *arg, bool again, struct store_fault *fault)
+/* What a silent database did not answer is not asked again: whoever asked has waited long enough. */
+int postgres_with_patience(struct postgres_store *s, conn_fn *fn, void *arg, int patience_ms, bool again,
+                           struct store_fault *fault)
 {
         struct postgres_conn *c;
-        bool fresh = false;
         int rc;
         for (int attempt = 0; attempt < 2; attempt++) {
-                rc = conn_borrow(s, &c, &fresh, fault);
+                rc = conn_borrow(s, patience_ms < BORROW_MS ? patience_ms : BORROW_MS, &c, fault);
                 if (rc)
                         break;
+                c->patience_ms = patience_ms;
                 rc = fn(c, arg, fault);
-                bool gone = rc == -ECONNRESET;
+                bool gone = rc == -ECONNRESET, silent = c->silent;
                 conn_return(s, c);
-                if (!gone || !again)
+                if (gone && (again || silent))
+                        pool_drain(s, silent);
+                if (!gone || !again || silent)
                         break;
-                pool_drain(s);
         }
         if (!rc && fault)
                 fault->msg[0] = '\0';
         return rc == -ECONNRESET ? -ENOTCONN : rc;
+}
+
+int postgres_with(struct postgres_store *s, conn_fn *fn, void *arg, bool again, struct store_fault *fault)
+{
+        return postgres_with_patience(s, fn, arg, ANSWER_MS, again, fault);
 }
 
 /* ---- rows ---- */
@@ -356,7 +391,8 @@ static int scan_begin(struct postgres_conn *c, const char *kind, struct store_fa
                 "DECLARE scan NO SCROLL CURSOR FOR SELECT " COLUMNS " FROM object o ORDER BY o.seq";
         static const char one[] = "DECLARE scan NO SCROLL CURSOR FOR SELECT " COLUMNS
                                   " FROM object o WHERE o.kind = $1 ORDER BY o.seq";
-        PGresult *res;
+        struct params p = { 0 };
+        PGresult *res = NULL;
         int rc = postgres_exec(c,
                                "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;"
                                "SET LOCAL idle_in_transaction_session_timeout = 0;"
@@ -364,9 +400,9 @@ static int scan_begin(struct postgres_conn *c, const char *kind, struct store_fa
                                fault, "scanning");
         if (rc)
                 return rc;
-        res = PQexecParams(c->pg, kind ? one : all, kind ? 1 : 0, NULL, &kind, NULL, NULL, 0);
-        if (PQresultStatus(res) != PGRES_COMMAND_OK)
-                rc = postgres_fault(c, res, fault, "scanning");
+        if (kind)
+                params_text(&p, kind);
+        rc = postgres_run(c, kind ? STR(one) : STR(all), &p, &res, fault, "scanning");
         PQclear(res);
         return rc;
 }
@@ -376,7 +412,7 @@ static int scan_piece(struct postgres_conn *c, const struct scan_call *call, int
                       struct store_fault *fault)
 {
         int rc = 0;
-        PGresult *res = PQexec(c->pg, "FETCH " SCAN_ROWS " FROM scan");
+        PGresult *res = postgres_query(c, "FETCH " SCAN_ROWS " FROM scan");
         if (PQresultStatus(res) != PGRES_TUPLES_OK)
                 rc = postgres_fault(c, res, fault, "scanning");
         *ret_n = rc ? 0 : PQntuples(res);
@@ -390,6 +426,7 @@ static int scan_piece(struct postgres_conn *c, const struct scan_call *call, int
 
 static int scan_rows(struct postgres_conn *c, void *arg, struct store_fault *fault)
 {
+        c->patience_ms = PIECE_MS;
         int n = 1, rc = scan_begin(c, ((struct scan_call *)arg)->kind, fault);
         while (!rc && n)
                 rc = scan_piece(c, arg, &n, fault);
@@ -432,9 +469,10 @@ static int check_run(struct postgres_conn *c, void *arg, struct store_fault *fau
                                      "SET LOCAL enable_hashjoin = on; SET LOCAL enable_mergejoin = on;"
                                      "SET LOCAL enable_sort = on";
         struct check_call *call = arg;
+        c->patience_ms = -1;
         int rc = postgres_exec(c, before, fault, "checking");
         for (size_t i = 0; i < sizeof(check_sql) / sizeof(*check_sql) && !rc; i++) {
-                PGresult *res = PQexec(c->pg, check_sql[i]);
+                PGresult *res = postgres_query(c, check_sql[i]);
                 if (PQresultStatus(res) != PGRES_TUPLES_OK)
                         rc = postgres_fault(c, res, fault, "checking");
                 for (int k = 0; !rc && k < PQntuples(res); k++)

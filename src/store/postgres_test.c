@@ -348,6 +348,62 @@ static void a_broken_commit_is_resolved(void **state)
         }
 }
 
+/* A database that says nothing: whoever reads is told so once the patience is over, the next one gets a new
+ * connection; a write is done exactly once wherever in it the silence begins. */
+static void silence_ends_a_connection(void **state)
+{
+        struct store_fault fault;
+        struct store_op op = thing("before");
+        struct object o;
+        assert_int_equal(store_put(*state, &op, NULL), 0);
+        assert_int_equal(fault_arm(STR("pg.silence")), 0);
+        assert_int_equal(store_get(*state, "thing", "before", NULL, &o, &fault), -ENOTCONN);
+        assert_non_null(strstr(fault.msg, "does not answer"));
+        assert_int_equal(store_get(*state, "thing", "before", NULL, &o, NULL), 0);
+        object_release(&o);
+        for (int at = 1; at <= 8; at++) {
+                char spec[64], id[16];
+                snprintf(spec, sizeof(spec), "pg.silence:%d", at);
+                snprintf(id, sizeof(id), "t%d", at);
+                op = thing(id);
+                assert_int_equal(fault_arm(str_c(spec)), 0);
+                assert_int_equal(store_put(*state, &op, NULL), 0);
+                fault_clear();
+                assert_int_equal(store_put(*state, &op, NULL), -EEXIST);
+        }
+}
+
+/* All connections are in use: who wants one waits for a while, then is refused. */
+static int hold(struct postgres_conn *c, void *arg, struct store_fault *fault)
+{
+        return postgres_exec(c, arg, fault, "holding");
+}
+
+static void *hold_thread(void *arg)
+{
+        postgres_with(arg, hold, "SELECT pg_sleep(3)", false, NULL);
+        return NULL;
+}
+
+static void a_connection_is_not_waited_for_without_end(void **state)
+{
+        struct store_options one = { .readers = 1 };
+        struct store_fault fault;
+        struct store *s;
+        pthread_t holder;
+        (void)state;
+        assert_int_equal(store_open(uri, &one, &s, NULL), 0);
+        assert_int_equal(pthread_create(&holder, NULL, hold_thread, s), 0);
+        usleep(500000);
+        assert_int_equal(
+                postgres_with_patience((struct postgres_store *)s, hold, "SELECT 1", 200, false, &fault),
+                -EBUSY);
+        assert_non_null(strstr(fault.msg, "in use"));
+        pthread_join(holder, NULL);
+        assert_int_equal(postgres_with((struct postgres_store *)s, hold, "SELECT 1", false, NULL), 0);
+        store_close(s);
+}
+
 /* Under load, with connections that break every few commits: what was answered with 0 is there, once. */
 static void nothing_is_lost_when_connections_break(void **state)
 {
@@ -430,6 +486,8 @@ static int own_suite(void)
                 CASE(broken_connections_are_made_anew),
 #ifdef CAIRN_FAULTS
                 CASE(a_broken_commit_is_resolved),
+                CASE(silence_ends_a_connection),
+                CASE(a_connection_is_not_waited_for_without_end),
                 CASE(nothing_is_lost_when_connections_break),
 #endif
                 CASE(refused_addresses_are_explained),

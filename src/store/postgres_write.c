@@ -25,6 +25,7 @@
 #define RECONNECT_MS 3000       /* for a new connection, before the writes fail */
 #define RESOLVE_MS 20000        /* for finding out whether a transaction was committed */
 #define FOLD_BATCH 1000
+#define FLUSH_BYTES 65536 /* a write with such documents is on its way before the next is made */
 #define TRIES 3
 
 static const char begin_sql[] = "SELECT store_begin($1, $2)";
@@ -199,6 +200,8 @@ static int send_write(struct postgres_store *s, struct store_write *w)
                 params_text(&p, s->origin);
                 rc = send_statement(s->wconn, write_sql, &p, &w->fault);
         }
+        if (!rc && docs.n > FLUSH_BYTES && !postgres_flush(s->wconn))
+                rc = postgres_fault(s->wconn, NULL, &w->fault, "writing");
         buf_release(&ops);
         buf_release(&docs);
         return rc;
@@ -227,11 +230,11 @@ static int send_one(struct postgres_store *s, struct store_write *w)
 /* The next answer, of one row or none; the caller clears *ret. */
 static int receive(struct postgres_conn *c, PGresult **ret, struct store_fault *fault, const char *what)
 {
-        PGresult *res = PQgetResult(c->pg);
+        PGresult *res = postgres_result(c);
         ExecStatusType status = PQresultStatus(res);
         *ret = res;
         if (res) /* what follows the answer is a NULL */
-                PQclear(PQgetResult(c->pg));
+                PQclear(postgres_result(c));
         if (status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK)
                 return 0;
         if (status == PGRES_PIPELINE_ABORTED)
@@ -253,7 +256,7 @@ static int receive_sync(struct postgres_conn *c, struct store_fault *fault)
 {
         int silent = 0; /* one NULL follows each answer; more mean that nothing is awaited */
         while (silent < 3 && PQstatus(c->pg) == CONNECTION_OK) {
-                PGresult *res = PQgetResult(c->pg);
+                PGresult *res = postgres_result(c);
                 ExecStatusType status = PQresultStatus(res);
                 silent = res ? 0 : silent + 1;
                 PQclear(res);

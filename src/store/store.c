@@ -47,8 +47,10 @@ bool store_is_shared(const struct store *s)
 
 void store_close(struct store *s)
 {
-        if (s)
-                s->backend->close(s);
+        if (!s)
+                return;
+        store_ping_end(s);
+        s->backend->close(s);
 }
 
 static int query_check(const struct store_query *q, struct store_fault *fault)
@@ -245,17 +247,6 @@ int store_check(struct store *s, void (*report)(void *ctx, const char *finding),
         if (fault)
                 memset(fault, 0, sizeof(*fault));
         return s->backend->check(s, report, ctx, fault);
-}
-
-int store_ping(struct store *s, struct store_fault *fault)
-{
-        struct store_write w = { .kind = WRITE_NOTHING };
-        struct object o;
-        int rc = store_get(s, "ping", "ping", NULL, &o, fault);
-        object_release(&o);
-        if (rc && rc != -ENOENT)
-                return rc;
-        return store_write_wait(s, &w, fault);
 }
 
 void store_get_stats(struct store *s, struct store_stats *ret)

@@ -219,7 +219,8 @@ struct job_tally {
         char kind[64];
         size_t waiting, running;
 };
-/* The same for every kind that has any, in the order of kinds: at most `max` in ret[], *ret_n of them. */
+/* The same for every kind that has any, in the order of kinds: at most `max` in ret[], *ret_n of them. For
+ * figures: a database that does not answer within a few seconds is not waited for. */
 int store_job_tally(struct store *s, struct job_tally *ret, size_t max, size_t *ret_n,
                     struct store_fault *fault);
 
@@ -320,7 +321,9 @@ int store_backup(struct store *s, const char *to, struct store_fault *fault);
 int store_check(struct store *s, void (*report)(void *ctx, const char *finding), void *ctx,
                 struct store_fault *fault);
 
-/* 0 when a reading and a writing of nothing both succeed now: for /readyz. */
+/* 0 when a reading and a writing of nothing both succeed now: for /readyz. -ETIMEDOUT when they have not
+ * within 2.5 s; until they end, whoever asks later is told so at once. Calls at the same time are one
+ * attempt. */
 int store_ping(struct store *s, struct store_fault *fault);
 
 struct store_stats {

@@ -92,6 +92,14 @@ struct store {
         } watchers[WATCHERS_MAX];
         int n_watchers;
         pthread_rwlock_t watch_lock; /* telling reads, store_watch() and store_unwatch() write */
+        struct {
+                pthread_t thread;
+                bool joinable, runs;
+                int64_t begun_ms; /* monotonic */
+                uint64_t n_ended;
+                int rc; /* of the last that ended */
+                struct store_fault fault;
+        } ping;
 };
 
 int sqlite_store_open(const char *dir, const struct store_options *options, struct store **ret,
@@ -105,6 +113,9 @@ int postgres_store_open(const char *uri, const struct store_options *options, st
 void store_complete(struct store_write *list);
 /* Submits w and waits for its answer, which is returned; kind and what belongs to it are the caller's. */
 int store_write_wait(struct store *s, struct store_write *w, struct store_fault *fault);
+
+/* Waits for a ping that is under way; before the backend is closed. */
+void store_ping_end(struct store *s);
 
 /* Tells the watchers of one thing, or of what the operations of a committed write are to be told of. */
 void store_tell(struct store *s, const char *topic, const char *id);
