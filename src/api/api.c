@@ -24,6 +24,7 @@
 #define MAX_SLOW_QUEUED 1024
 #define BATCH_WORKERS 4
 #define FILE_WORKERS 8
+#define HEALTH_WORKERS 2
 #define STOP_POLL_NS 1000000
 
 static int prepare_model_list(struct api *api)
@@ -46,7 +47,8 @@ int api_start(struct api *api, const struct http_config *http, char *err, size_t
         api->slow = pool_new("slow", SLOW_WORKERS, MAX_SLOW_QUEUED);
         api->batch = pool_new("batch", BATCH_WORKERS, MAX_QUEUED);
         api->files = pool_new("files", FILE_WORKERS, MAX_QUEUED);
-        bool whole = api->routes && api->workers && api->slow && api->batch && api->files;
+        api->health = pool_new("health", HEALTH_WORKERS, MAX_QUEUED);
+        bool whole = api->routes && api->workers && api->slow && api->batch && api->files && api->health;
         int rc = whole ? metrics_init(&api->metrics) : -ENOMEM;
         if (rc == 0)
                 rc = prepare_model_list(api);
@@ -81,6 +83,7 @@ void api_stop(struct api *api, int grace_ms)
         durable_close(api);
         upkeep_stop(api->upkeep);
         presence_stop(api);
+        pool_free(api->health);
         pool_free(api->files);
         pool_free(api->batch);
         pool_free(api->slow);
@@ -93,6 +96,6 @@ void api_stop(struct api *api, int grace_ms)
         api->model_list = (struct str){ 0 };
         api->http = NULL;
         api->upkeep = NULL;
-        api->workers = api->slow = api->batch = api->files = NULL;
+        api->workers = api->slow = api->batch = api->files = api->health = NULL;
         api->routes = NULL;
 }

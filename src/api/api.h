@@ -57,6 +57,7 @@ struct api {
         struct pool *slow;    /* handlers that wait for a model (RT_SLOW) or compile schemas */
         struct pool *batch;   /* handlers of the batch lane (CALL_BATCH) */
         struct pool *files;   /* handlers that move contents of files (RT_FILES) */
+        struct pool *health;  /* handlers that tell how the server is (RT_HEALTH) */
         struct jobs *jobs;    /* durable work: batches, background responses, webhooks */
         size_t durables;      /* families of durable.c that are open */
         struct batches *batches;

@@ -274,10 +274,11 @@ static void on_headers(void *ctx, struct http_req *http)
 
 int pipeline_run(struct req *r)
 {
-        struct pool *pool = r->call_flags & CALL_BATCH   ? r->api->batch
-                            : r->route->flags & RT_SLOW  ? r->api->slow
-                            : r->route->flags & RT_FILES ? r->api->files
-                                                         : r->api->workers;
+        struct pool *pool = r->call_flags & CALL_BATCH    ? r->api->batch
+                            : r->route->flags & RT_SLOW   ? r->api->slow
+                            : r->route->flags & RT_FILES  ? r->api->files
+                            : r->route->flags & RT_HEALTH ? r->api->health
+                                                          : r->api->workers;
         return pool_submit(pool, run_handler, r);
 }
 

@@ -32,6 +32,7 @@ enum route_flags {
         RT_SLOW = 2,    /* waits for a model: on threads of its own, so that it never holds up a quick one */
         RT_METERED = 4, /* runs the model that body.model names: its limits hold, its usage is recorded */
         RT_FILES = 8, /* moves contents of files, perhaps to a service far away: on threads of its own too */
+        RT_HEALTH = 16, /* tells how the server is: on threads that what it tells of cannot hold up */
 };
 
 struct resource;

@@ -36,8 +36,8 @@ static const struct route routes[] = {
         { "testWebhookEndpoint", webhook_test, 0, NULL },
         { "listWebhookEventTypes", webhook_event_types, RT_FAST, NULL },
         { "getHealth", health_live, RT_FAST, NULL },
-        { "getReadiness", health_ready, 0, NULL },
-        { "getMetrics", health_metrics, 0, NULL },
+        { "getReadiness", health_ready, RT_HEALTH, NULL },
+        { "getMetrics", health_metrics, RT_HEALTH, NULL },
         { "getOpenapi", openapi_document, RT_FAST, NULL },
 };
 
