@@ -15,6 +15,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "classify/classify.h"
 #include "cli/builtin.h"
 #include "cli/cli.h"
@@ -31,6 +32,7 @@
 #define CORS_MAX 65536
 #define MIN_WORKERS 4
 #define MAX_WORKERS 64
+#define STOP_MARGIN_S 10 /* for the end itself, after the grace */
 
 /* All that runs; a NULL part has not been started. */
 struct server {
@@ -91,6 +93,25 @@ static void allow_hard_stop(void)
         sigset_t stop;
         stop_signals(&stop);
         pthread_sigmask(SIG_UNBLOCK, &stop, NULL);
+}
+
+static void *end_late(void *arg)
+{
+        int64_t until = clock_mono_ms() + 1000 * (*(const int64_t *)arg + STOP_MARGIN_S);
+        int64_t left;
+        while ((left = until - clock_mono_ms()) > 0)
+                usleep((useconds_t)(left < 100 ? left * 1000 : 100000));
+        log_error("stopped", "what was waited for does not end; the process ends without it");
+        _exit(1);
+}
+
+/* What a stop waits for may never come, as when a database is frozen: then the process ends all the same, as
+ * it would by a second signal. */
+static void bound_stop(const int64_t *grace_s)
+{
+        pthread_t thread;
+        if (!thread_start(&thread, "stop-bound", end_late, (void *)grace_s))
+                pthread_detach(thread);
 }
 
 /* ---- start ---- */
@@ -360,6 +381,7 @@ static int run(int argc, char **argv)
                 log_info("stopping", "%s: waiting up to %lld s for requests; a second signal stops at once",
                          strsignal(signal_number), (long long)s.config.shutdown_grace);
                 allow_hard_stop();
+                bound_stop(&s.config.shutdown_grace);
         }
         stop(&s);
         if (rc)

@@ -10,6 +10,7 @@ As a program it runs a command with CAIRN_TEST_POSTGRES and CAIRN_TEST_DATABASE 
 PostgreSQL refuses to run as root, so that then the packages' user `postgres` runs it. Without the package,
 Missing is raised; the program ends with 77, or with 1 when CI=true.
 """
+import contextlib
 import os
 import pwd
 import secrets
@@ -72,6 +73,22 @@ class Postgres:
         self.dir = Path(tempfile.mkdtemp(prefix="cairn-pg-"))
         self.port = free_port()
         self.process = None
+
+    @contextlib.contextmanager
+    def frozen(self):
+        """Meanwhile the server says nothing, and its connections stand: as when its machine hangs."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text(encoding="ascii")
+        pids = [self.process.pid, *map(int, children.split())]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                try:
+                    os.kill(pid, signal.SIGCONT)
+                except ProcessLookupError:
+                    pass  # it ended while the others were stopped
 
     def _as_user(self):
         """What makes a child run as the user of the server."""
