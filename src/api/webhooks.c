@@ -283,6 +283,7 @@ static void on_answer(void *ctx, const struct http_answer *a)
         struct trial *t = ctx;
         struct req *r = t->r;
         struct api_err e = { 0 };
+        webhook_leave(r->api->webhooks, req_project(r), t->endpoint, a->elapsed_ms);
         req_on_abort(r, NULL, NULL);
         mem_take_failure();
         if (a->rc == -ECANCELED) {
@@ -318,10 +319,21 @@ static struct str sample_event(struct req *r, const char *type, char id[ID_MAX])
         return out;
 }
 
+/* Posts to the endpoint, or of the project, have all the places there are. */
+static int busy(int64_t wait_ms, struct api_err *e)
+{
+        err_set(e, 429, "requests", "rate_limit_exceeded", NULL,
+                "Too many posts to webhook endpoints of this project are under way. Please try again in a "
+                "moment.");
+        e->retry_after_ms = (int)wait_ms;
+        return -1;
+}
+
 int webhook_test(struct req *r, struct reply *ret, struct api_err *e)
 {
         struct trial *t = arena_make(r->arena, struct trial);
         char event_id[ID_MAX];
+        int64_t wait_ms;
         json_t *doc;
         (void)ret;
         if (!t)
@@ -333,9 +345,12 @@ int webhook_test(struct req *r, struct reply *ret, struct api_err *e)
         struct str body = sample_event(r, t->type, event_id);
         if (!json_keep(r->arena, doc) || !body.p)
                 return err_internal(e, -ENOMEM, "webhook", "");
+        if (!webhook_enter(r->api->webhooks, req_project(r), t->endpoint, &wait_ms))
+                return busy(wait_ms, e);
         req_ref(r); /* of on_answer */
         int rc = webhook_post(r->api->webhooks, t->endpoint, doc, event_id, body, on_answer, t, &t->call);
         if (rc) {
+                webhook_leave(r->api->webhooks, req_project(r), t->endpoint, 0);
                 req_unref(r);
                 return err_internal(e, rc, "webhook", "");
         }

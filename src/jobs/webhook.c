@@ -15,9 +15,8 @@
 #include "jobs/webhook_secret.h"
 
 #define ID_HEX 32
-#define FAN_OUTS 4     /* events taken apart at the same time */
-#define DELIVERIES 128 /* posts at the same time */
-#define CONCLUDERS 4   /* threads that write down how posts ended */
+#define FAN_OUTS 4   /* events taken apart at the same time */
+#define CONCLUDERS 4 /* threads that write down how posts ended */
 #define ARENA_MAX ((size_t)64 << 20)
 
 #define CONNECT_MS 5000
@@ -98,6 +97,16 @@ int webhook_post(struct webhooks *w, const char *endpoint, const json_t *doc, co
         }
         buf_release(&signature);
         return rc;
+}
+
+bool webhook_enter(struct webhooks *w, const char *project, const char *endpoint, int64_t *ret_wait_ms)
+{
+        return webhook_pace_enter(w->pace, project, endpoint, clock_unix_us() / 1000, ret_wait_ms);
+}
+
+void webhook_leave(struct webhooks *w, const char *project, const char *endpoint, int64_t elapsed_ms)
+{
+        webhook_pace_leave(w->pace, project, endpoint, elapsed_ms);
 }
 
 /* ---- events: one delivery for each endpoint that listens ---- */
@@ -355,7 +364,7 @@ static void conclude(void *ctx)
         int64_t age = now_ms / 1000 - json_int(log_of(d), "created_at", 0);
         bool delivered = d->rc == 0 && d->status >= 200 && d->status < 300;
         bool gone = d->rc == 0 && d->status == GONE;
-        webhook_pace_leave(d->w->pace, d->endpoint, d->elapsed_ms);
+        webhook_leave(d->w, job_of(d->run)->project, d->endpoint, d->elapsed_ms);
         mem_take_failure();
         int rc = -ECANCELED;
         if (d->rc != -ECANCELED) {
@@ -429,7 +438,7 @@ static int start_post(struct delivery *d)
 static void not_started(struct delivery *d, int rc)
 {
         if (rc == -ENOENT) {
-                webhook_pace_leave(d->w->pace, d->endpoint, 0);
+                webhook_leave(d->w, job_of(d->run)->project, d->endpoint, 0);
                 int end = job_finish(d->run, NULL, 0, NULL);
                 if (end && end != -ESTALE)
                         job_lost(d->run);
@@ -451,7 +460,7 @@ static void run_delivery(void *ctx, struct job_run *run)
                 retry_later(run);
                 return;
         }
-        if (!webhook_pace_enter(w->pace, d->endpoint, now_ms, &wait_ms)) {
+        if (!webhook_enter(w, job_of(run)->project, d->endpoint, &wait_ms)) {
                 int rc = job_retry(run, now_ms + wait_ms, (struct str){ NULL, 0 }, NULL, 0, NULL);
                 if (rc && rc != -ESTALE)
                         job_lost(run);
@@ -495,7 +504,7 @@ int webhooks_new(struct store *store, struct account *account, struct http_clien
         w->client = client;
         w->report = report;
         w->pace = webhook_pace_new();
-        w->concluders = pool_new("webhook", CONCLUDERS, DELIVERIES);
+        w->concluders = pool_new("webhook", CONCLUDERS, WEBHOOK_PACE_PLACES);
         if (!w->pace || !w->concluders) {
                 webhooks_free(w);
                 return -ENOMEM;
@@ -517,5 +526,5 @@ void webhooks_free(struct webhooks *w)
 void webhooks_workers(struct webhooks *w, struct job_worker ret[WEBHOOK_WORKERS])
 {
         ret[0] = (struct job_worker){ WEBHOOK_EVENT, FAN_OUTS, run_event, NULL, w };
-        ret[1] = (struct job_worker){ WEBHOOK_DELIVERY, DELIVERIES, run_delivery, stop_delivery, w };
+        ret[1] = (struct job_worker){ WEBHOOK_DELIVERY, WEBHOOK_PACE_PLACES, run_delivery, stop_delivery, w };
 }

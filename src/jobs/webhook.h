@@ -57,6 +57,10 @@ int64_t webhook_backoff_ms(int attempts, int64_t age_s);
 
 /* {id, object: "event", created_at, type, data}: a new object, taking a reference to data. */
 json_t *webhook_event_json(const char *id, const char *type, int64_t created_at, json_t *data);
+/* A place for one post to an endpoint (webhook_pace.h). True: post, and leave later. False: come back in
+ * *ret_wait_ms. Any thread. */
+bool webhook_enter(struct webhooks *w, const char *project, const char *endpoint, int64_t *ret_wait_ms);
+void webhook_leave(struct webhooks *w, const char *project, const char *endpoint, int64_t elapsed_ms);
 /* Posts `body`, signed with the secrets of an endpoint's document, to its URL; `done` as of
  * http_client_send(). 0 or a negative errno (-EINVAL: the document has no usable secret). */
 int webhook_post(struct webhooks *w, const char *endpoint, const json_t *doc, const char *event_id,

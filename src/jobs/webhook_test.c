@@ -366,26 +366,54 @@ static void test_pace(void **state)
         struct webhook_pace *p = webhook_pace_new();
         int64_t wait = 0, last = 0;
         for (int i = 0; i < WEBHOOK_PACE_AT_ONCE; i++)
-                assert_true(webhook_pace_enter(p, "slow", 0, &wait));
-        assert_true(webhook_pace_enter(p, "other", 0, &wait));
+                assert_true(webhook_pace_enter(p, "proj", "slow", 0, &wait));
+        assert_true(webhook_pace_enter(p, "proj", "other", 0, &wait));
         for (int i = 0; i < 100; i++) {
-                assert_false(webhook_pace_enter(p, "slow", 0, &wait));
+                assert_false(webhook_pace_enter(p, "proj", "slow", 0, &wait));
                 assert_true(wait > last);
                 last = wait;
         }
         assert_in_range(last, 1000, 10000);
         for (int i = 0; i < 6; i++) { /* it proves to be slow: the promises reach further */
-                webhook_pace_leave(p, "slow", 15000);
-                assert_true(webhook_pace_enter(p, "slow", 0, &wait));
+                webhook_pace_leave(p, "proj", "slow", 15000);
+                assert_true(webhook_pace_enter(p, "proj", "slow", 0, &wait));
         }
         for (int i = 0; i < 100; i++)
-                assert_false(webhook_pace_enter(p, "slow", 0, &wait));
+                assert_false(webhook_pace_enter(p, "proj", "slow", 0, &wait));
         assert_int_equal(wait, 60000);
         for (int i = 0; i < WEBHOOK_PACE_AT_ONCE; i++)
-                webhook_pace_leave(p, "slow", 10);
-        assert_true(webhook_pace_enter(p, "slow", 0, &wait));
+                webhook_pace_leave(p, "proj", "slow", 10);
+        assert_true(webhook_pace_enter(p, "proj", "slow", 0, &wait));
         webhook_pace_free(p);
         webhook_pace_free(NULL);
+}
+
+/* How many places a project gets that asks for as many as there are, each for another endpoint. */
+static int take_all(struct webhook_pace *p, const char *project)
+{
+        char endpoint[64];
+        int64_t wait = 0;
+        int n = 0;
+        do
+                snprintf(endpoint, sizeof(endpoint), "%s %d", project, n);
+        while (webhook_pace_enter(p, project, endpoint, 0, &wait) && ++n <= WEBHOOK_PACE_PLACES);
+        assert_true(wait > 0);
+        return n;
+}
+
+/* Projects whose endpoints all hang leave places for the others. */
+static void test_projects_share(void **state)
+{
+        (void)state;
+        static const char *const projects[] = { "a", "b", "c", "d", "e", "f", "g", "h" };
+        static const int want[] = { 64, 32, 16, 8, 4, 2, 1, 1 };
+        struct webhook_pace *p = webhook_pace_new();
+        for (int i = 0; i < 8; i++)
+                assert_int_equal(take_all(p, projects[i]), want[i]);
+        webhook_pace_leave(p, "a", "a 0", 10);
+        webhook_pace_leave(p, "a", "a 1", 10);
+        assert_int_equal(take_all(p, "h"), 1); /* half of two, and it has one */
+        webhook_pace_free(p);
 }
 
 /* ---- deliveries ---- */
@@ -562,9 +590,10 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_vector),         cmocka_unit_test(test_rotation),
                 cmocka_unit_test(test_backoff),        cmocka_unit_test(test_pace),
-                cmocka_unit_test(test_delivery),       cmocka_unit_test(test_retry),
-                cmocka_unit_test(test_gone),           cmocka_unit_test(test_refused),
-                cmocka_unit_test(test_damaged),        cmocka_unit_test(test_hanging),
+                cmocka_unit_test(test_projects_share), cmocka_unit_test(test_delivery),
+                cmocka_unit_test(test_retry),          cmocka_unit_test(test_gone),
+                cmocka_unit_test(test_refused),        cmocka_unit_test(test_damaged),
+                cmocka_unit_test(test_hanging),
 #ifdef CAIRN_FAULTS
                 cmocka_unit_test(test_answer_is_kept),
 #endif
