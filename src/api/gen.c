@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include "api/api.h"
+#include "api/idempotency.h"
 #include "api/meter.h"
 #include "base/mem.h"
 #include "base/pool.h"
@@ -93,7 +94,7 @@ void gen_done(struct gen *g, int parts)
         g->ops->usage(g, &used);
         meter_use(g->r, &used);
         g->_end = (struct pool_task){ .fn = finish, .arg = g };
-        if (g->commits)
+        if (g->commits || (!g->stream && idempotency_keeps(g->r)))
                 recorded(g, 0);
         else
                 meter_write_async(g->r, recorded, g);

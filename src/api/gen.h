@@ -40,8 +40,8 @@ void gen_init(struct gen *g, const struct gen_ops *ops, struct req *r, int parts
 int gen_open_stream(struct gen *g, struct reply *ret);
 /* `parts` more ends will be told, before which finish does not run. */
 void gen_add(struct gen *g, int parts);
-/* `parts` more have ended; the last end leads to finish, once the usage is on the disk or, with `commits`,
- * finish puts it there. */
+/* `parts` more have ended; the last end leads to finish, once the usage is on the disk, or it goes there with
+ * what finish stores (`commits`) or with the reply that is kept under the request's Idempotency-Key. */
 void gen_done(struct gen *g, int parts);
 /* 0, or -1 with *reterr when the usage could not be recorded: the reply must not be given. */
 int gen_failure(const struct gen *g, struct api_err *reterr);

@@ -284,17 +284,6 @@ static void settled(struct req *r, int rc, const struct store_fault *fault)
                 leftovers_add(r->api, r->idem->id, tenant(r), r->id);
 }
 
-static void release_claim(struct req *r, struct idempotency *i)
-{
-        struct store_fault fault = { 0 };
-        struct store_op op = { .verb = STORE_DELETE,
-                               .kind = KIND_IDEMPOTENCY,
-                               .id = i->id,
-                               .project = tenant(r),
-                               .if_version = i->version };
-        settled(r, store_write(r->api->store, &op, 1, &fault), &fault);
-}
-
 /* The document that keeps a JSON reply; NULL when memory is out. */
 static char *kept_json(const struct req *r, const struct idempotency *i, int status, const json_t *body,
                        size_t *ret_n)
@@ -307,26 +296,48 @@ static char *kept_json(const struct req *r, const struct idempotency *i, int sta
         return doc;
 }
 
+/* The key will be free again. */
+static struct store_op removal(const struct req *r, const struct idempotency *i)
+{
+        return (struct store_op){ .verb = STORE_DELETE,
+                                  .kind = KIND_IDEMPOTENCY,
+                                  .id = i->id,
+                                  .project = tenant(r),
+                                  .if_version = i->version };
+}
+
+/* The last write of a claim (NULL: there was no memory for it), with the record of usage that is due; when it
+ * fails that alone, which is what the result is about. */
+static int end_claim(struct req *r, const struct store_op *op)
+{
+        struct store_fault fault = { 0 };
+        int rc = op ? meter_commit(r, op, 1, &fault) : -ENOMEM;
+        settled(r, rc, &fault);
+        return rc ? meter_write(r) : 0;
+}
+
 void idempotency_free(struct req *r)
 {
         struct idempotency *i = r->idem;
-        if (i && !atomic_exchange(&i->ended, true))
-                release_claim(r, i);
+        if (!i || atomic_exchange(&i->ended, true))
+                return;
+        struct store_op op = removal(r, i);
+        end_claim(r, &op);
 }
 
-void idempotency_end(struct req *r, int status, const json_t *body)
+int idempotency_end(struct req *r, int status, const json_t *body)
 {
         struct idempotency *i = r->idem;
-        struct store_fault fault = { 0 };
-        size_t n;
+        size_t n = 0;
         if (tells_to_retry(status))
                 idempotency_free(r);
         if (!i || atomic_exchange(&i->ended, true))
-                return;
+                return 0;
         char *doc = kept_json(r, i, status, body, &n);
         struct store_op op = replacement(r, i, (struct str){ doc, n });
-        settled(r, doc ? store_write(r->api->store, &op, 1, &fault) : -ENOMEM, &fault);
+        int rc = end_claim(r, doc ? &op : NULL);
         mem_free(doc);
+        return rc;
 }
 
 static void stream_kept(void *ctx, int rc, const struct store_fault *fault)
@@ -342,11 +353,7 @@ void idempotency_end_stream(struct req *r, struct str frames, bool whole)
         size_t n = 0;
         if (!i || atomic_exchange(&i->ended, true))
                 return;
-        struct store_op op = { .verb = STORE_DELETE,
-                               .kind = KIND_IDEMPOTENCY,
-                               .id = i->id,
-                               .project = tenant(r),
-                               .if_version = i->version };
+        struct store_op op = removal(r, i);
         char *doc = NULL;
         if (whole) {
                 doc = document(r, i, 200, frames.p ? SSE_CONTENT_TYPE : NULL, frames, &n);

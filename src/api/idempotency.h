@@ -3,9 +3,9 @@
  * first claims the key by a row of the store, so all processes agree; a claim of a process that died is taken
  * over.
  *
- * What a handler stores with req_commit() and the reply that tells of it are one transaction: after a crash a
- * retry finds either both or neither. Replies that say "try again" (408, 409, 429, 5xx, and errors that pass
- * by themselves) free the key. */
+ * What a handler stores with req_commit(), the record of usage and the reply that tells of it are one
+ * transaction: after a crash a retry finds either all of it or nothing. Replies that say "try again" (408,
+ * 409, 429, 5xx, and errors that pass by themselves) free the key. */
 #ifndef CAIRN_API_IDEMPOTENCY_H
 #define CAIRN_API_IDEMPOTENCY_H
 
@@ -18,9 +18,11 @@
 /* Claims the key of a validated request. 0: go on (also without a key); 1: *ret is the reply of the first;
  * -1. Blocks on the store. */
 int idempotency_begin(struct req *r, struct reply *ret, struct api_err *reterr);
-/* The reply is about to be given: keeps it, or frees the key. body NULL: it is no JSON and cannot be given
- * again. Blocks on the store. Harmless without a claim and when it was kept already. */
-void idempotency_end(struct req *r, int status, const json_t *body);
+/* The reply is about to be given: keeps it, or frees the key, and commits the record of usage that is due
+ * (meter.h) with that. body NULL: it is no JSON and cannot be given again. Blocks on the store. Harmless
+ * without a claim and when it was kept already. 0, or a negative errno when the record of what was to be kept
+ * could not be written even alone: the reply must not be given. */
+int idempotency_end(struct req *r, int status, const json_t *body);
 /* An error that passes by itself is about to be told: frees the key. Otherwise as above. */
 void idempotency_free(struct req *r);
 /* The same for a stream, whose frames are given again as they were; `whole`: its client got it to the end.

@@ -7,6 +7,7 @@
 #include "account/limits.h"
 #include "api/api.h"
 #include "api/call.h"
+#include "api/idempotency.h"
 #include "api/params.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -338,7 +339,7 @@ int meter_write(struct req *r)
 {
         struct store_fault fault = { 0 };
         struct store_op op;
-        if (!written_alone(r, &op))
+        if (idempotency_keeps(r) || !written_alone(r, &op))
                 return 0;
         int rc = store_write(r->api->store, &op, 1, &fault);
         if (rc)

@@ -32,11 +32,12 @@ size_t meter_batch_op(struct req *r, struct store_op *ret);
 void meter_wrote(struct req *r);
 /* store_write() of the operations and, when it is due, the record: what the request stores. */
 int meter_commit(struct req *r, const struct store_op *ops, size_t n, struct store_fault *fault);
-/* Commits a record that is due, on its own, of no request of the batch lane. Waits for the store. 0 or a
+/* Commits a record that is due, on its own: of no request of the batch lane, and of none whose reply is still
+ * to be kept under its Idempotency-Key, with which it goes (idempotency_end). Waits for the store. 0 or a
  * negative errno. */
 int meter_write(struct req *r);
-/* The same without waiting: `done(ctx, rc)` runs once, possibly before the return and possibly on the store's
- * writer thread. */
+/* The same without waiting, and whatever becomes of the reply: `done(ctx, rc)` runs once, possibly before the
+ * return and possibly on the store's writer thread. */
 void meter_write_async(struct req *r, void (*done)(void *ctx, int rc), void *ctx);
 /* Gives back what was reserved for a model that did not run: before an error is told, and with the last
  * reference. May be called again. */

@@ -187,6 +187,16 @@ static void check_reply(struct req *r, int status, const char *type, const json_
                 req_violation(r, "reply", &why);
 }
 
+/* Takes the place of a reply (consumed) whose usage could not be recorded. */
+static json_t *unrecorded(int rc, json_t *body, int *status)
+{
+        struct api_err e;
+        err_internal(&e, rc, "usage", "");
+        json_decref(body);
+        *status = e.status;
+        return err_json(&e);
+}
+
 static void send_json(struct req *r, int status, json_t *body, struct headers *hs)
 {
         struct buf text;
@@ -194,7 +204,9 @@ static void send_json(struct req *r, int status, json_t *body, struct headers *h
         bool lost = mem_take_failure(); /* some part of the body may be missing */
         if (body && !lost)
                 check_reply(r, status, "application/json", body);
-        idempotency_end(r, body && !lost ? status : 500, body);
+        int rc = idempotency_end(r, body && !lost ? status : 500, body);
+        if (rc)
+                body = unrecorded(rc, body, &status);
         if (!body || lost || json_write(body, &text)) {
                 log_error("reply", "out of memory for the reply of %s", r->id);
                 buf_release(&text);
@@ -257,7 +269,7 @@ void req_reply(struct req *r, struct reply *reply)
                 if (reply->replayed)
                         add(&hs, "idempotent-replayed", STR("true"));
                 else
-                        idempotency_end(r, status, NULL);
+                        idempotency_end(r, status, NULL); /* of what has recorded its usage before */
                 if (!reply->replayed)
                         check_reply(r, status, reply->type, NULL);
                 http_reply(r->http, status, hs.h, hs.n, reply->text);

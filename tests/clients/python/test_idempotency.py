@@ -3,6 +3,7 @@ import concurrent.futures
 import contextlib
 import time
 
+import httpx
 import openai
 import pytest
 
@@ -298,6 +299,47 @@ def test_updates_are_done_once_over_a_crash(own_server, kind):
         update("2")
         assert update("1", extra_headers=key(name)) == {"v": "1"}
         assert state() == {"v": "2" if done else "1"}
+
+
+def plain(wire, headers=None):
+    return wire.post("/v1/chat/completions", headers=headers,
+                     json={"model": MODEL, "messages": HELLO, "max_completion_tokens": 4})
+
+
+def vectors(wire, headers=None):
+    return wire.post("/v1/embeddings", json={"model": MODEL, "input": "Hello"}, headers=headers)
+
+
+def judged(wire, headers=None):
+    return wire.post("/v1/moderations", json={"input": "Hello"}, headers=headers)
+
+
+@pytest.mark.parametrize("post, kind", [(plain, "completions"), (vectors, "embeddings"), (judged, "moderations")])
+@pytest.mark.parametrize("point", ["commit", "answer"])
+def test_what_stores_nothing_is_counted_once_over_a_crash(post, kind, point):
+    """The server dies before or after its n-th commit: the reply that is kept and its usage are there both or neither."""
+    for n in range(1, 4):
+        with Server() as server, httpx.Client(base_url=server.url, timeout=60,
+                                              headers={"Authorization": f"Bearer {API_KEY}"}) as wire:
+            try:
+                post(wire, {**key("once"), "X-Cairn-Fault": f"point=store.{point}:{n}:kill"})
+            except httpx.TransportError:
+                pass
+            server.kill()
+            server.start()
+            kept = post(wire, key("once"))
+            assert kept.status_code == 200, kept.text
+            assert post(wire, key("once")).text == kept.text
+            rows = {row["kind"]: row["requests"] for row in server.usage("--total")}
+            assert rows[kind] == 1, f"counted {rows[kind]} times, killed at {point} {n}"
+
+
+@pytest.mark.parametrize("post", [plain, vectors, judged])
+def test_a_reply_whose_usage_cannot_be_recorded_is_not_given(own_server, post):
+    with httpx.Client(base_url=own_server.url, timeout=60, headers={"Authorization": f"Bearer {API_KEY}"}) as wire:
+        for name, status in (("EIO", 500), ("ENOSPC", 503)):
+            reply = post(wire, {**key(f"full {name}"), "X-Cairn-Fault": f"point=store.commit:2:{name}:9"})
+            assert reply.status_code == status and reply.json()["error"]["type"] == "server_error"
 
 
 def test_background_stream_is_made_once_over_a_crash(own_server):
