@@ -1,6 +1,5 @@
 /* Files: created from a form, read back byte for byte. List, retrieval and deletion are the row below. */
 #include <errno.h>
-#include <errno.h>
 #include <string.h>
 #include "api/api.h"
 #include "api/content.h"
