@@ -37,7 +37,8 @@ struct job_run {
 struct jobs {
         struct store *store;
         struct job_worker *workers;
-        size_t n, *running; /* by worker */
+        size_t n, *running;  /* by worker */
+        const char **claims; /* the dispatcher's: kinds of which there is room for a job */
         pthread_mutex_t lock;
         pthread_cond_t changed; /* anything below */
         uint64_t calls;         /* reasons to look for jobs */
@@ -229,22 +230,20 @@ static void wait_ms(struct jobs *q, int64_t ms)
 static void *dispatch_main(void *arg)
 {
         struct jobs *q = arg;
-        const char **kinds = mem_calloc(q->n + 1, sizeof(*kinds));
         pthread_mutex_lock(&q->lock);
-        while (!q->stopping && kinds) {
+        while (!q->stopping) {
                 uint64_t seen = q->calls;
                 size_t n = 0;
                 for (size_t i = 0; i < q->n; i++)
                         if (q->running[i] < (size_t)q->workers[i].at_once)
-                                kinds[n++] = q->workers[i].kind;
+                                q->claims[n++] = q->workers[i].kind;
                 pthread_mutex_unlock(&q->lock);
-                int64_t pause = n ? claim_one(q, kinds, n) : IDLE_MS;
+                int64_t pause = n ? claim_one(q, q->claims, n) : IDLE_MS;
                 pthread_mutex_lock(&q->lock);
                 if (pause && q->calls == seen && !q->stopping)
                         wait_ms(q, pause);
         }
         pthread_mutex_unlock(&q->lock);
-        mem_free(kinds);
         return NULL;
 }
 
@@ -321,6 +320,7 @@ static void jobs_free(struct jobs *q)
         pthread_mutex_destroy(&q->lock);
         mem_free(q->workers);
         mem_free(q->running);
+        mem_free(q->claims);
         mem_free(q);
 }
 
@@ -334,7 +334,8 @@ static struct jobs *jobs_new(struct store *s, const struct job_worker *workers, 
         q->store = s;
         q->workers = mem_calloc(n, sizeof(*workers));
         q->running = mem_calloc(n, sizeof(*q->running));
-        if (!q->workers || !q->running) {
+        q->claims = mem_calloc(n, sizeof(*q->claims));
+        if (!q->workers || !q->running || !q->claims) {
                 jobs_free(q);
                 return NULL;
         }

@@ -407,6 +407,33 @@ static void test_death(void **state)
         AWAIT(atomic_load(&w->ended) == 3);
 }
 
+#ifdef CAIRN_FAULTS
+/* Whatever memory is missing at the start: it is said, or the jobs are done. */
+static void test_start_without_memory(void **state)
+{
+        struct world *w = *state;
+        struct job_worker worker = { KIND, 1, run_quick, NULL, w };
+        int started = 0;
+        for (int n = 1; n <= 6; n++) {
+                mem_fail_nth(n);
+                int rc = jobs_start(w->store, &worker, 1, &w->q);
+                if (rc == 0)
+                        AWAIT(mem_alloc_count() >= n);
+                mem_fail_nth(0);
+                if (rc) {
+                        assert_int_equal(rc, -ENOMEM);
+                        continue;
+                }
+                put(w, KIND, n, "{}", 0);
+                started++;
+                AWAIT(atomic_load(&w->ended) == started);
+                jobs_stop(w->q);
+                w->q = NULL;
+        }
+        assert_true(started > 0);
+}
+#endif
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -419,6 +446,7 @@ int main(void)
 #ifdef CAIRN_FAULTS
                 cmocka_unit_test_setup_teardown(test_dropped_job_is_given_back, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_stop_with_dropped_jobs, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_start_without_memory, setup, teardown),
 #endif
                 cmocka_unit_test_setup_teardown(test_renewed_lease, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_stop, setup, teardown),
