@@ -177,7 +177,7 @@ int background_look(struct store *s, const char *id, const char *project, bool *
         if (rc)
                 return rc;
         json_t *doc = json_parse(row.doc, STORE_DOC_DEPTH, &why);
-        rc = doc ? 0 : why.no_memory ? -ENOMEM : -EIO;
+        rc = doc ? 0 : why.no_memory ? -ENOMEM : -EBADMSG;
         *ret_over = doc && is_final(doc);
         json_decref(doc);
         object_release(&row);
@@ -188,7 +188,7 @@ static int take_line(void *ctx, const struct log_line *line)
 {
         struct json_fault why;
         json_t *event = json_parse(line->json, STORE_DOC_DEPTH, &why);
-        int rc = event ? replay_take(ctx, event) : why.no_memory ? -ENOMEM : -EIO;
+        int rc = event ? replay_take(ctx, event) : why.no_memory ? -ENOMEM : -EBADMSG;
         json_decref(event);
         return rc;
 }
@@ -210,7 +210,7 @@ int background_load(struct store *s, const char *id, const char *project, struct
         st->doc = json_parse(row.doc, STORE_DOC_DEPTH, &why);
         object_release(&row);
         if (!json_object_get(st->doc, "object"))
-                return -EIO;
+                return !st->doc && why.no_memory ? -ENOMEM : -EBADMSG;
         return log_each(s, &st->owner, take_line, &st->replay, fault);
 }
 

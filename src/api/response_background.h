@@ -41,8 +41,8 @@ struct background_state {
 };
 /* Whether a response has ended. 0 or a negative errno: -ENOENT when it was deleted. */
 int background_look(struct store *s, const char *id, const char *project, bool *ret_over);
-/* 0 or a negative errno: -ENOENT when there is no such response of the project, -EIO when its row or log is
- * damaged. Release it in any case. */
+/* 0 or a negative errno: -ENOENT when there is no such response of the project, -EBADMSG when its row or log
+ * is damaged. Release it in any case. */
 int background_load(struct store *s, const char *id, const char *project, struct background_state *ret,
                     struct store_fault *fault);
 void background_release(struct background_state *st);

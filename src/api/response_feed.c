@@ -230,7 +230,7 @@ static int send_row(struct follower *w, const struct object *row)
                 if (line.sequence >= w->next && !send_line(w, &line))
                         return 0;              /* the rest of the row when there is room */
         if (rc == 0 && line.sequence < w->row) /* an empty row would be read for ever */
-                rc = -EIO;
+                rc = -EBADMSG;
         w->row = line.sequence + 1;
         return rc;
 }

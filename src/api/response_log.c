@@ -181,7 +181,7 @@ int log_line_next(struct str *rest, struct log_line *ret)
                 if (line.n && line.p[line.n - 1] == ',')
                         line.n--;
                 ret->json = line;
-                return read_head(ret) ? 1 : -EIO;
+                return read_head(ret) ? 1 : -EBADMSG;
         }
         return 0;
 }
@@ -236,12 +236,12 @@ int log_each(struct store *s, const struct log_owner *owner,
                                 rc = got;
                                 break;
                         }
-                        rc = line.sequence == next ? fn(ctx, &line) : -EIO;
+                        rc = line.sequence == next ? fn(ctx, &line) : -EBADMSG;
                         next++;
                 }
                 object_release(&row);
                 if (rc == 0 && next == first) /* an empty row would be read for ever */
-                        rc = -EIO;
+                        rc = -EBADMSG;
         }
         return rc == -ENOENT ? 0 : rc;
 }

@@ -78,8 +78,8 @@ int64_t log_row_start(int64_t sequence);
  * caller releases the row. */
 int log_row_read(struct store *s, const struct log_owner *owner, int64_t first, struct object *ret,
                  struct store_fault *fault);
-/* The next line of a row's document, of which *rest is what was not read: 1, 0 at the end, -EIO when it is
- * damaged. Begin with *rest = the document. */
+/* The next line of a row's document, of which *rest is what was not read: 1, 0 at the end, -EBADMSG when it
+ * is damaged. Begin with *rest = the document. */
 int log_line_next(struct str *rest, struct log_line *ret);
 /* Whether the event is the last one of its response. */
 bool log_line_is_last(const struct log_line *line);

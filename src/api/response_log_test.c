@@ -191,7 +191,7 @@ static void test_damage(void **state)
                                        .project = "proj_1",
                                        .doc = str_c(docs[i]) };
                 assert_int_equal(store_write(store, &op, 1, NULL), 0);
-                assert_int_equal(log_each(store, &bad, count, &n, NULL), -EIO);
+                assert_int_equal(log_each(store, &bad, count, &n, NULL), -EBADMSG);
         }
 }
 

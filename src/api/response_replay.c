@@ -54,7 +54,7 @@ static int take_added(struct replay *r, const json_t *event)
         const json_t *item = json_get(event, "item");
         const char *type = json_cstr(item, "type", ""), *name = json_cstr(item, "name", NULL);
         if (replay_open(r) || json_int(event, "output_index", -1) != (int64_t)r->items.n)
-                return -EIO;
+                return -EBADMSG;
         struct replay_item *it = mem_calloc(1, sizeof(*it));
         if (!it || vec_push(&r->items, it)) {
                 mem_free(it);
@@ -87,7 +87,7 @@ static int take_delta(struct replay *r, const json_t *event)
         struct str text = json_str(event, "delta");
         json_t *logprobs = json_get(event, "logprobs");
         if (!it || !it->spoken)
-                return -EIO;
+                return -EBADMSG;
         buf_add(&it->item.text, text.p, text.n);
         if (json_array_size(logprobs)) {
                 if (!it->item.logprobs)
@@ -104,7 +104,7 @@ static int take_done(struct replay *r, const json_t *event)
         struct replay_item *it = last_open(r);
         json_t *item = json_get(event, "item");
         if (!it || !json_is_object(item))
-                return -EIO;
+                return -EBADMSG;
         it->ended = json_incref(item);
         return 0;
 }
@@ -118,7 +118,7 @@ int replay_take(struct replay *r, const json_t *event)
 {
         struct str type = json_str(event, "type");
         if (r->over || json_int(event, "sequence_number", -1) != r->next)
-                return -EIO;
+                return -EBADMSG;
         r->next++;
         if (str_eqc(type, "response.in_progress"))
                 r->begun = true;

@@ -38,7 +38,7 @@ void replay_release(struct replay *r);
 
 /* ---- reading the log ---- */
 
-/* Adds the next event of the log. 0, -EIO when it cannot follow on the ones before, -ENOMEM. */
+/* Adds the next event of the log. 0, -EBADMSG when it cannot follow on the ones before, -ENOMEM. */
 int replay_take(struct replay *r, const json_t *event);
 
 /* The item that is open at the log's end; NULL: none is. Lives as long as r. */

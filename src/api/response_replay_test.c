@@ -351,7 +351,7 @@ static void test_damaged(void **state)
                 assert_non_null(events);
                 replay_init(&r);
                 json_array_foreach(events, k, event) rc = rc ? rc : replay_take(&r, event);
-                assert_int_equal(rc, -EIO);
+                assert_int_equal(rc, -EBADMSG);
                 replay_release(&r);
                 json_decref(events);
         }

@@ -431,7 +431,7 @@ static int load(struct background *b, struct store_fault *fault)
                 return rc;
         b->p.sequence = b->state.replay.next;
         b->payload = json_parse(job->payload, STORE_DOC_DEPTH, &why);
-        return b->payload ? count_attempt(b) : why.no_memory ? -ENOMEM : -EIO;
+        return b->payload ? count_attempt(b) : why.no_memory ? -ENOMEM : -EBADMSG;
 }
 
 static void run_job(void *ctx, struct job_run *job)
@@ -460,8 +460,8 @@ static void run_job(void *ctx, struct job_run *job)
                 }
                 return;
         }
-        if (rc == -ENOENT || rc == -EIO) { /* nothing can be done, now or later */
-                if (rc == -EIO)
+        if (rc == -ENOENT || rc == -EBADMSG) { /* nothing can be done, now or later */
+                if (rc == -EBADMSG)
                         log_error("background", "the response %s is damaged", job_of(job)->id);
                 rc = job_finish(job, NULL, 0, NULL);
         } else if (rc != -ESTALE) {
