@@ -11,11 +11,12 @@
 #include "api/meter.h"
 #include "api/params.h"
 #include "api/resources.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "jobs/batch.h"
 #include "jobs/files.h"
 
-#define LINES_MIN 32
+#define LINES_AT_ONCE 32 /* unless the options say */
 
 const struct resource RESOURCE_BATCH = { .kind = BATCH_KIND,
                                          .what = "Batch",
@@ -129,16 +130,19 @@ static void line_cancel(void *handle)
         call_cancel(line->r);
 }
 
-static void line_release(void *handle, bool recorded)
+static void line_release(void *handle)
 {
         struct line *line = handle;
-        if (recorded)
-                meter_wrote(line->r);
         req_unref(line->r);
         mem_free(line);
 }
 
 /* ---- the worker ---- */
+
+static void report(const char *finding)
+{
+        log_error("batches", "%s", finding);
+}
 
 static int open_batches(struct api *api, struct durable_list *list)
 {
@@ -147,7 +151,8 @@ static int open_batches(struct api *api, struct durable_list *list)
                 .blobs = api->blobs,
                 .limits = api->limits,
                 .runner = { line_check, line_start, line_cancel, line_release, api },
-                .lines = api->options.batch_lines > 0 ? api->options.batch_lines : LINES_MIN,
+                .report = report,
+                .lines = api->options.batch_lines > 0 ? api->options.batch_lines : LINES_AT_ONCE,
                 .max_line = api->options.max_body,
                 .lenient = api->options.ignore_unknown,
         };

@@ -45,12 +45,25 @@ static int step(struct batch *b)
         return end == -ECANCELED ? 0 : end; /* it has another state by now */
 }
 
+/* The row cannot be read, now or later. */
+static void report_damage(const struct batch *b, const struct store_fault *fault)
+{
+        char finding[512];
+        snprintf(finding, sizeof(finding), "nothing more can be done for %s: %s", b->id, fault->msg);
+        b->all->o.report(finding);
+}
+
+/* 0 when there is nothing left to do. */
 static int work(struct batch *b)
 {
         struct store_fault fault = { 0 };
         int rc = batch_load(b, &fault);
+        if (rc == -EBADMSG)
+                report_damage(b, &fault);
+        if (rc == -ENOENT || rc == -EBADMSG)
+                return 0;
         if (rc)
-                return rc;
+                return batch_failed(b, rc, fault.msg);
         json_t *who = json_get(b->doc, "who");
         b->who = (struct principal){ .kind = KEY_PROJECT };
         snprintf(b->who.org, sizeof(b->who.org), "%s", json_cstr(who, "org", ""));
@@ -62,25 +75,49 @@ static int work(struct batch *b)
         return rc ? rc : batch_clean(b);
 }
 
-/* One attempt to end the job by what the work has come to. */
-static int try_end(struct job_run *run, int rc)
+int batch_failed(struct batch *b, int rc, const char *why)
 {
-        static const struct str same = { NULL, 0 };
-        int attempt = job_of(run)->attempt < 7 ? job_of(run)->attempt : 7;
-        int64_t pause = (int64_t)RETRY_MIN_MS << attempt, now = clock_unix_us() / 1000;
-        if (rc == 0 || rc == -ENOENT || rc == -EBADMSG) /* its row is gone, or there is no reading it */
-                return job_finish(run, NULL, 0, NULL);
-        pause = rc == BATCH_STOPPED ? -now : pause < RETRY_MAX_MS ? pause : RETRY_MAX_MS;
-        return job_retry(run, now + pause, same, NULL, 0, NULL);
+        b->failed = rc;
+        snprintf(b->why, sizeof(b->why), "%s", why);
+        return rc;
+}
+
+/* The operator is told why a batch waits, once for each attempt: the pauses between them grow. */
+static void report_pause(const struct batch *b, int rc, int64_t pause_ms)
+{
+        char finding[1024];
+        const char *why = b->failed == rc && *b->why ? b->why : strerror(-rc);
+        snprintf(finding, sizeof(finding), "%s (%s) cannot go on, and is tried again in %lld s: %s", b->id,
+                 json_cstr(b->object, "status", "not read"), (long long)(pause_ms / 1000), why);
+        b->all->o.report(finding);
+}
+
+/* When a job whose work has come to rc is due again: unix milliseconds, 0: at once. */
+static int64_t next_due(const struct batch *b, int rc)
+{
+        int attempt = job_of(b->run)->attempt < 7 ? job_of(b->run)->attempt : 7;
+        int64_t pause = (int64_t)RETRY_MIN_MS << attempt;
+        if (rc >= 0 || rc == -ESTALE)
+                return 0;
+        pause = pause < RETRY_MAX_MS ? pause : RETRY_MAX_MS;
+        report_pause(b, rc, pause);
+        return clock_unix_us() / 1000 + pause;
+}
+
+/* One attempt to end the job by what the work has come to. */
+static int try_end(struct job_run *run, int rc, int64_t due_ms)
+{
+        return rc == 0 ? job_finish(run, NULL, 0, NULL)
+                       : job_retry(run, due_ms, (struct str){ NULL, 0 }, NULL, 0, NULL);
 }
 
 /* A store in trouble is asked again, so that the job need not wait for its lease to run out. */
-static void end_job(struct job_run *run, int rc)
+static void end_job(struct job_run *run, int rc, int64_t due_ms)
 {
-        int end = rc == -ESTALE ? -EIO : try_end(run, rc);
+        int end = rc == -ESTALE ? -EIO : try_end(run, rc, due_ms);
         while (end && end != -ESTALE && rc != -ESTALE && !job_stopping(run)) {
                 nanosleep(&(struct timespec){ .tv_nsec = END_AGAIN_NS }, NULL);
-                end = try_end(run, rc);
+                end = try_end(run, rc, due_ms);
         }
         if (end && end != -ESTALE)
                 job_lost(run);
@@ -90,8 +127,9 @@ static void run_batch(void *ctx, struct job_run *run)
 {
         struct batch b = { .all = ctx, .run = run, .id = job_of(run)->id, .project = job_of(run)->project };
         int rc = work(&b);
+        int64_t due_ms = next_due(&b, rc);
         batch_unload(&b);
-        end_job(run, rc);
+        end_job(run, rc, due_ms);
 }
 
 int batches_new(const struct batches_options *options, struct batches **ret)

@@ -6,7 +6,8 @@
  * of the same id. Its worker goes validating > in_progress > finalizing > completed, or to failed, cancelled
  * or expired. The answer of a line is a row of kind "batch.line" below the batch, committed in one
  * transaction with its usage and the counts of the batch: a batch whose process died goes on behind the lines
- * that have one, and none is answered twice. The rows go when they are in the output files.
+ * that have one, and none is answered twice. The rows go when they are in the output files. What lines have
+ * used that a cancellation or the end of the window cuts off is committed too; what is run again is not.
  *
  * A line may store something itself (a chat completion, items of a conversation). Its reply is committed
  * together with that, as a row of kind "batch.reply": when the process dies before the answer is committed,
@@ -50,7 +51,7 @@ struct batch_reply {
         int status; /* as over HTTP */
         const char *request_id;
         const json_t *body;
-        const struct store_usage *usage; /* NULL: none; lives until the handle of the call is released */
+        const struct store_usage *usage; /* the batch's to commit; NULL: none. Until release() */
         bool kept;                       /* what batch_keep() made was committed, and the usage with it */
 };
 
@@ -66,7 +67,7 @@ struct batch_call {
 };
 
 /* The operation that keeps a successful reply with what the line stores, for the same transaction. Its
- * strings are the call's and of `a`. 0, -ENOMEM or -EFBIG. */
+ * strings are the call's and of `a`. 0 or -ENOMEM. */
 int batch_keep(const struct batch_call *call, const struct batch_reply *reply, struct arena *a,
                struct store_op *ret);
 
@@ -78,9 +79,8 @@ struct batch_runner {
                      struct batch_why *why);
         /* 0 with a handle, or -ENOMEM, -EAGAIN (try later). */
         int (*start)(void *ctx, const struct batch_call *call, void **ret);
-        void (*cancel)(void *handle); /* done() still comes, soon */
-        /* After done(): the call is over. `recorded`: its usage was committed; else it is recorded alone. */
-        void (*release)(void *handle, bool recorded);
+        void (*cancel)(void *handle);  /* done() still comes, soon */
+        void (*release)(void *handle); /* after done(): the call is over */
         void *ctx;
 };
 
@@ -88,11 +88,15 @@ struct batch_runner {
 
 struct batches;
 
+/* Is told, in a sentence, of what an operator has to know. Any thread. */
+typedef void batch_report_fn(const char *finding);
+
 struct batches_options {
         struct store *store;
         struct blobs *blobs;
         struct limits *limits; /* NULL: none */
         struct batch_runner runner;
+        batch_report_fn *report;
         int lines;       /* requests in flight at most, of all batches together */
         size_t max_line; /* bytes */
         bool lenient;    /* unknown members of a line are ignored */

@@ -4,16 +4,28 @@
 #include <string.h>
 #include "jobs/batch_internal.h"
 #include "jobs/files.h"
+#include "store/blob.h"
 
 #define CHUNK ((size_t)256 << 10)
+
+/* Whether there is no input any more is asked of the whole store of blobs too: what is not found in one that
+ * is away (not mounted, say) may be there later. */
+static int failed(struct batch_input *in, int rc)
+{
+        if (rc == -ENOENT && blobs_ping(in->b->all->o.blobs, in->err, sizeof(in->err)))
+                rc = -EIO;
+        return batch_failed(in->b, rc, in->err);
+}
 
 int batch_input_open(struct batch_input *in, struct batch *b)
 {
         memset(in, 0, sizeof(*in));
+        in->b = b;
         in->max_line = b->all->o.max_line;
         buf_init(&in->buf, in->max_line + 2 * CHUNK);
-        return file_open(b->all->o.store, b->all->o.blobs, b->project,
-                         json_cstr(b->object, "input_file_id", ""), &in->file, in->err, sizeof(in->err));
+        int rc = file_open(b->all->o.store, b->all->o.blobs, b->project,
+                           json_cstr(b->object, "input_file_id", ""), &in->file, in->err, sizeof(in->err));
+        return rc ? failed(in, rc) : 0;
 }
 
 void batch_input_close(struct batch_input *in)
@@ -38,7 +50,7 @@ static int fill(struct batch_input *in, size_t *ret_n)
                 return buf_error(&in->buf);
         int rc = file_read(in->file, in->offset, p, CHUNK, ret_n, in->err, sizeof(in->err));
         if (rc)
-                return rc;
+                return failed(in, rc);
         if (in->offset == 0 && *ret_n >= 3 && !memcmp(p, "\xef\xbb\xbf", 3)) /* a byte order mark */
                 in->at = 3;
         in->offset += *ret_n;

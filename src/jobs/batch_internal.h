@@ -25,9 +25,15 @@ struct batch {
         int64_t version;
         int64_t looked_ms; /* when it was last looked for a reason to stop */
         struct principal who;
+        int failed; /* the last errno of batch_failed(), */
+        char why[512];
 };
 
-/* What the work on a batch has come to. Negative: an errno of the store, worth another attempt. */
+/* Remembers why something failed, for who reports that the batch has to wait. Returns rc. */
+int batch_failed(struct batch *b, int rc, const char *why);
+
+/* What the work on a batch has come to. Negative: an errno, whichever it is, worth another attempt: only
+ * batch_load() can say that there is nothing left to work on. */
 enum batch_end {
         BATCH_DONE,
         BATCH_CANCELLED, /* its client asked for it */
@@ -59,6 +65,7 @@ json_t *batch_error(const char *code, const char *msg, const char *param, size_t
 /* ---- batch_input.c: the lines of the input ---- */
 
 struct batch_input {
+        struct batch *b;
         struct file *file;
         struct buf buf;
         size_t at, max_line;
@@ -68,7 +75,7 @@ struct batch_input {
         char err[256];
 };
 
-/* Reads through the input file of b. 0 or a negative errno: -ENOENT, -EBADMSG. */
+/* Reads through the input file of b. 0 or a negative errno, see batch_input_lost(). */
 int batch_input_open(struct batch_input *in, struct batch *b);
 void batch_input_close(struct batch_input *in); /* harmless on a zeroed one */
 /* The next line that is not blank, without its end; valid until the next call. 1; 0 at the end; -EMSGSIZE for
@@ -97,7 +104,7 @@ int batch_answer_kept(struct batch *b);
 
 /* Answers a call with the reply that was kept for it, or with an error when that is damaged: 0 once it is
  * told; else what the store says. */
-int batch_kept(const struct batch_call *call, struct store *s);
+int batch_kept(const struct batch_call *call, const struct batches *all);
 
 /* ---- batch_output.c: the end ---- */
 
@@ -116,8 +123,7 @@ bool batch_line_index(const struct batch *b, const char *id, size_t *ret);
 const char *batch_line_id(const struct batch *b, size_t index, char out[BATCH_LINE_ID_MAX]);
 /* One page of the rows of a kind behind the row `after` (NULL: the first); answers are in the order of the
  * input. */
-int batch_rows(struct batch *b, const char *kind, const char *after, int limit, struct store_page *ret,
-               struct store_fault *fault);
+int batch_rows(struct batch *b, const char *kind, const char *after, int limit, struct store_page *ret);
 #define BATCH_LINE_OUTPUT "output" /* the first filter column: which file it goes to */
 #define BATCH_LINE_ERROR "error"
 #endif

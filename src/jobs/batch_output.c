@@ -36,16 +36,16 @@ static const struct final {
 /* ---- a file that is written ---- */
 
 struct output {
-        struct blobs *blobs;
+        struct batch *b;
         struct blob_writer *writer; /* NULL: no line yet */
         struct buf buf;
         struct file_made file; /* once its blob is committed */
 };
 
-static void output_init(struct output *o, struct blobs *blobs)
+static void output_init(struct output *o, struct batch *b)
 {
         memset(o, 0, sizeof(*o));
-        o->blobs = blobs;
+        o->b = b;
         buf_init(&o->buf, STORE_DOC_MAX + 2 * PIECE);
 }
 
@@ -61,25 +61,26 @@ static void output_release(struct output *o)
 static int output_flush(struct output *o)
 {
         int rc = buf_error(&o->buf);
-        if (rc == 0 && o->buf.n)
-                rc = blob_append(o->writer, o->buf.p, o->buf.n);
+        if (rc == 0 && o->buf.n && (rc = blob_append(o->writer, o->buf.p, o->buf.n)))
+                batch_failed(o->b, rc, blob_fault());
         buf_clear(&o->buf);
         return rc;
 }
 
 static int output_line(struct output *o, struct str line)
 {
-        int rc = o->writer ? 0 : blob_create(o->blobs, FILE_MAX, &o->writer);
+        int rc = o->writer ? 0 : blob_create(o->b->all->o.blobs, FILE_MAX, &o->writer);
         if (rc)
-                return rc;
+                return batch_failed(o->b, rc, blob_fault());
         buf_add(&o->buf, line.p, line.n);
         buf_addc(&o->buf, '\n');
         return o->buf.n >= PIECE ? output_flush(o) : buf_error(&o->buf);
 }
 
 /* Commits the blob and makes the row of its file. Nothing when there was no line. */
-static int output_end(struct output *o, struct batch *b, const char *which)
+static int output_end(struct output *o, const char *which)
 {
+        const struct batch *b = o->b;
         char name[ID_MAX + 32];
         struct blob_info blob;
         int64_t now = clock_unix();
@@ -97,7 +98,7 @@ static int output_end(struct output *o, struct batch *b, const char *which)
                 return rc;
         rc = blob_commit(o->writer, &blob);
         o->writer = NULL;
-        return rc ? rc : file_make(&what, &blob, 1, &o->file);
+        return rc ? batch_failed(o->b, rc, blob_fault()) : file_make(&what, &blob, 1, &o->file);
 }
 
 /* ---- the lines, in the order of the input ---- */
@@ -124,7 +125,7 @@ static int next_row(struct outputs *o, const struct object **ret)
                         snprintf(after, sizeof(after), "%s", o->page.items[o->page.n - 1].id);
                 store_page_release(&o->page);
                 o->at = 0;
-                int rc = batch_rows(o->b, BATCH_LINE_KIND, *after ? after : NULL, PAGE, &o->page, NULL);
+                int rc = batch_rows(o->b, BATCH_LINE_KIND, *after ? after : NULL, PAGE, &o->page);
                 if (rc)
                         return rc;
         }
@@ -194,7 +195,7 @@ static int write_all(struct outputs *o)
         int rc;
         while ((rc = next_row(o, &row)) == 0 && row) {
                 if (!batch_line_index(o->b, row->id, &index))
-                        return -EBADMSG;
+                        return batch_failed(o->b, -EBADMSG, "the row of an answer is damaged");
                 rc = write_unrun_until(o, index);
                 if (rc == 0 && o->reads)
                         rc = read_input(o, &text);
@@ -209,22 +210,19 @@ static int write_all(struct outputs *o)
 /* Opens what the lines of this end need, and writes the files. */
 static int write_files(struct outputs *o, enum batch_end end)
 {
-        int rc = 0;
-        if (end == BATCH_CANCELLED || end == BATCH_EXPIRED) {
-                rc = batch_input_open(&o->in, o->b);
-                o->reads = rc == 0;
-                o->lost = batch_input_lost(rc) ? rc : 0;
-                rc = o->lost ? 0 : rc;
-        } else if (end == BATCH_NO_INPUT) {
-                rc = batch_input_open(&o->in, o->b); /* only to see what is wrong with it */
-                o->lost = rc == -ENOENT ? rc : -EBADMSG;
-                rc = 0;
-        }
+        int rc = end == BATCH_DONE ? 0 : batch_input_open(&o->in, o->b);
+        if (rc && !batch_input_lost(rc))
+                return rc;
+        if (end == BATCH_NO_INPUT) /* it was opened only to see what is wrong with it */
+                o->lost = rc ? rc : -EBADMSG;
+        else if (rc)
+                o->lost = rc;
+        else
+                o->reads = end != BATCH_DONE;
+        rc = write_all(o);
         if (rc == 0)
-                rc = write_all(o);
-        if (rc == 0)
-                rc = output_end(&o->good, o->b, "output");
-        return rc ? rc : output_end(&o->bad, o->b, "error");
+                rc = output_end(&o->good, "output");
+        return rc ? rc : output_end(&o->bad, "error");
 }
 
 /* ---- the last commit ---- */
@@ -312,8 +310,8 @@ int batch_finalize(struct batch *b, enum batch_end end)
                                 NULL, 0, NULL);
         if (rc)
                 return rc;
-        output_init(&o.good, b->all->o.blobs);
-        output_init(&o.bad, b->all->o.blobs);
+        output_init(&o.good, b);
+        output_init(&o.bad, b);
         if (batch_time(b, "in_progress_at"))
                 rc = write_files(&o, end);
         if (rc == 0)
@@ -331,7 +329,7 @@ static int clean(struct batch *b, const char *kind, struct store_op *ops)
         int rc = 0;
         while (more && rc == 0) {
                 struct store_page page;
-                rc = batch_rows(b, kind, NULL, PAGE, &page, NULL);
+                rc = batch_rows(b, kind, NULL, PAGE, &page);
                 if (rc)
                         break;
                 for (size_t i = 0; i < page.n; i++)

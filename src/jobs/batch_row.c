@@ -138,7 +138,7 @@ int batch_save(struct batch *b, const char *from, json_t *set, const struct stor
         if (fault)
                 *fault = own;
         json_decref(set);
-        return rc;
+        return rc ? batch_failed(b, rc, own.msg) : 0;
 }
 
 int batch_look(struct batch *b, bool now)
@@ -181,13 +181,14 @@ bool batch_line_index(const struct batch *b, const char *id, size_t *ret)
 }
 
 /* Lists come in the order of `created`, in which the rows of lines have their place in the input. */
-int batch_rows(struct batch *b, const char *kind, const char *after, int limit, struct store_page *ret,
-               struct store_fault *fault)
+int batch_rows(struct batch *b, const char *kind, const char *after, int limit, struct store_page *ret)
 {
+        struct store_fault fault = { 0 };
         struct store_query q = {
                 .kind = kind, .project = b->project, .parent = b->id, .after = after, .limit = limit
         };
-        return store_list(b->all->o.store, &q, ret, fault);
+        int rc = store_list(b->all->o.store, &q, ret, &fault);
+        return rc ? batch_failed(b, rc, fault.msg) : 0;
 }
 
 /* ---- for the operations ---- */

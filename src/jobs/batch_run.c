@@ -53,6 +53,7 @@ struct answer {
         struct buf out; /* the line of the output file */
         const struct store_usage *usage;
         bool kept;            /* as in batch_reply */
+        bool dropped;         /* it is no answer, and the line is not run again: only its usage counts */
         json_int_t tokens[4]; /* input, cached, output, reasoning */
         struct answer *next;
 };
@@ -110,11 +111,11 @@ static struct answer *list_take(struct answers *l, struct answer **at)
         return a;
 }
 
-static void answer_free(struct answer *a, bool recorded)
+static void answer_free(struct answer *a)
 {
         struct batch_runner *run = &a->lane->b->all->o.runner;
         if (a->handle)
-                run->release(a->handle, recorded);
+                run->release(a->handle);
         buf_release(&a->out);
         json_decref(a->body);
         mem_free(a->custom_id);
@@ -125,7 +126,7 @@ static void answer_free(struct answer *a, bool recorded)
 static void list_clear(struct answers *l)
 {
         while (l->first)
-                answer_free(list_take(l, &l->first), false);
+                answer_free(list_take(l, &l->first));
 }
 
 /* ---- answers ---- */
@@ -232,7 +233,7 @@ static int answer_new(struct lane *l, struct str text, size_t index, struct answ
         if (a && a->text && a->custom_id)
                 return 0;
         if (a)
-                answer_free(a, false);
+                answer_free(a);
         *ret = NULL;
         return bad ? -EBADMSG : -ENOMEM;
 }
@@ -263,14 +264,14 @@ static int answer_start(struct answer *a)
                                    .done = on_done,
                                    .ctx = a };
         if (has_bit(a->lane->kept, a->index))
-                return batch_kept(&call, b->all->o.store);
+                return batch_kept(&call, b->all);
         call.body = take_body(a);
         int rc = call.body ? run->start(run->ctx, &call, &a->handle) : -ENOMEM;
         json_decref(call.body);
         return rc;
 }
 
-/* Puts a line aside for another attempt. */
+/* Puts a line aside for another attempt. Nobody pays for what is run again. */
 static void postpone(struct lane *l, struct answer *a)
 {
         struct batch_runner *run = &l->b->all->o.runner;
@@ -278,7 +279,7 @@ static void postpone(struct lane *l, struct answer *a)
         pause = pause < RETRY_MAX_MS ? pause : RETRY_MAX_MS;
         pause -= (int64_t)(rand_u64() % (uint64_t)(pause / 4 + 1)); /* so that not all come back at once */
         if (a->handle)
-                run->release(a->handle, false);
+                run->release(a->handle);
         a->handle = NULL;
         a->usage = NULL;
         a->due_ms = clock_mono_ms() + pause;
@@ -372,9 +373,34 @@ static void wait_told(struct lane *l)
         l->n_told = 0;
 }
 
-/* Takes what has come back, waiting a moment for it: to the commit, or aside for another attempt; with `over`
- * what is no answer is dropped. */
-static void collect(struct lane *l, bool over)
+/* What becomes of lines that come back without an answer. */
+enum rest {
+        REST_AGAIN,   /* another attempt */
+        REST_LATER,   /* another attempt, of another claim */
+        REST_DROPPED, /* none */
+};
+
+static void take(struct lane *l, struct answer *a, enum rest rest)
+{
+        bool again = a->verdict == TOO_EARLY || (a->verdict == REFUSED && ++a->attempts < ATTEMPTS);
+        if (a->kept)
+                set_bit(l->kept, a->index);
+        if (a->verdict == ANSWERED || (rest == REST_AGAIN && !again)) {
+                if (!a->status)
+                        write_failure(a);
+                list_add(&l->ready, a);
+        } else if (rest == REST_AGAIN) {
+                postpone(l, a);
+        } else if (rest == REST_DROPPED && a->usage) {
+                a->dropped = true;
+                list_add(&l->ready, a);
+        } else {
+                answer_free(a);
+        }
+}
+
+/* Takes what has come back, waiting a moment for it: to the commit, or aside for another attempt. */
+static void collect(struct lane *l, enum rest rest)
 {
         pthread_mutex_lock(&l->lock);
         wait_told(l);
@@ -387,42 +413,34 @@ static void collect(struct lane *l, bool over)
         for (struct answer *next; done; done = next) {
                 next = done->next;
                 end(l, done);
-                if (done->kept)
-                        set_bit(l->kept, done->index);
-                bool again = done->verdict == TOO_EARLY ||
-                             (done->verdict == REFUSED && ++done->attempts < ATTEMPTS);
-                if (over && done->verdict != ANSWERED) {
-                        answer_free(done, false);
-                } else if (again) {
-                        postpone(l, done);
-                } else {
-                        if (!done->status)
-                                write_failure(done);
-                        list_add(&l->ready, done);
-                }
+                take(l, done, rest);
         }
 }
 
 /* ---- committing ---- */
 
-/* The counts of the object with those of n answers more. */
+/* The counts of the object with those of n answers more; nothing when none of them is one. */
 static json_t *counted(const struct batch *b, const struct answers *list, size_t n)
 {
         json_t *counts = json_get(b->object, "request_counts"), *u = json_get(b->object, "usage");
-        json_int_t good = 0, t[4] = { json_int(u, "input_tokens", 0),
-                                      json_int(json_get(u, "input_tokens_details"), "cached_tokens", 0),
-                                      json_int(u, "output_tokens", 0),
-                                      json_int(json_get(u, "output_tokens_details"), "reasoning_tokens", 0) };
+        json_int_t good = 0, bad = 0,
+                   t[4] = { json_int(u, "input_tokens", 0),
+                            json_int(json_get(u, "input_tokens_details"), "cached_tokens", 0),
+                            json_int(u, "output_tokens", 0),
+                            json_int(json_get(u, "output_tokens_details"), "reasoning_tokens", 0) };
         const struct answer *a = list->first;
         for (size_t i = 0; i < n; i++, a = a->next) {
                 good += succeeded(a);
+                bad += !succeeded(a) && !a->dropped;
                 for (int k = 0; k < 4; k++)
                         t[k] += succeeded(a) ? a->tokens[k] : 0;
         }
+        if (!good && !bad)
+                return json_object();
         return json_pack("{s:{s:I, s:I, s:I}, s:{s:I, s:{s:I}, s:I, s:{s:I}, s:I}}", "request_counts",
                          "total", json_int(counts, "total", 0), "completed",
                          json_int(counts, "completed", 0) + good, "failed",
-                         json_int(counts, "failed", 0) + (json_int_t)n - good, "usage", "input_tokens", t[0],
+                         json_int(counts, "failed", 0) + bad, "usage", "input_tokens", t[0],
                          "input_tokens_details", "cached_tokens", t[1], "output_tokens", t[2],
                          "output_tokens_details", "reasoning_tokens", t[3], "total_tokens", t[0] + t[2]);
 }
@@ -433,6 +451,10 @@ static size_t answer_ops(const struct answer *a, struct store_op ops[ANSWER_OPS]
 {
         const struct batch *b = a->lane->b;
         size_t n = 0;
+        if (a->usage)
+                ops[n++] = (struct store_op){ .verb = STORE_USAGE, .usage = a->usage };
+        if (a->dropped)
+                return n;
         ops[n++] = (struct store_op){ .verb = STORE_PUT,
                                       .kind = BATCH_LINE_KIND,
                                       .id = a->id,
@@ -441,8 +463,6 @@ static size_t answer_ops(const struct answer *a, struct store_op ops[ANSWER_OPS]
                                       .created = batch_time(b, "created_at") + (int64_t)a->index,
                                       .f = { succeeded(a) ? BATCH_LINE_OUTPUT : BATCH_LINE_ERROR },
                                       .doc = buf_str(&a->out) };
-        if (a->usage)
-                ops[n++] = (struct store_op){ .verb = STORE_USAGE, .usage = a->usage };
         if (a->kept)
                 ops[n++] = (struct store_op){
                         .verb = STORE_DELETE, .kind = BATCH_REPLY_KIND, .id = a->id, .project = b->project
@@ -466,8 +486,9 @@ static int commit_some(struct lane *l)
         int rc = ops ? batch_save(l->b, NULL, counted(l->b, &l->ready, n), ops, n_ops, NULL) : -ENOMEM;
         for (size_t i = 0; rc == 0 && i < n; i++) {
                 struct answer *kept = list_take(&l->ready, &l->ready.first);
-                set_bit(l->answered, kept->index);
-                answer_free(kept, true);
+                if (!kept->dropped)
+                        set_bit(l->answered, kept->index);
+                answer_free(kept);
         }
         mem_free(ops);
         return rc;
@@ -499,7 +520,7 @@ static int read_lines(struct lane *l, const char *kind, unsigned char *bits)
         for (bool first = true; more && rc == 0; first = false) {
                 struct store_page page;
                 size_t index;
-                rc = batch_rows(l->b, kind, first ? NULL : after, PAGE, &page, NULL);
+                rc = batch_rows(l->b, kind, first ? NULL : after, PAGE, &page);
                 if (rc)
                         break;
                 for (size_t i = 0; i < page.n; i++)
@@ -550,6 +571,11 @@ static void lane_close(struct lane *l)
         mem_free(l->kept);
 }
 
+static void trouble_pause(void)
+{
+        nanosleep(&(struct timespec){ .tv_nsec = TROUBLE_MS * 1000000 }, NULL);
+}
+
 /* Whether a commit that failed is worth another attempt by this claim. */
 static bool is_passing_error(int rc)
 {
@@ -557,16 +583,30 @@ static bool is_passing_error(int rc)
 }
 
 /* Lets what runs come to its end, or ends it, and commits what it brings. */
-static int drain(struct lane *l, bool cancel)
+static int drain(struct lane *l, enum rest rest)
 {
         struct batch_runner *run = &l->b->all->o.runner;
-        for (size_t i = 0; cancel && i < l->running.n; i++)
+        for (size_t i = 0; rest != REST_AGAIN && i < l->running.n; i++)
                 run->cancel(l->running.p[i]->handle);
         while (l->running.n) {
                 list_clear(&l->waiting);
-                collect(l, cancel);
+                collect(l, rest);
         }
-        return commit_ready(l);
+        int rc = commit_ready(l);
+        while (rest == REST_DROPPED && rc && is_passing_error(rc) && !job_stopping(l->b->run)) {
+                trouble_pause();
+                rc = commit_ready(l); /* nobody else would bring it */
+        }
+        return rc;
+}
+
+/* What becomes of the lines at work when the work has come to `end`. With the input lost its last answers
+ * still count; for any other reason they would come too late. */
+static enum rest rest_of(int end)
+{
+        if (end == BATCH_DONE || end == BATCH_NO_INPUT)
+                return REST_AGAIN;
+        return end == BATCH_CANCELLED || end == BATCH_EXPIRED ? REST_DROPPED : REST_LATER;
 }
 
 static int look(struct lane *l)
@@ -578,17 +618,17 @@ static int look(struct lane *l)
 /* Runs lines until there are none or there is a reason to leave off. */
 static int work(struct lane *l)
 {
-        int rc = 0, why = BATCH_DONE;
+        int rc = 0, why = look(l);
         bool done = false;
         while (!done && why == BATCH_DONE && rc == 0) {
                 if (!l->trouble) /* else no more work for the store */
                         rc = input_end(feed(l));
-                collect(l, false);
+                collect(l, REST_AGAIN);
                 int saved = is_ripe(l) ? commit_ready(l) : 0;
                 if (saved && !is_passing_error(saved))
                         return saved;
                 if (saved)
-                        nanosleep(&(struct timespec){ .tv_nsec = TROUBLE_MS * 1000000 }, NULL);
+                        trouble_pause();
                 done = l->read_all && !l->running.n && !l->waiting.n && !l->ready.n;
                 why = look(l);
         }
@@ -610,8 +650,7 @@ static int execute(struct batch *b, bool only_kept)
         l.only_kept = only_kept;
         if (rc == 0)
                 rc = work(&l);
-        /* With the input lost its last answers still count; for any other reason they would come too late. */
-        int saved = drain(&l, rc != BATCH_DONE && rc != BATCH_NO_INPUT);
+        int saved = drain(&l, rest_of(rc));
         if (saved && rc >= 0 && rc != BATCH_STOPPED)
                 rc = saved;
         lane_close(&l);
@@ -627,7 +666,7 @@ int batch_execute(struct batch *b)
 int batch_answer_kept(struct batch *b)
 {
         struct store_page page;
-        int rc = batch_rows(b, BATCH_REPLY_KIND, NULL, 1, &page, NULL);
+        int rc = batch_rows(b, BATCH_REPLY_KIND, NULL, 1, &page);
         if (rc)
                 return rc;
         bool any = page.n > 0;

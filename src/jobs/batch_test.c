@@ -40,6 +40,7 @@ struct world {
         pthread_mutex_t lock;
         struct map runs; /* "say" of a body -> how often it was run */
         atomic_int started, at_once, most;
+        atomic_int cut;   /* ended because they were cancelled */
         atomic_bool hold; /* requests wait */
         int busy;         /* so many replies to each line say "later" first */
         int delay_ms;
@@ -103,8 +104,10 @@ static void work_on(void *arg)
         if (w->delay_ms)
                 pause_ms(w->delay_ms);
         int before = count_run(w, r->body), status = (int)json_int(r->body, "status", 200);
-        if (atomic_load(&r->cancelled) || before < w->busy)
+        bool cut = atomic_load(&r->cancelled);
+        if (cut || before < w->busy)
                 status = 503;
+        atomic_fetch_add(&w->cut, cut);
         json_t *body = json_pack("{s:{s:s*}, s:O?, s:{s:i, s:i, s:{s:i}}}", "error", "code",
                                  json_cstr(r->body, "code", NULL), "said", json_get(r->body, "say"), "usage",
                                  "prompt_tokens", 5, "completion_tokens", 2, "prompt_tokens_details",
@@ -114,9 +117,10 @@ static void work_on(void *arg)
                                          .project = PROJECT,
                                          .batch = true,
                                          .n = { [USAGE_REQUESTS] = 1, [USAGE_INPUT] = 5 } };
-        struct batch_reply reply = {
-                .status = status, .request_id = r->id, .body = body, .usage = status == 200 ? &r->usage : NULL
-        };
+        struct batch_reply reply = { .status = status,
+                                     .request_id = r->id,
+                                     .body = body,
+                                     .usage = status == 200 || cut ? &r->usage : NULL };
         atomic_fetch_sub(&w->at_once, 1);
         r->done(r->ctx, &reply);
         json_decref(body);
@@ -144,15 +148,22 @@ static void cancel_request(void *handle)
         atomic_store(&r->cancelled, true);
 }
 
-static void release_request(void *handle, bool recorded)
+static void release_request(void *handle)
 {
         struct request *r = handle;
-        (void)recorded;
         json_decref(r->body);
         mem_free(r);
 }
 
 /* ---- the world ---- */
+
+static atomic_int reports;
+
+static void count_report(const char *finding)
+{
+        assert_true(strlen(finding) > 20);
+        atomic_fetch_add(&reports, 1);
+}
 
 static void world_open(struct world *w)
 {
@@ -170,6 +181,7 @@ static void world_start(struct world *w, int lines)
                 .blobs = w->blobs,
                 .limits = w->limits,
                 .runner = { check, start_request, cancel_request, release_request, w },
+                .report = count_report,
                 .lines = lines,
                 .max_line = 4096,
         };
@@ -410,6 +422,7 @@ static void test_completes(void **state)
 {
         struct world *w = *state;
         char file[ID_MAX], id[ID_MAX];
+        w->delay_ms = 1; /* so that they overlap */
         put_lines(w, 1200, file);
         put_batch(w, file, BATCH_WINDOW_S, id);
         world_start(w, 16);
@@ -584,6 +597,8 @@ static void test_cancel(void **state)
         assert_int_equal(count_lines(w, json_cstr(object, "error_file_id", NULL), &seen, "batch_cancelled"),
                          400 - done - failed);
         assert_each_once(&seen, 400);
+        assert_true(atomic_load(&w->cut) > 0);
+        assert_int_equal(used_requests(w), done + atomic_load(&w->cut)); /* what was computed counts */
         assert_int_equal(batch_cancel(w->store, PROJECT, id, &again, NULL), 0);
         assert_true(json_equal(object, again));
         json_decref(again);
@@ -660,6 +675,7 @@ static void test_expires(void **state)
         assert_int_equal(count_lines(w, json_cstr(object, "error_file_id", NULL), &seen, "batch_expired"),
                          50 - done - failed);
         assert_each_once(&seen, 50);
+        assert_int_equal(used_requests(w), done + atomic_load(&w->cut));
         json_decref(object);
         assert_int_equal(batch_cancel(w->store, PROJECT, id, &object, NULL), -EALREADY);
         json_decref(object);
@@ -872,8 +888,84 @@ static void test_damaged_row(void **state)
                   .doc = STR("{}") },
         };
         assert_int_equal(store_write(w->store, ops, 2, NULL), 0);
+        atomic_store(&reports, 0);
         world_start(w, 4);
         await_jobs(w); /* it is not tried for ever */
+        assert_int_equal(atomic_load(&reports), 1);
+}
+
+/* A folder of the data directory that goes away and comes back. */
+static void move_folder(struct world *w, const char *from, const char *to)
+{
+        char old[128], new[128];
+        snprintf(old, sizeof(old), "%s/%s", w->dir, from);
+        snprintf(new, sizeof(new), "%s/%s", w->dir, to);
+        assert_int_equal(rename(old, new), 0);
+}
+
+static void await_report(void)
+{
+        for (int64_t until = clock_mono_ms() + WAIT_MS; !atomic_load(&reports) && clock_mono_ms() < until;)
+                pause_ms(2);
+        assert_true(atomic_load(&reports) > 0);
+}
+
+/* What is missing is not the batch: it waits for its output to be written, and says so. */
+static void test_no_place_for_output(void **state)
+{
+        struct world *w = *state;
+        char file[ID_MAX], id[ID_MAX];
+        put_lines(w, 20, file);
+        put_batch(w, file, BATCH_WINDOW_S, id);
+        move_folder(w, "tmp", "away");
+        atomic_store(&reports, 0);
+        world_start(w, 4);
+        json_decref(await_status(w, id, "finalizing"));
+        await_report();
+        move_folder(w, "away", "tmp");
+        assert_complete(w, id, 20);
+        assert_int_equal(atomic_load(&w->started), 20);
+}
+
+/* The same at a cancellation: what was cut off is recorded once. */
+static void test_no_place_after_cancel(void **state)
+{
+        struct world *w = *state;
+        char file[ID_MAX], id[ID_MAX];
+        json_t *object;
+        atomic_store(&w->hold, true);
+        put_lines(w, 20, file);
+        put_batch(w, file, BATCH_WINDOW_S, id);
+        move_folder(w, "tmp", "away");
+        atomic_store(&reports, 0);
+        world_start(w, 4);
+        while (atomic_load(&w->started) < 4)
+                pause_ms(2);
+        assert_int_equal(batch_cancel(w->store, PROJECT, id, &object, NULL), 0);
+        json_decref(object);
+        await_report();
+        move_folder(w, "away", "tmp");
+        object = await_status(w, id, "cancelled");
+        await_jobs(w);
+        assert_int_equal(count_of(object, "completed") + count_of(object, "failed"), 0);
+        assert_int_equal(atomic_load(&w->cut), 4);
+        assert_int_equal(used_requests(w), 4);
+        json_decref(object);
+}
+
+/* Nor is it the input, when the whole store of blobs is away. */
+static void test_no_blobs(void **state)
+{
+        struct world *w = *state;
+        char file[ID_MAX], id[ID_MAX];
+        put_lines(w, 20, file);
+        put_batch(w, file, BATCH_WINDOW_S, id);
+        move_folder(w, "blobs", "away");
+        atomic_store(&reports, 0);
+        world_start(w, 4);
+        await_report();
+        move_folder(w, "away", "blobs");
+        assert_complete(w, id, 20);
 }
 
 #ifdef CAIRN_FAULTS
@@ -890,6 +982,27 @@ static void test_failing_disk(void **state)
         world_start(w, 8);
         assert_complete(w, id, 200);
         fault_clear();
+}
+
+/* What was computed is recorded once, though the store fails when it is to be. */
+static void test_failing_disk_at_cancel(void **state)
+{
+        struct world *w = *state;
+        char file[ID_MAX], id[ID_MAX];
+        json_t *object;
+        atomic_store(&w->hold, true);
+        put_lines(w, 20, file);
+        put_batch(w, file, BATCH_WINDOW_S, id);
+        world_start(w, 4);
+        while (atomic_load(&w->started) < 4)
+                pause_ms(2);
+        assert_int_equal(batch_cancel(w->store, PROJECT, id, &object, NULL), 0);
+        json_decref(object);
+        assert_int_equal(fault_arm(STR("store.commit:1:ENOSPC:2,store.answer:4:EIO:1")), 0);
+        json_decref(await_status(w, id, "cancelled"));
+        await_jobs(w);
+        fault_clear();
+        assert_int_equal(used_requests(w), 4);
 }
 #endif
 
@@ -945,8 +1058,12 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_lost_input_on_the_way, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_damaged_input, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_damaged_row, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_no_place_for_output, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_no_place_after_cancel, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_no_blobs, setup, teardown),
 #ifdef CAIRN_FAULTS
                 cmocka_unit_test_setup_teardown(test_failing_disk, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_failing_disk_at_cancel, setup, teardown),
 #endif
                 cmocka_unit_test_setup_teardown(test_token_limit, setup, teardown),
         };

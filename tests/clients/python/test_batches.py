@@ -465,6 +465,34 @@ def test_s80_goes_on_after_a_stop():
         server.cleanup()
 
 
+def test_s81_what_is_cut_off_is_recorded():
+    """What the lines of a cancelled batch have computed is in the usage, though they have no answer."""
+    with Server() as server, OpenAI(base_url=server.base_url, api_key=API_KEY) as sdk:
+        made = begin(sdk, [slow_line(i) for i in range(32)])
+        while server.metric("cairn_engine_decoded_tokens_total") < 50:
+            time.sleep(0.01)
+        sdk.batches.cancel(made.id)
+        batch, _ = follow(sdk, made)
+        assert batch.status == "cancelled" and batch.request_counts.completed < 32
+        rows = [row for row in server.usage("--total", "--by", "batch") if row["batch"]]
+        assert sum(row["output_tokens"] for row in rows) >= 50
+
+
+def test_s80_waits_for_a_place_for_its_output():
+    """A folder that is away for a moment does not end a batch; the log says why it waits."""
+    with Server() as server, OpenAI(base_url=server.base_url, api_key=API_KEY) as sdk:
+        made = begin(sdk, [slow_line(i) for i in range(60)])
+        folder, away = server.data / "state" / "tmp", server.data / "state" / "away"
+        folder.rename(away)
+        while f"{made.id} (finalizing) cannot go on" not in server.log_path.read_text():
+            time.sleep(0.02)
+        assert sdk.batches.retrieve(made.id).status == "finalizing"
+        away.rename(folder)
+        batch, _ = follow(sdk, made)
+        check_counts(batch, 60, 60, 0)
+        assert len(content(sdk, batch.output_file_id)) == 60
+
+
 def test_s106_batch_events():
     with Hook() as hook, Server(["--outbound-allow", "127.0.0.1"]) as server:
         with OpenAI(base_url=server.base_url, api_key=API_KEY) as sdk:
