@@ -21,8 +21,10 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/fault.h"
 #include "base/ids.h"
 #include "base/mem.h"
@@ -40,16 +42,18 @@
 static const unsigned char magic[8] = { 'C', 'A', 'I', 'R', 'N', 'B', 'L', '1' };
 
 struct blobs {
-        char *tmp; /* DATA/tmp */
+        char *tmp;   /* where is staged: on the file system of the directory's blobs, else DATA/tmp */
+        char *where; /* for messages */
         const struct blob_place_ops *ops;
         void *place;
+        struct blob_holds *holds;
         atomic_ullong written, read, damaged, retries;
 };
 
 struct blob_writer {
         struct blobs *blobs;
         char id[ID_MAX];
-        char *path; /* DATA/tmp/ID */
+        char *path; /* TMP/ID */
         int fd;
         int failed; /* the first error; nothing more is done after it */
         uint64_t size, max;
@@ -153,39 +157,52 @@ static uint64_t chunks_of(uint64_t size)
 
 /* ---- opening ---- */
 
-static int leftovers_remove(const char *tmp)
+/* Removes what was staged and not written to for age_s seconds. */
+static int leftovers_remove(const char *tmp, int64_t age_s)
 {
         DIR *dir = opendir(tmp);
         if (!dir)
-                return -errno;
+                return blob_fail(-errno, "%s: %s", tmp, strerror(errno));
         const struct dirent *entry;
+        int64_t until = clock_unix() - age_s;
+        struct stat st;
         while ((entry = readdir(dir))) {
-                if (blob_id_ok(entry->d_name))
+                if (blob_id_ok(entry->d_name) && !fstatat(dirfd(dir), entry->d_name, &st, 0) &&
+                    st.st_mtime <= until)
                         unlinkat(dirfd(dir), entry->d_name, 0);
         }
         closedir(dir);
         return 0;
 }
 
+/* The directory's blobs are renamed into place, so they are staged on their own file system. */
 static int open_tmp(struct blobs *b, const struct blobs_options *o, char *err, size_t errn)
 {
-        b->tmp = blob_path_join(o->data_dir, "tmp");
+        bool beside = b->ops == &blob_dir_ops;
+        b->tmp = blob_path_join(o->data_dir, beside ? "blobs/tmp" : "tmp");
         if (!b->tmp) {
                 snprintf(err, errn, "memory is out");
                 return -ENOMEM;
         }
         int rc = datadir_make(b->tmp, err, errn);
-        if (!rc && o->exclusive) {
-                rc = leftovers_remove(b->tmp);
+        if (!rc && o->exclusive && !(beside && o->shared)) {
+                rc = leftovers_remove(b->tmp, 0);
                 if (rc)
-                        snprintf(err, errn, "%s: %s", b->tmp, strerror(-rc));
+                        snprintf(err, errn, "%s", fault_text);
         }
         return rc;
 }
 
 static int open_place(struct blobs *b, const struct blobs_options *o, char *err, size_t errn)
 {
-        if (!o->url || !*o->url) {
+        bool local = !o->url || !*o->url;
+        b->where = local ? blob_path_join(o->data_dir, "blobs") : mem_strdup(o->url);
+        b->holds = blob_holds_new();
+        if (!b->where || !b->holds) {
+                snprintf(err, errn, "memory is out");
+                return -ENOMEM;
+        }
+        if (local) {
                 b->ops = &blob_dir_ops;
                 return blob_dir_open(o, &b->place, err, errn);
         }
@@ -224,8 +241,15 @@ void blobs_close(struct blobs *b)
                 return;
         if (b->place)
                 b->ops->free(b->place);
+        blob_holds_free(b->holds);
+        mem_free(b->where);
         mem_free(b->tmp);
         mem_free(b);
+}
+
+const char *blobs_where(const struct blobs *b)
+{
+        return b->where;
 }
 
 int blobs_ping(struct blobs *b, char *err, size_t errn)
@@ -611,13 +635,49 @@ int blob_verify(struct blobs *b, const char *id)
         return rc;
 }
 
+int blob_hold(struct blobs *b, const char *id)
+{
+        return blob_holds_add(b->holds, id) ? no_memory() : 0;
+}
+
+void blob_unhold(struct blobs *b, const char *id)
+{
+        blob_holds_drop(b->holds, id);
+}
+
+/* ---- whose they are ---- */
+
+int blobs_mark(struct blobs *b, char ret[BLOBS_MARK_MAX])
+{
+        int rc = b->ops->mark_get(b->place, ret, BLOBS_MARK_MAX);
+        if (!rc)
+                ret[strcspn(ret, "\r\n")] = '\0';
+        return rc;
+}
+
+int blobs_set_mark(struct blobs *b, const char *mark)
+{
+        char line[BLOBS_MARK_MAX];
+        snprintf(line, sizeof(line), "%s\n", mark);
+        return b->ops->mark_put(b->place, line);
+}
+
 /* ---- the whole set ---- */
 
 int blob_delete(struct blobs *b, const char *id)
 {
         if (!blob_id_ok(id))
                 return blob_fail(-ENOENT, "no blob has such an id");
+        if (blob_holds_doom(b->holds, id))
+                return 0;
         return b->ops->remove(b->place, id);
+}
+
+void blobs_sweep(struct blobs *b)
+{
+        char id[BLOB_ID_LEN + 1];
+        while (blob_holds_due(b->holds, id))
+                b->ops->remove(b->place, id);
 }
 
 int blob_copy(struct blobs *from, const char *id, struct blobs *to)
@@ -653,5 +713,6 @@ int blobs_list(struct blobs *b, int (*fn)(void *ctx, const char *id, int64_t mod
 
 int blobs_abandon(struct blobs *b, int64_t age_s)
 {
-        return b->ops->abandon(b->place, age_s);
+        int rc = leftovers_remove(b->tmp, age_s);
+        return rc || !b->ops->abandon ? rc : b->ops->abandon(b->place, age_s);
 }

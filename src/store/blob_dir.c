@@ -215,12 +215,50 @@ static int dir_list(void *place, int (*fn)(void *ctx, const char *id, int64_t mo
         return rc;
 }
 
-/* What was not committed lies in DATA/tmp, which its server clears when it starts. */
-static int dir_abandon(void *place, int64_t age_s)
+/* ---- whose they are ---- */
+
+static int mark_get(void *place, char *ret, size_t n)
 {
-        (void)place;
-        (void)age_s;
-        return 0;
+        const struct dir_place *d = place;
+        char *path = blob_path_join(d->root, BLOBS_MARK_NAME);
+        int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+        int rc = fd >= 0 ? 0 : path ? failed(path) : -ENOMEM;
+        ssize_t got = rc ? 0 : read(fd, ret, n - 1);
+        if (!rc && got < 0)
+                rc = failed(path);
+        ret[got > 0 ? got : 0] = '\0';
+        if (fd >= 0)
+                close(fd);
+        mem_free(path);
+        return rc;
+}
+
+static int mark_write(const char *path, const char *text)
+{
+        int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600), rc = 0;
+        if (fd < 0)
+                return failed(path);
+        errno = EIO;
+        if (write(fd, text, strlen(text)) != (ssize_t)strlen(text) || fsync(fd))
+                rc = failed(path);
+        close(fd);
+        return rc;
+}
+
+/* Written under another name, so that nobody sees half of it. */
+static int mark_put(void *place, const char *text)
+{
+        const struct dir_place *d = place;
+        char *path = blob_path_join(d->root, BLOBS_MARK_NAME),
+             *draft = blob_path_join(d->root, BLOBS_MARK_NAME ".new");
+        int rc = path && draft ? mark_write(draft, text) : -ENOMEM;
+        if (!rc && rename(draft, path))
+                rc = failed(path);
+        if (!rc)
+                rc = datadir_sync(d->root);
+        mem_free(path);
+        mem_free(draft);
+        return rc;
 }
 
 const struct blob_place_ops blob_dir_ops = { .publish = dir_publish,
@@ -229,7 +267,8 @@ const struct blob_place_ops blob_dir_ops = { .publish = dir_publish,
                                              .close = dir_close,
                                              .remove = dir_remove,
                                              .list = dir_list,
-                                             .abandon = dir_abandon,
+                                             .mark_get = mark_get,
+                                             .mark_put = mark_put,
                                              .ping = dir_ping,
                                              .free = dir_free,
                                              .window = 1 };

@@ -21,11 +21,16 @@ struct blob_place_ops {
         void (*close)(void *object);
         int (*remove)(void *place, const char *id);
         int (*list)(void *place, int (*fn)(void *ctx, const char *id, int64_t modified), void *ctx);
-        int (*abandon)(void *place, int64_t age_s);
+        int (*abandon)(void *place, int64_t age_s); /* NULL: staged files are all there is */
+        /* The object BLOBS_MARK_NAME, at most n - 1 bytes of it with a NUL; -ENOENT. */
+        int (*mark_get)(void *place, char *ret, size_t n);
+        int (*mark_put)(void *place, const char *text);
         int (*ping)(void *place);
         void (*free)(void *place);
         int window; /* chunks worth reading at once by who reads on */
 };
+
+#define BLOBS_MARK_NAME "INSTALLATION"
 
 /* Make `*ret_place`; err gets a sentence on failure. */
 int blob_dir_open(const struct blobs_options *o, void **ret_place, char *err, size_t errn);
@@ -43,6 +48,17 @@ char *blob_path_join(const char *a, const char *b);
 char *blob_name(char *out, const char *id);
 /* The id that such a name stands for, or false. out has BLOB_ID_LEN + 1 bytes. */
 bool blob_name_id(const char *name, char *out);
+
+/* Which blobs may not be removed now, and which of them are to be removed then. Any thread. */
+struct blob_holds;
+struct blob_holds *blob_holds_new(void);                  /* NULL when memory is out */
+void blob_holds_free(struct blob_holds *h);               /* accepts NULL */
+int blob_holds_add(struct blob_holds *h, const char *id); /* 0 or -ENOMEM */
+void blob_holds_drop(struct blob_holds *h, const char *id);
+/* Whether the blob is held: then it is due when it is not any more. */
+bool blob_holds_doom(struct blob_holds *h, const char *id);
+/* Takes one that is due: its id, or false. ret has BLOB_ID_LEN + 1 bytes. */
+bool blob_holds_due(struct blob_holds *h, char *ret);
 
 /* Keeps the sentence for blob_fault() and gives rc back. */
 int blob_fail(int rc, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -155,6 +155,13 @@ static int put_in_parts(struct s3_client *c, const char *name, int fd, uint64_t 
         return rc;
 }
 
+/* Nothing that is being written can be missing: what the service does not find is its own record of an
+ * upload, which somebody else has ended. A new attempt may do better. */
+static int not_missing(int rc)
+{
+        return rc == -ENOENT ? -EAGAIN : rc;
+}
+
 static int s3_publish(void *place, const char *id, int fd, const char *path, uint64_t size)
 {
         char name[BLOB_ID_LEN + 2];
@@ -176,7 +183,7 @@ static int s3_publish(void *place, const char *id, int fd, const char *path, uin
         mem_free(block);
         if (!rc)
                 unlink(path);
-        return rc;
+        return not_missing(rc);
 }
 
 static int s3_remove(void *place, const char *id)
@@ -340,6 +347,24 @@ static int s3_abandon(void *place, int64_t age_s)
         return rc;
 }
 
+/* ---- whose they are ---- */
+
+static int s3_mark_get(void *place, char *ret, size_t n)
+{
+        struct s3_request q = { .method = "GET", .name = BLOBS_MARK_NAME, .into = ret, .into_max = n - 1 };
+        int rc = s3_perform(place, &q);
+        ret[rc ? 0 : q.into_n] = '\0';
+        return rc;
+}
+
+static int s3_mark_put(void *place, const char *text)
+{
+        struct s3_request q = {
+                .method = "PUT", .name = BLOBS_MARK_NAME, .body = text, .body_n = strlen(text)
+        };
+        return s3_perform(place, &q);
+}
+
 static int s3_ping(void *place)
 {
         struct buf answer;
@@ -359,6 +384,8 @@ const struct blob_place_ops blob_s3_ops = { .publish = s3_publish,
                                             .remove = s3_remove,
                                             .list = s3_list,
                                             .abandon = s3_abandon,
+                                            .mark_get = s3_mark_get,
+                                            .mark_put = s3_mark_put,
                                             .ping = s3_ping,
                                             .free = s3_free,
                                             .window = 8 };

@@ -13,6 +13,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 #include <cmocka.h>
 #include "base/fault.h"
@@ -86,16 +87,16 @@ static void nothing_shows_before_the_commit(void **state)
         struct blob_info info;
         assert_int_equal(blob_create(*state, 100, &w), 0);
         assert_int_equal(blob_append(w, "x", 1), 0);
-        assert_int_equal(entries("tmp"), 1);
-        assert_int_equal(entries("blobs"), 0);
+        assert_int_equal(entries("blobs/tmp"), 1);
+        assert_int_equal(entries("blobs"), 1); /* tmp */
         blob_abort(w);
         blob_abort(NULL);
-        assert_int_equal(entries("tmp"), 0);
+        assert_int_equal(entries("blobs/tmp"), 0);
         assert_int_equal(blob_create(*state, 1, &w), 0);
         assert_int_equal(blob_append(w, "xy", 2), -EFBIG);
         assert_int_equal(blob_commit(w, &info), -EFBIG);
-        assert_int_equal(entries("tmp"), 0);
-        assert_int_equal(entries("blobs"), 0);
+        assert_int_equal(entries("blobs/tmp"), 0);
+        assert_int_equal(entries("blobs"), 1); /* tmp */
 }
 
 static void leftovers_go_at_the_servers_start(void **state)
@@ -104,12 +105,41 @@ static void leftovers_go_at_the_servers_start(void **state)
         struct blobs *other;
         assert_int_equal(blob_create(*state, 100, &w), 0);
         assert_int_equal(open_blobs(false, &other), 0); /* a tool takes nothing away */
-        assert_int_equal(entries("tmp"), 1);
+        assert_int_equal(entries("blobs/tmp"), 1);
         blobs_close(other);
         assert_int_equal(open_blobs(true, &other), 0);
-        assert_int_equal(entries("tmp"), 0);
+        assert_int_equal(entries("blobs/tmp"), 0);
         blobs_close(other);
         blob_abort(w);
+}
+
+/* Where other servers write too, nobody knows whose is dead: what is not written to any more goes by its age.
+ */
+static void leftovers_of_a_shared_folder_go_by_age(void **state)
+{
+        struct blobs_options o = { .data_dir = dir, .exclusive = true, .shared = true };
+        struct blob_writer *mine, *dead;
+        struct blobs *other;
+        struct blob_info info;
+        char path[160];
+        struct timespec old[2] = { { .tv_sec = time(NULL) - 100 }, { .tv_sec = time(NULL) - 100 } };
+        assert_int_equal(blob_create(*state, 100, &dead), 0);
+        struct dirent *entry;
+        snprintf(path, sizeof(path), "%s/blobs/tmp", dir);
+        DIR *d = opendir(path);
+        while ((entry = readdir(d)))
+                if (entry->d_name[0] != '.')
+                        assert_int_equal(utimensat(dirfd(d), entry->d_name, old, 0), 0);
+        closedir(d);
+        assert_int_equal(blob_create(*state, 100, &mine), 0);
+        assert_int_equal(blobs_open(&o, &other, err, sizeof(err)), 0);
+        assert_int_equal(entries("blobs/tmp"), 2);
+        assert_int_equal(blobs_abandon(other, 50), 0);
+        assert_int_equal(entries("blobs/tmp"), 1);
+        blobs_close(other);
+        blob_abort(dead);
+        assert_int_equal(blob_append(mine, "x", 1), 0);
+        assert_int_equal(blob_commit(mine, &info), 0);
 }
 
 static void deletion_spares_open_readers(void **state)
@@ -159,8 +189,8 @@ static void a_full_disk_is_an_error(void **state)
         }
         wait(&status);
         assert_int_equal(status, 0);
-        assert_int_equal(entries("tmp"), 0);
-        assert_int_equal(entries("blobs"), 0);
+        assert_int_equal(entries("blobs/tmp"), 0);
+        assert_int_equal(entries("blobs"), 1); /* tmp */
 }
 
 /* ---- damage ---- */
@@ -259,8 +289,8 @@ static void a_failed_sync_is_no_commit(void **state)
         assert_int_equal(fault_arm(STR("blob.sync:1:EIO")), 0);
         assert_int_equal(blob_commit(w, &info), -EIO);
         fault_clear();
-        assert_int_equal(entries("tmp"), 0);
-        assert_int_equal(entries("blobs"), 0);
+        assert_int_equal(entries("blobs/tmp"), 0);
+        assert_int_equal(entries("blobs"), 1); /* tmp */
 }
 #endif
 
@@ -271,6 +301,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 CASE(nothing_shows_before_the_commit),
                 CASE(leftovers_go_at_the_servers_start),
+                CASE(leftovers_of_a_shared_folder_go_by_age),
                 CASE(deletion_spares_open_readers),
                 CASE(a_bad_place_is_named),
                 CASE(a_full_disk_is_an_error),

@@ -212,6 +212,52 @@ static void deleted_blobs_are_gone(void **state)
         assert_null(r);
 }
 
+static int stop_at_once(void *ctx, const char *id, int64_t modified)
+{
+        (void)id;
+        (void)modified;
+        ++*(int *)ctx;
+        return 7;
+}
+
+static void a_held_blob_outlives_its_deletion(void **state)
+{
+        struct blob_info info = blob_put_text(*state, "abc"), free = blob_put_text(*state, "def");
+        struct blob_reader *r;
+        assert_int_equal(blob_hold(*state, info.id), 0);
+        assert_int_equal(blob_hold(*state, info.id), 0);
+        assert_int_equal(blob_hold(*state, free.id), 0);
+        assert_int_equal(blob_delete(*state, info.id), 0);
+        blob_unhold(*state, free.id);
+        blob_unhold(*state, info.id);
+        blobs_sweep(*state);
+        assert_int_equal(blob_open(*state, info.id, &r), 0);
+        blob_reader_free(r);
+        blob_unhold(*state, info.id);
+        blobs_sweep(*state);
+        assert_int_equal(blob_open(*state, info.id, &r), -ENOENT);
+        assert_int_equal(blob_verify(*state, free.id), 0);
+        assert_int_equal(blob_delete(*state, free.id), 0);
+        assert_int_equal(blob_open(*state, free.id, &r), -ENOENT);
+}
+
+static void a_mark_is_kept_beside_the_blobs(void **state)
+{
+        struct blobs *other = fixture->again(fixture);
+        char mark[BLOBS_MARK_MAX];
+        int calls = 0;
+        assert_int_equal(blobs_mark(*state, mark), -ENOENT);
+        assert_int_equal(blobs_set_mark(*state, "inst_1"), 0);
+        assert_int_equal(blobs_mark(other, mark), 0);
+        assert_string_equal(mark, "inst_1");
+        assert_int_equal(blobs_set_mark(other, "inst_22"), 0);
+        assert_int_equal(blobs_mark(*state, mark), 0);
+        assert_string_equal(mark, "inst_22");
+        assert_int_equal(blobs_list(*state, stop_at_once, &calls), 0); /* it is no blob */
+        assert_non_null(blobs_where(*state));
+        blobs_close(other);
+}
+
 struct seen {
         char ids[8][BLOB_ID_LEN + 1];
         size_t n;
@@ -225,14 +271,6 @@ static int see(void *ctx, const char *id, int64_t modified)
         assert_true(s->n < 8);
         snprintf(s->ids[s->n++], BLOB_ID_LEN + 1, "%s", id);
         return 0;
-}
-
-static int stop_at_once(void *ctx, const char *id, int64_t modified)
-{
-        (void)id;
-        (void)modified;
-        ++*(int *)ctx;
-        return 7;
 }
 
 static void all_blobs_are_listed(void **state)
@@ -368,6 +406,8 @@ int blob_conformance(const char *backend, struct blob_fixture *f)
                 CASE(limits_are_kept),
                 CASE(what_is_no_id_is_no_path),
                 CASE(deleted_blobs_are_gone),
+                CASE(a_held_blob_outlives_its_deletion),
+                CASE(a_mark_is_kept_beside_the_blobs),
                 CASE(all_blobs_are_listed),
                 CASE(copies_keep_their_ids),
                 CASE(threads_share_the_blobs),
