@@ -69,6 +69,11 @@ void files_upkeep(struct api *api)
                 log_info("files", "removed %zu blobs that no file names", removed);
 }
 
+void files_sweep(struct api *api)
+{
+        blobs_sweep(api->blobs);
+}
+
 /* ---- POST /files ---- */
 
 /* Commits the row of the blob; the blob goes when that fails. With -EIO the row may be there even so: then it

@@ -34,6 +34,7 @@ struct task {
 static const struct task tasks[] = {
         { sweep, 0, 0 },
         { files_upkeep, FILES_UPKEEP_MS, FILES_UPKEEP_FIRST_MS },
+        { files_sweep, FILES_SWEEP_MS, 0 },
         { meter_upkeep, METER_UPKEEP_MS, 0 },
         { leftovers_upkeep, LEFTOVERS_UPKEEP_MS, 0 },
         { stored_upkeep, STORED_UPKEEP_MS, 0 },

@@ -16,4 +16,7 @@ int64_t uploading_expires(const json_t *expires_after, const char *purpose, int6
 #define FILES_UPKEEP_FIRST_MS 1000 /* a crash leaves orphans: soon after the start */
 /* Removes the blobs that no row names any more. */
 void files_upkeep(struct api *api);
+#define FILES_SWEEP_MS 2000
+/* Removes the blobs that were being read when their files were deleted. */
+void files_sweep(struct api *api);
 #endif

@@ -19,7 +19,7 @@ struct file {
         json_t *doc;
         uint64_t size;
         struct part *parts;
-        size_t n_parts, at; /* `reader` reads part `at` */
+        size_t n_parts, n_held, at; /* `reader` reads part `at` */
         struct blob_reader *reader;
 };
 
@@ -60,6 +60,17 @@ static int take_parts(struct file *f)
         return 0;
 }
 
+/* The parts are opened one after another, as they are read: none may go until then. */
+static int hold_parts(struct file *f)
+{
+        int rc = 0;
+        while (!rc && f->n_held < f->n_parts) {
+                rc = blob_hold(f->blobs, f->parts[f->n_held].id);
+                f->n_held += !rc;
+        }
+        return rc;
+}
+
 int file_open(struct store *s, struct blobs *b, const char *project, const char *id, struct file **ret,
               char *err, size_t errn)
 {
@@ -79,6 +90,8 @@ int file_open(struct store *s, struct blobs *b, const char *project, const char 
                 rc = f->doc ? take_parts(f) : why.no_memory ? -ENOMEM : -EBADMSG;
         }
         object_release(&row);
+        if (!rc)
+                rc = hold_parts(f);
         if (rc) {
                 file_close(f);
                 return say(err, errn, rc, rc == -ENOMEM ? "memory is out" : "the file's row is damaged");
@@ -92,6 +105,8 @@ void file_close(struct file *f)
         if (!f)
                 return;
         blob_reader_free(f->reader);
+        while (f->n_held)
+                blob_unhold(f->blobs, f->parts[--f->n_held].id);
         json_decref(f->doc);
         mem_free(f->parts);
         mem_free(f);
@@ -139,6 +154,16 @@ static int part_open(struct file *f, size_t i)
         return rc;
 }
 
+/* Why a part could not be read. The file is there: what is missing is a part of it. */
+static int part_failed(const struct file *f, size_t i, int rc, char *err, size_t errn)
+{
+        if (rc != -ENOENT)
+                return say(err, errn, rc, blob_fault());
+        if (err && errn)
+                snprintf(err, errn, "part %zu of %zu is missing: blob %s", i + 1, f->n_parts, f->parts[i].id);
+        return -EBADMSG;
+}
+
 int file_read(struct file *f, uint64_t offset, void *p, size_t n, size_t *ret_n, char *err, size_t errn)
 {
         *ret_n = 0;
@@ -153,7 +178,7 @@ int file_read(struct file *f, uint64_t offset, void *p, size_t n, size_t *ret_n,
                 if (!rc && got != want)
                         rc = -EBADMSG;
                 if (rc)
-                        return say(err, errn, rc, blob_fault());
+                        return part_failed(f, i, rc, err, errn);
                 *ret_n += want;
                 offset += want;
         }

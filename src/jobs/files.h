@@ -7,8 +7,8 @@
  * which files_collect() removes.
  *
  * Functions return 0 or a negative errno: -ENOENT for an unknown, foreign or expired file, -EBADMSG for
- * damaged contents, else what the store and the blobs return. `err` gets a sentence when it is not NULL. Any
- * thread; a struct file by one thread at a time. */
+ * damaged or missing contents, else what the store and the blobs return. `err` gets a sentence when it is not
+ * NULL. Any thread; a struct file by one thread at a time. */
 #ifndef CAIRN_JOBS_FILES_H
 #define CAIRN_JOBS_FILES_H
 
@@ -32,8 +32,8 @@
 
 struct file;
 
-/* Opens a file of a project. Its bytes stay readable, in the directory backend, when it is deleted meanwhile;
- * blobs on S3 do not: reads then fail with -ENOENT. */
+/* Opens a file of a project. Its bytes stay readable when this process deletes it meanwhile: they are held,
+ * and blobs_sweep() removes them later. Another process knows nothing of that: reads may then fail. */
 int file_open(struct store *s, struct blobs *b, const char *project, const char *id, struct file **ret,
               char *err, size_t errn);
 void file_close(struct file *f); /* accepts NULL */
@@ -77,7 +77,8 @@ void file_drop_blobs(struct blobs *b, const json_t *doc);
 
 /* Finds the blobs that no row names and that are older than FILES_ORPHAN_AGE_S: what expired rows and crashes
  * have left. Deletes them when `remove`. `report`, if not NULL, gets the id of each. Safe beside a running
- * server. -EBADMSG when a row is damaged: any blob may be that row's, so none is told of or deleted. */
+ * server. -EBADMSG when a row is damaged: any blob may be that row's, so none is told of or deleted. -EPERM
+ * when the blobs are another installation's (jobs/installation.h). */
 int files_collect(struct store *s, struct blobs *b, bool remove, void (*report)(void *ctx, const char *blob),
                   void *ctx, size_t *ret_n, char *err, size_t errn);
 /* Looks at the rows that name blobs, and at their blobs: damaged rows, missing blobs, and with `contents`

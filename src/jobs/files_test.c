@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "jobs/files.h"
+#include "jobs/installation.h"
 
 #define PROJECT "proj_a"
 
@@ -30,7 +31,8 @@ static int setup(void **state)
         snprintf(dir, sizeof(dir), "/tmp/cairn-files-XXXXXX");
         if (!mkdtemp(dir) || store_open(dir, &options, &store, &fault))
                 return -1;
-        return blobs_open(&o, &blobs, err, sizeof(err));
+        int rc = blobs_open(&o, &blobs, err, sizeof(err));
+        return rc ? rc : installation_check(store, blobs, true, err, sizeof(err));
 }
 
 static int teardown(void **state)
@@ -68,6 +70,14 @@ static const char *make(const struct blob_info *parts, size_t n, int64_t expires
         snprintf(id, sizeof(id), "%s", made.id);
         file_made_release(&made);
         return id;
+}
+
+static bool there(const char *id)
+{
+        struct blob_reader *r;
+        int rc = blob_open(blobs, id, &r);
+        blob_reader_free(r);
+        return rc == 0;
 }
 
 static void a_file_is_its_blobs_in_order(void **state)
@@ -112,11 +122,43 @@ static void a_lost_blob_is_an_error(void **state)
         char got[8];
         size_t n;
         (void)state;
-        assert_int_equal(file_open(store, blobs, PROJECT, make(parts, 2, 0), &f, err, sizeof(err)), 0);
+        const char *id = make(parts, 2, 0);
         assert_int_equal(blob_delete(blobs, parts[1].id), 0);
+        assert_int_equal(file_open(store, blobs, PROJECT, id, &f, err, sizeof(err)), 0);
         assert_int_equal(file_read(f, 0, got, 3, &n, err, sizeof(err)), 0);
-        assert_int_equal(file_read(f, 0, got, 4, &n, err, sizeof(err)), -ENOENT);
+        assert_int_equal(file_read(f, 0, got, 4, &n, err, sizeof(err)), -EBADMSG);
+        assert_non_null(strstr(err, "part 2 of 2 is missing"));
         file_close(f);
+}
+
+static void a_file_that_is_read_outlives_its_deletion(void **state)
+{
+        struct blob_info parts[2] = { put("abc"), put("def") };
+        struct json_fault why;
+        struct object row;
+        struct file *f, *g;
+        char got[8];
+        size_t n;
+        const char *id = make(parts, 2, 0);
+        (void)state;
+        assert_int_equal(file_open(store, blobs, PROJECT, id, &f, err, sizeof(err)), 0);
+        assert_int_equal(file_open(store, blobs, PROJECT, id, &g, err, sizeof(err)), 0);
+        assert_int_equal(file_read(f, 0, got, 3, &n, err, sizeof(err)), 0);
+        assert_int_equal(store_get(store, FILE_KIND, id, PROJECT, &row, NULL), 0);
+        json_t *doc = json_parse(row.doc, 32, &why);
+        assert_int_equal(store_delete(store, FILE_KIND, id, PROJECT, NULL), 0);
+        file_drop_blobs(blobs, doc);
+        file_close(g);
+        file_drop_blobs(blobs, doc);
+        assert_int_equal(file_read(f, 0, got, 6, &n, err, sizeof(err)), 0);
+        assert_memory_equal(got, "abcdef", 6);
+        blobs_sweep(blobs);
+        assert_true(there(parts[0].id) && there(parts[1].id));
+        file_close(f);
+        blobs_sweep(blobs);
+        assert_false(there(parts[0].id) || there(parts[1].id));
+        json_decref(doc);
+        object_release(&row);
 }
 
 static void a_job_may_choose_the_id(void **state)
@@ -143,14 +185,6 @@ static void age(const char *id, int64_t by)
         struct utimbuf t = { .actime = time(NULL) - by, .modtime = time(NULL) - by };
         snprintf(path, sizeof(path), "%s/blobs/%.2s/%s", dir, id, id + 2);
         assert_int_equal(utime(path, &t), 0);
-}
-
-static bool there(const char *id)
-{
-        struct blob_reader *r;
-        int rc = blob_open(blobs, id, &r);
-        blob_reader_free(r);
-        return rc == 0;
 }
 
 static size_t collect(bool remove)
@@ -265,13 +299,10 @@ static void findings_name_file_and_blob(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                CASE(a_file_is_its_blobs_in_order),
-                CASE(files_of_others_are_absent),
-                CASE(a_lost_blob_is_an_error),
-                CASE(a_job_may_choose_the_id),
-                CASE(only_old_orphans_go),
-                CASE(expired_files_lose_their_bytes),
-                CASE(a_row_that_cannot_be_read_saves_all),
+                CASE(a_file_is_its_blobs_in_order),   CASE(files_of_others_are_absent),
+                CASE(a_lost_blob_is_an_error),        CASE(a_file_that_is_read_outlives_its_deletion),
+                CASE(a_job_may_choose_the_id),        CASE(only_old_orphans_go),
+                CASE(expired_files_lose_their_bytes), CASE(a_row_that_cannot_be_read_saves_all),
                 CASE(findings_name_file_and_blob),
         };
         json_setup();

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/vec.h"
+#include "jobs/installation.h"
 
 #define KEY (BLOB_ID_LEN / 2) /* an id as bytes */
 
@@ -127,9 +128,11 @@ int files_collect(struct store *s, struct blobs *b, bool remove, void (*report)(
         struct files_visitor marking = { mark, end_marking, &k };
         struct store_fault fault = { .msg = "" };
         const char *why = "";
+        char foreign[512] = "";
         *ret_n = 0;
-        int rc = blobs_list(b, take_old, &k);
-        if (rc)
+        int rc = installation_check(s, b, remove, foreign, sizeof(foreign));
+        why = foreign;
+        if (!rc && (rc = blobs_list(b, take_old, &k)))
                 why = blob_fault();
         if (!rc && k.list.n) {
                 qsort(k.list.p, k.list.n, sizeof(*k.list.p), compare);

@@ -154,6 +154,24 @@ def test_s79_nothing_comes_after_the_end(server, client, wire):
         check_error(reply, 400, code="invalid_upload_status", message="cancelled")
 
 
+def test_s79_a_file_of_parts_is_read_to_its_end_when_it_is_deleted(server, wire):
+    before, size = blobs_on_disk(server), 8 << 20
+    upload = begin(wire, 4 * size)
+    parts = [added(wire, upload, bytes([65 + i]) * size) for i in range(4)]
+    file = complete(wire, upload, parts).json()["file"]["id"]
+    with wire.stream("GET", f"/v1/files/{file}/content") as reply:
+        pieces = reply.iter_raw(65536)
+        got = len(next(pieces))
+        assert wire.delete(f"/v1/files/{file}").json()["deleted"] is True
+        got += sum(map(len, pieces))
+    assert got == 4 * size
+    assert wire.get(f"/v1/files/{file}").status_code == 404
+    deadline = time.monotonic() + 20
+    while blobs_on_disk(server) != before and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert blobs_on_disk(server) == before, "then its bytes go too"
+
+
 def test_s79_uploads_expire(wire, faults):
     upload = begin(wire, PART, headers={"X-Cairn-Fault": "life=4"})
     part = added(wire, upload, b"a" * PART)
