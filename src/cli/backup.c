@@ -12,6 +12,7 @@
 #include "cli/config.h"
 #include "cli/state.h"
 #include "jobs/files.h"
+#include "jobs/installation.h"
 #include "store/blob.h"
 #include "store/datadir.h"
 #include "store/store.h"
@@ -149,6 +150,33 @@ static int rounds(struct backup *b)
         return failed(b, -EBUSY, "files are deleted faster than they can be copied; try again later");
 }
 
+/* ---- whose it is ---- */
+
+/* The copy is an installation of its own: its blobs are those that were copied, and on S3 none until somebody
+ * says which, for the bucket is the original's. */
+static int copy_is_another(struct backup *b)
+{
+        struct store_fault fault = { .msg = "" };
+        int rc = store_open(b->to, NULL, &b->copy, &fault);
+        if (rc)
+                return failed(b, rc, fault.msg);
+        rc = installation_renew(b->copy, b->into, b->err, b->errn);
+        store_close(b->copy);
+        b->copy = NULL;
+        return rc;
+}
+
+/* A bucket without a mark would be taken for that of whichever database comes first. */
+static int bucket_is_marked(struct backup *b, struct state *state)
+{
+        bool known;
+        int rc = installation_known(b->store, &known, b->err, b->errn);
+        if (rc || known)
+                return rc;
+        rc = state_open_blobs(b->config, false, state, b->err, b->errn);
+        return rc ? rc : installation_check(b->store, state->blobs, true, b->err, b->errn);
+}
+
 /* ---- the secret ---- */
 
 /* The file with which keys are verified, unless the secret is configured elsewhere. */
@@ -182,8 +210,10 @@ static int open_all(struct backup *b, struct state *state)
                 return rc;
         b->store = state->store;
         rc = datadir_make(b->to, b->err, b->errn);
-        if (rc || b->config->blobs) /* elsewhere, and safe there */
+        if (rc)
                 return rc;
+        if (b->config->blobs) /* elsewhere, and safe there */
+                return bucket_is_marked(b, state);
         struct blobs_options into = { .data_dir = b->to, .exclusive = true };
         rc = state_open_blobs(b->config, false, state, b->err, b->errn);
         b->from = state->blobs;
@@ -244,6 +274,8 @@ static int backup(const struct config *config)
         if (!rc)
                 rc = rounds(&b);
         if (!rc)
+                rc = copy_is_another(&b);
+        if (!rc)
                 rc = pepper_copy(&b);
         blobs_close(b.into);
         state_close(&state);
@@ -292,7 +324,8 @@ static void help(FILE *out)
               "before\n"
               "the copy began is in it, and NEWDIR is there when it is whole. It is a data directory: `cairn "
               "serve --data NEWDIR` serves it.\n"
-              "With blobs on S3 the bucket is not copied, and the copy goes on naming it.\n\n",
+              "With blobs on S3 the bucket is not copied, and the copy is not served with it until `cairn "
+              "check\n--adopt` says that it takes the original's place.\n\n",
               out);
         args_help(options, N_OPTIONS, out);
 }

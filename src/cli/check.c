@@ -13,21 +13,27 @@
 #include "cli/config.h"
 #include "cli/state.h"
 #include "jobs/files.h"
+#include "jobs/installation.h"
 #include "store/blob.h"
 #include "store/store.h"
 
 #define KINDS_MAX 64 /* kinds of jobs that are listed */
 
 static struct {
-        bool repair, quick, json;
+        bool repair, adopt, quick, json;
 } given;
 
 static const struct arg options[] = {
         { "repair", ARG_FLAG, NULL, "remove blobs that no row names", .target = &given.repair },
+        { "adopt", ARG_FLAG, NULL, "first make the blobs this database's, after a copy was restored",
+          .target = &given.adopt },
         { "quick", ARG_FLAG, NULL, "do not read the contents of blobs", .target = &given.quick },
         { "json", ARG_FLAG, NULL, "print one JSON object instead of text", .target = &given.json },
         { "data", ARG_CONFIG, "DIR", "the data directory, as for `cairn serve`", .target = NULL },
         { "database", ARG_CONFIG, "URL", "the database, as for `cairn serve`", .target = NULL },
+        { "blobs", ARG_CONFIG, "URL", "the place of the blobs, as for `cairn serve`", .target = NULL },
+        { "s3-endpoint", ARG_CONFIG, "URL", "the S3 service, as for `cairn serve`", .target = NULL },
+        { "s3-region", ARG_CONFIG, "NAME", "its region, as for `cairn serve`", .target = NULL },
         { "config", ARG_CONFIG, "FILE", "the configuration file, as for `cairn serve`", .target = NULL },
 };
 #define N_OPTIONS (sizeof(options) / sizeof(*options))
@@ -284,6 +290,10 @@ static int check_all(const struct config *config)
                 rc = state_open_blobs(config, false, &state, err, sizeof(err));
         c.store = state.store;
         c.blobs = state.blobs;
+        if (!rc && given.adopt)
+                rc = installation_claim(c.store, c.blobs, err, sizeof(err));
+        if (!rc) /* else every blob would be a finding */
+                rc = installation_check(c.store, c.blobs, given.repair, err, sizeof(err));
         if (!rc)
                 rc = store_part(&c, err, sizeof(err));
         if (!rc)
@@ -321,7 +331,7 @@ static int run(int argc, char **argv)
 
 static void help(FILE *out)
 {
-        fputs("usage: cairn check [--repair] [--quick] [--json]\n\n"
+        fputs("usage: cairn check [--repair] [--adopt] [--quick] [--json]\n\n"
               "Verifies what is stored, also while a server runs on it: the database's own checks, rows "
               "whose\n"
               "parent is missing, documents, jobs, the usage log, every blob that a row names (there, "

@@ -24,6 +24,7 @@
 #include "cli/state.h"
 #include "http/client.h"
 #include "http/server.h"
+#include "jobs/installation.h"
 #include "models/registry.h"
 #include "store/blob.h"
 
@@ -130,7 +131,8 @@ static int open_limits(struct server *s, char *err, size_t errn)
         return limits_open(&o, s->state.store, &s->limits, err, errn);
 }
 
-/* A wrong key or bucket ends the start; a service that does not answer now may do so later. */
+/* A wrong key or bucket, or one that is another installation's, ends the start; a service that does not
+ * answer now may do so later, and whose it is is asked again before anything is removed from it. */
 static int open_blobs(struct server *s, char *err, size_t errn)
 {
         char why[CLI_ERR];
@@ -138,6 +140,8 @@ static int open_blobs(struct server *s, char *err, size_t errn)
         if (rc)
                 return rc;
         rc = blobs_ping(s->state.blobs, why, sizeof(why));
+        if (!rc)
+                rc = installation_check(s->state.store, s->state.blobs, true, why, sizeof(why));
         if (rc == -EAGAIN) {
                 log_warn("blobs", "files cannot be reached now: %s", why);
                 return 0;
@@ -166,12 +170,14 @@ static int open_outgoing(struct server *s, char *err, size_t errn)
 
 static int open_state(struct server *s, struct account_minted *ret_minted, char *err, size_t errn)
 {
-        int rc = state_open(&s->config, true, &s->state, err, errn);
+        int rc = state_open_store(&s->config, true, &s->state, err, errn);
+        if (rc == 0) /* first: a database that is refused for its blobs is left as it was */
+                rc = open_blobs(s, err, errn);
+        if (rc == 0)
+                rc = state_open_account(&s->config, &s->state, err, errn);
         if (rc == 0)
                 rc = account_ensure_keys(s->state.account, s->config.api_key, s->config.admin_key, ret_minted,
                                          err, errn);
-        if (rc == 0)
-                rc = open_blobs(s, err, errn);
         if (rc == 0)
                 rc = open_limits(s, err, errn);
         if (rc == 0)

@@ -69,11 +69,16 @@ int state_open_store(const struct config *c, bool exclusive, struct state *ret, 
         return rc;
 }
 
+int state_open_account(const struct config *c, struct state *s, char *err, size_t errn)
+{
+        return account_open(s->store, c->data, c->secret, &s->account, err, errn);
+}
+
 int state_open(const struct config *c, bool exclusive, struct state *ret, char *err, size_t errn)
 {
         int rc = state_open_store(c, exclusive, ret, err, errn);
         if (!rc)
-                rc = account_open(ret->store, c->data, c->secret, &ret->account, err, errn);
+                rc = state_open_account(c, ret, err, errn);
         if (rc)
                 state_close(ret);
         return rc;
@@ -83,6 +88,7 @@ int state_open_blobs(const struct config *c, bool exclusive, struct state *s, ch
 {
         struct blobs_options o = { .data_dir = c->data,
                                    .exclusive = exclusive,
+                                   .shared = c->database != NULL,
                                    .url = c->blobs,
                                    .endpoint = c->s3_endpoint,
                                    .region = c->s3_region,

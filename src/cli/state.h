@@ -26,7 +26,10 @@ struct state {
 int state_open_store(const struct config *c, bool exclusive, struct state *ret, char *err, size_t errn);
 /* The same, and the account. */
 int state_open(const struct config *c, bool exclusive, struct state *ret, char *err, size_t errn);
-/* Opens the contents of files, beside a store that is open. */
+/* Opens the account, beside a store that is open. */
+int state_open_account(const struct config *c, struct state *s, char *err, size_t errn);
+/* Opens the contents of files, beside a store that is open. Whether they are the store's is to be asked of
+ * installation_check(). */
 int state_open_blobs(const struct config *c, bool exclusive, struct state *s, char *err, size_t errn);
 void state_close(struct state *s); /* harmless on a zeroed one */
 #endif

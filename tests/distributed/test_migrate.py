@@ -12,13 +12,14 @@ from openai import OpenAI
 
 from cairn_server import API_KEY, MODEL, Server, binary
 from postgres import sql
+from swift import Swift, missing
 
 LINES = 5
 ROWS = 60000  # of the migration that is interrupted
 
 
-def migrate(data, database, *more, **options):
-    env = {k: v for k, v in os.environ.items() if not k.startswith("CAIRN_")}
+def migrate(data, database, *more, places=None, **options):
+    env = {k: v for k, v in os.environ.items() if not k.startswith("CAIRN_")} | (places or {})
     command = [binary(), "migrate", "--data", str(data), "--to-database", database, *more]
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=300, check=False, **options)
 
@@ -81,10 +82,13 @@ def test_everything_is_as_it_was(database):
         source.terminate()
         copy = source.data / "copy"
         shutil.copytree(source.data / "state", copy)
-        done = migrate(copy, database)
+        done = migrate(source.data / "state", database)
         assert done.returncode == 0, done.stderr
         again = migrate(copy, database)
         assert again.returncode == 1 and "not empty" in again.stderr, again.stderr
+        # The old database does not know what the new one will keep in the blobs: they are not its own any more.
+        source.start(wait=False)
+        assert source.process.wait(60) == 1 and "--adopt" in source.log_tail()
         source.database = database
         source.start()
         with OpenAI(base_url=source.base_url, api_key=API_KEY) as sdk:
@@ -173,11 +177,84 @@ def test_a_difference_is_found(large, database):
     with sqlite3.connect(large / "cairn.db") as db:
         db.execute("DELETE FROM metadata WHERE kind = 'bulk'")
         db.execute("DELETE FROM object WHERE kind = 'bulk' AND seq % 100 <> 0")
+        installation, = db.execute("SELECT doc FROM object WHERE kind = 'installation'").fetchone()
+    copy = shutil.copytree(large, large.with_name("copy"))
     assert migrate(large, database).returncode == 0
-    sql(database, "CREATE TABLE store_migration (what text PRIMARY KEY, rows bigint NOT NULL);"
+    sql(database, f"UPDATE object SET doc = '{installation}' WHERE kind = 'installation';"
+                  "CREATE TABLE store_migration (what text PRIMARY KEY, rows bigint NOT NULL);"
                   "INSERT INTO store_migration SELECT 'objects', count(*) FROM object;"
                   "INSERT INTO store_migration SELECT 'metadata', count(*) FROM metadata;"
                   "INSERT INTO store_migration SELECT 'usage ids', count(*) FROM usage_seen;"
                   "UPDATE object SET doc = doc || ' ' WHERE seq = (SELECT max(seq) FROM object)")
-    done = migrate(large, database, "--resume")
+    done = migrate(copy, database, "--resume")
     assert done.returncode == 1 and "objects differ" in done.stderr, done.stderr
+
+
+def uploaded(sdk, content, name):
+    return sdk.files.create(file=(name, content), purpose="user_data").id
+
+
+def test_another_database_does_not_take_the_blobs(database):
+    """The wrong --database beside a data directory: nothing is served, and no blob is removed."""
+    server = Server(database="")
+    try:
+        server.start()
+        with OpenAI(base_url=server.base_url, api_key=API_KEY) as sdk:
+            file = uploaded(sdk, b"precious", "a")
+        server.terminate()
+        blob, = (server.data / "state" / "blobs").glob("??/*")
+        os.utime(blob, (time.time() - 7200,) * 2)
+        server.database = database
+        server.start(wait=False)
+        assert server.process.wait(60) == 1 and "the database is a new one" in server.log_tail()
+        assert sql(database, "SELECT count(*) FROM object") == "0", "it is as empty as it was"
+        env = {k: v for k, v in os.environ.items() if not k.startswith("CAIRN_")}
+        done = subprocess.run([binary(), "check", "--repair", "--data", str(server.data / "state"), "--database", database],
+                              env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 1 and "belong to installation" in done.stderr
+        server.database = ""
+        server.start()
+        with OpenAI(base_url=server.base_url, api_key=API_KEY) as sdk:
+            assert sdk.files.content(file).content == b"precious"
+        server.terminate()
+    finally:
+        server.cleanup()
+
+
+def test_damaged_blobs_do_not_stop_the_others(database):
+    """With blobs on S3: what no row names stays behind, what is damaged is told of, the rest is there."""
+    reason = missing()
+    if reason:
+        pytest.skip(f"missing {', '.join(reason)}")
+    source, target = Server(database=""), Server(database=database)
+    with Swift() as s3:
+        try:
+            source.start()
+            with OpenAI(base_url=source.base_url, api_key=API_KEY) as sdk:
+                good, bad = uploaded(sdk, b"good", "a"), uploaded(sdk, b"bad", "b")
+            source.terminate()
+            state = source.data / "state"
+            with sqlite3.connect(state / "cairn.db") as db:
+                doc, = db.execute("SELECT doc FROM object WHERE id = ?", (bad,)).fetchone()
+            name = json.loads(doc)["blobs"][0]["id"]
+            (state / "blobs" / name[:2] / name[2:]).write_bytes(b"rubbish")
+            (state / "blobs" / name[:2] / ("0" * 30)).write_bytes(b"an orphan that is damaged, too")
+            places = s3.environment()
+            where = ["--to-blobs", places.pop("CAIRN_BLOBS")]
+            done = migrate(state, database, *where, places=places)
+            assert done.returncode == 1 and bad in done.stderr and "damaged" in done.stderr, done.stderr
+            assert "copied but the contents of 1 file" in done.stderr and "0" * 30 not in done.stderr
+            again = migrate(state, database, *where, places=places)
+            assert again.returncode == 1 and "is the place of installation" in again.stderr
+            (target.data / "state").mkdir(mode=0o700)
+            shutil.copy(state / "pepper", target.data / "state" / "pepper")
+            target.blobs = {**places, "CAIRN_BLOBS": where[1]}
+            target.start()
+            with OpenAI(base_url=target.base_url, api_key=API_KEY) as sdk:
+                assert sdk.files.content(good).content == b"good"
+            target.terminate()
+            source.start()  # its own blobs are still its own
+            source.terminate()
+        finally:
+            source.cleanup()
+            target.cleanup()

@@ -7,8 +7,9 @@ import openai
 import pytest
 
 import swift
-from cairn_server import API_KEY, Server, metric
+from cairn_server import API_KEY, TEST_DATABASE, Server, metric
 from support import check_error
+from test_cli import cairn, check_one_line
 from test_files import content, made, pattern, staged, upload
 from test_uploads import added, begin, complete
 
@@ -102,3 +103,25 @@ def test_s71_a_service_that_is_down():
             check_error(upload(wire), 503, type_="server_error", code="overloaded")
         assert staged(down) == []
         assert "files cannot be reached now" in down.wait_log("files cannot be reached now")
+
+
+@pytest.mark.skipif(bool(TEST_DATABASE), reason="PostgreSQL is copied with its own tools")
+def test_a_backup_leaves_the_originals_bucket_alone(s3, tmp_path):
+    """The copy names the same objects: it is not served with them until somebody says that it takes over."""
+    places = s3.environment()
+    with Server(env=places) as original:
+        with httpx.Client(base_url=original.url, headers={"Authorization": f"Bearer {API_KEY}"}) as wire:
+            file = made(wire, b"precious")
+            done = cairn("backup", "--to", str(tmp_path / "state"), *original.where, env=places)
+            assert done.returncode == 0, done.stderr
+            copy = Server(data=tmp_path, env=places)
+            copy.start(wait=False)
+            assert copy.process.wait(60) == 1 and "--adopt" in copy.log_tail()
+            check_one_line(cairn("check", "--repair", *copy.where, env=places), "belong to installation")
+            assert content(wire, file).content == b"precious"
+    done = cairn("check", "--adopt", *copy.where, env=places)
+    assert done.returncode == 0, done.stdout + done.stderr
+    copy.start()
+    with httpx.Client(base_url=copy.url, headers={"Authorization": f"Bearer {API_KEY}"}) as wire:
+        assert content(wire, file).content == b"precious"
+    copy.terminate()
