@@ -239,6 +239,19 @@ static void a_job_shares_the_fate_of_its_write(void **state)
         job_release(&j);
 }
 
+static void a_job_that_nobody_holds_is_finished(void **state)
+{
+        struct store_op finish = job_op(STORE_JOB_FINISH, "work", "j1");
+        struct job j;
+        assert_int_equal(store_write(*state, &finish, 1, NULL), -ESTALE); /* there is none */
+        put_job(*state, "work", "j1", 0, 0);
+        assert_int_equal(claim(*state, "work", LONG_MS, &j), 0);
+        assert_int_equal(store_write(*state, &finish, 1, NULL), -ESTALE);
+        assert_int_equal(held(*state, STORE_JOB_RETRY, &j, NULL), 0);
+        assert_int_equal(store_write(*state, &finish, 1, NULL), 0);
+        assert_int_equal(claim(*state, "work", LONG_MS, &j), -ENOENT);
+}
+
 static void a_dropped_job_is_gone(void **state)
 {
         struct store_op drop = job_op(STORE_JOB_DROP, "work", "j1");
@@ -323,13 +336,16 @@ static void jobs_are_scanned(void **state)
 static void malformed_claims_are_refused(void **state)
 {
         const char *kind = "work", *empty = "";
-        struct store_op op = job_op(STORE_JOB_FINISH, kind, "j1");
+        struct store_op op = job_op(STORE_JOB_SAVE, kind, "j1");
         struct job j;
         assert_int_equal(store_job_claim(*state, &kind, 0, 1000, &j, NULL, NULL), -EINVAL);
         assert_int_equal(store_job_claim(*state, &empty, 1, 1000, &j, NULL, NULL), -EINVAL);
         assert_int_equal(store_job_claim(*state, &kind, 1, 0, &j, NULL, NULL), -EINVAL);
         assert_int_equal(store_job_renew(*state, kind, "j1", 0, 1000, NULL), -EINVAL);
         assert_int_equal(store_write(*state, &op, 1, NULL), -EINVAL); /* without a lease */
+        op.verb = STORE_JOB_FINISH;
+        op.lease = -1;
+        assert_int_equal(store_write(*state, &op, 1, NULL), -EINVAL);
         op = job_op(STORE_JOB_PUT, kind, "j1");
         op.due = -1;
         assert_int_equal(store_write(*state, &op, 1, NULL), -EINVAL);
@@ -439,6 +455,7 @@ int conformance_jobs(void)
                 CASE(a_renewed_lease_stays),
                 CASE(a_job_is_given_back),
                 CASE(a_job_shares_the_fate_of_its_write),
+                CASE(a_job_that_nobody_holds_is_finished),
                 CASE(a_dropped_job_is_gone),
                 CASE(jobs_are_counted),
                 CASE(jobs_are_scanned),

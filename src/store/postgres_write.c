@@ -142,7 +142,10 @@ static void add_op(struct buf *out, const struct store_op *op)
         add_number(out, "if_version", op->if_version);
         add_number(out, "due", op->due);
         add_number(out, "priority", op->priority);
-        add_number(out, "lease", op->lease);
+        if (op->verb == STORE_JOB_FINISH)
+                buf_addf(out, ",\"lease\":%" PRId64, op->lease); /* 0 too: while nobody holds the job */
+        else
+                add_number(out, "lease", op->lease);
         add_flag(out, "set_doc", op->set & STORE_SET_DOC);
         add_flag(out, "set_filters", op->set & STORE_SET_FILTERS);
         add_flag(out, "set_metadata", op->set & STORE_SET_METADATA);

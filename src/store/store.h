@@ -132,7 +132,7 @@ enum store_verb {
         STORE_JOB_SAVE,
         /* The same, and it gives the job back, due at `due`. */
         STORE_JOB_RETRY,
-        STORE_JOB_FINISH, /* the holder is through: the job is gone; -ESTALE */
+        STORE_JOB_FINISH, /* the holder is through: the job is gone; lease 0: if nobody holds it; -ESTALE */
         STORE_JOB_DROP,   /* removes it, whoever holds it; -ENOENT */
         STORE_JOB_WAKE,   /* makes it due now, if nobody holds it; never fails */
 

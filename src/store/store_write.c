@@ -31,9 +31,11 @@ bool store_metadata_ok(const struct store_pair *pairs, size_t n)
         return true;
 }
 
-static bool holds_lease(enum store_verb verb)
+static bool lease_ok(const struct store_op *op)
 {
-        return verb == STORE_JOB_SAVE || verb == STORE_JOB_RETRY || verb == STORE_JOB_FINISH;
+        if (op->verb == STORE_JOB_FINISH) /* 0: of a job that nobody holds */
+                return op->lease >= 0;
+        return op->lease > 0 || (op->verb != STORE_JOB_SAVE && op->verb != STORE_JOB_RETRY);
 }
 
 /* What only some verbs use. */
@@ -41,7 +43,7 @@ static int verb_check(const struct store_op *op, struct store_fault *fault)
 {
         if (op->verb == STORE_UPDATE && (!op->set || op->set > 15))
                 return store_fail(fault, -EINVAL, "an update must say what it sets");
-        if (holds_lease(op->verb) && op->lease <= 0)
+        if (!lease_ok(op))
                 return store_fail(fault, -EINVAL, "only the holder of a lease may do that");
         for (int i = 0; i < STORE_FILTERS; i++) {
                 if (!store_word_ok(op->f[i], false))
