@@ -20,6 +20,8 @@
 #define WAITING_MAX 64 /* frames of a connection that wait for their turn */
 #define FRAMES_MAX 64  /* that were received and not looked at */
 #define MESSAGE_MAX ((size_t)16 << 20)
+#define UNDONE_MAX ((size_t)32 << 20) /* bytes of frames without their last event: then no more is read */
+#define VALUE_BYTES 128               /* of a JSON value in memory, beside its text */
 #define MAX_AGE_MS (60 * 60 * 1000)
 #define STREAM_ID_MAX 256
 #define JSON_DEPTH_MAX 128
@@ -33,6 +35,7 @@ struct turn {
         atomic_int refs;
         struct session *s;
         struct lane *lane;
+        size_t weight;    /* of the body, bytes */
         json_t *body;     /* until it was started */
         struct req *call; /* under the session's lock; NULL before the start and after the end */
         bool ended;       /* the same */
@@ -58,6 +61,8 @@ struct session {
         pthread_mutex_t lock; /* of what follows */
         struct lane *lanes;
         size_t n_lanes, waiting;
+        size_t undone; /* bytes of `frames` and of the turns */
+        bool held;     /* more than there may be: the connection is not read */
         struct frame *frames, **frames_end;
         size_t n_frames;
         bool draining; /* a worker takes frames, one after another */
@@ -170,6 +175,17 @@ static void send_error(struct session *s, const char *stream, const struct api_e
         json_decref(body);
 }
 
+/* ---- what waits (session's lock held) ---- */
+
+/* Frames and turns came or went: whether more are read. */
+static void weigh(struct session *s, size_t came, size_t went)
+{
+        s->undone += came - went;
+        bool hold = s->undone > UNDONE_MAX;
+        if (hold != s->held && !s->closed)
+                ws_hold(s->ws, s->held = hold);
+}
+
 /* ---- lanes (session's lock held) ---- */
 
 static bool same_stream(const struct lane *l, const char *stream)
@@ -243,6 +259,7 @@ static void end_turn(struct turn *t)
         struct req *call = t->call;
         t->call = NULL;
         t->ended = true;
+        weigh(s, 0, t->weight);
         pthread_mutex_unlock(&s->lock);
         req_unref(call);
         advance(s, t->lane);
@@ -312,8 +329,8 @@ static void start_turn(struct turn *t)
 /* ---- frames ---- */
 
 /* A new turn of its lane: its start is the caller's when the lane has no other now (*ret_start). */
-static int queue_turn(struct session *s, const char *stream, json_t *body, struct turn **ret_start,
-                      struct api_err *e)
+static int queue_turn(struct session *s, const char *stream, json_t *body, size_t weight,
+                      struct turn **ret_start, struct api_err *e)
 {
         struct turn *t = mem_calloc(1, sizeof(*t));
         *ret_start = NULL;
@@ -323,14 +340,17 @@ static int queue_turn(struct session *s, const char *stream, json_t *body, struc
         atomic_fetch_add(&s->refs, 1);
         t->s = s;
         t->body = json_incref(body);
+        t->weight = weight;
         pthread_mutex_lock(&s->lock);
         struct lane *l = lane_find(s, stream);
         bool full = l ? s->waiting >= WAITING_MAX : s->n_lanes >= LANES_MAX;
         if (!l && !full)
                 l = lane_new(s, stream);
         bool closed = s->closed, taken = l && !full && !closed;
-        if (taken)
+        if (taken) {
                 t->lane = l;
+                weigh(s, weight, 0);
+        }
         if (taken && !l->now) {
                 *ret_start = l->now = t;
         } else if (taken) {
@@ -400,11 +420,12 @@ static void handle_frame(struct session *s, struct str text)
         struct json_fault why = { .msg = "too many values" };
         struct api_err e;
         struct turn *start = NULL;
-        json_t *frame = json_values(text) > JSON_VALUES_MAX ? NULL : json_parse(text, JSON_DEPTH_MAX, &why);
+        size_t values = json_values(text);
+        json_t *frame = values > JSON_VALUES_MAX ? NULL : json_parse(text, JSON_DEPTH_MAX, &why);
         int rc = frame ? read_frame(frame, id, &stream, &e)
                        : err_invalid(&e, "invalid_json", NULL, "The frame is not valid JSON: %s.", why.msg);
         if (rc == 0)
-                rc = queue_turn(s, stream, frame, &start, &e);
+                rc = queue_turn(s, stream, frame, text.n + values * VALUE_BYTES, &start, &e);
         json_decref(frame);
         if (rc)
                 send_error(s, stream, &e);
@@ -412,9 +433,11 @@ static void handle_frame(struct session *s, struct str text)
                 start_turn(start);
 }
 
-static struct frame *next_frame(struct session *s)
+/* The next frame, after one of n bytes; NULL: there is none, and the drain is over. */
+static struct frame *next_frame(struct session *s, size_t n)
 {
         pthread_mutex_lock(&s->lock);
+        weigh(s, 0, n);
         struct frame *f = s->closed ? NULL : s->frames;
         if (f) {
                 s->frames = f->next;
@@ -433,9 +456,11 @@ static void drain(void *ctx)
 {
         struct session *s = ctx;
         struct frame *f;
-        while ((f = next_frame(s))) {
+        size_t n = 0;
+        while ((f = next_frame(s, n))) {
                 mem_take_failure();
-                handle_frame(s, (struct str){ f->text, f->n });
+                n = f->n;
+                handle_frame(s, (struct str){ f->text, n });
                 mem_free(f);
         }
         session_unref(s);
@@ -470,6 +495,7 @@ static void on_message(void *ctx, struct ws *w, bool text, struct str data)
                 s->frames_end = &f->next;
                 s->n_frames++;
                 s->draining = true;
+                weigh(s, f->n, 0);
         }
         pthread_mutex_unlock(&s->lock);
         if (!taken) {
@@ -559,7 +585,8 @@ int response_connect(struct req *r, struct reply *ret, struct api_err *e)
         };
         const struct http_header h[] = { { STR("x-request-id"), str_c(r->id) },
                                          { STR("openai-organization"), str_c(r->who.org) } };
-        struct ws_options options = { MESSAGE_MAX, MAX_AGE_MS };
+        size_t max_body = r->api->options.max_body;
+        struct ws_options options = { max_body < MESSAGE_MAX ? max_body : MESSAGE_MAX, MAX_AGE_MS };
         const char *why;
         (void)ret;
         int rc = http_websocket_wanted(r->http, &why);

@@ -44,6 +44,7 @@ struct ws {
         struct ws_handler handler;
         struct ws_options options;
         void *ctx;
+        atomic_bool held; /* ws_hold() */
         /* The loop's. */
         struct ws *next, **prev;
         int fd;
@@ -160,10 +161,25 @@ int ws_send(struct ws *w, struct str text)
         return rc;
 }
 
+static bool is_dead(struct ws *w)
+{
+        pthread_mutex_lock(&w->lock);
+        bool dead = w->dead;
+        pthread_mutex_unlock(&w->lock);
+        return dead;
+}
+
+void ws_hold(struct ws *w, bool hold)
+{
+        atomic_store(&w->held, hold);
+        if (!is_dead(w)) /* who holds a reference may outlive the loop */
+                make_dirty(w);
+}
+
 void ws_close(struct ws *w, int code, const char *reason)
 {
         pthread_mutex_lock(&w->lock);
-        bool dead = w->dead; /* who holds a reference may outlive the loop */
+        bool dead = w->dead; /* as above */
         if (!w->close_code) {
                 w->close_code = code;
                 snprintf(w->reason, sizeof(w->reason), "%s", reason);
@@ -175,18 +191,27 @@ void ws_close(struct ws *w, int code, const char *reason)
 
 /* ---- what libwslay asks ---- */
 
+/* Not while it is held, unless it is closing: the peer's farewell is to be heard. Nor from a client that
+ * sends pings and reads no pongs, which makes the queue grow. */
+static bool may_read(const struct ws *w)
+{
+        return wslay_event_get_queued_msg_count(w->wslay) <= FRAMES_MAX &&
+               (!atomic_load(&w->held) || w->farewell_ms);
+}
+
 static ssize_t on_recv(wslay_event_context_ptr ctx, uint8_t *p, size_t n, int flags, void *user)
 {
         struct ws *w = user;
         (void)flags;
-        ssize_t got = w->budget ? recv(w->fd, p, n, MSG_DONTWAIT) : -1;
+        bool now = w->budget && may_read(w); /* a message may just have made it held */
+        ssize_t got = now ? recv(w->fd, p, n, MSG_DONTWAIT) : -1;
         if (got > 0) {
                 w->heard_ms = clock_mono_ms();
                 w->pinged = false;
                 w->budget -= (size_t)got < w->budget ? (size_t)got : w->budget;
                 return got;
         }
-        bool later = !w->budget || (got < 0 && (errno == EAGAIN || errno == EINTR));
+        bool later = !now || (got < 0 && (errno == EAGAIN || errno == EINTR));
         w->gone = !later;
         wslay_event_set_error(ctx, later ? WSLAY_ERR_WOULDBLOCK : WSLAY_ERR_CALLBACK_FAILURE);
         return -1;
@@ -291,14 +316,6 @@ static void push(struct ws *w)
         }
 }
 
-static bool is_dead(struct ws *w)
-{
-        pthread_mutex_lock(&w->lock);
-        bool dead = w->dead;
-        pthread_mutex_unlock(&w->lock);
-        return dead;
-}
-
 static void set_dead(struct ws *w)
 {
         pthread_mutex_lock(&w->lock);
@@ -322,12 +339,6 @@ static void finish(struct ws *w, bool orderly)
         w->handler.closed(w->ctx, w, w->code);
         atomic_fetch_sub(&w->loop->hub->open, 1);
         ws_unref(w);
-}
-
-/* A client that sends pings and reads no pongs makes the queue grow. */
-static bool may_read(const struct ws *w)
-{
-        return wslay_event_get_queued_msg_count(w->wslay) <= FRAMES_MAX;
 }
 
 /* After anything happened: writes what waits, and ends what is over. */
@@ -365,8 +376,8 @@ static void end_breach(struct ws *w)
 static void on_event(struct ws *w, uint32_t events)
 {
         bool gone = events & (EPOLLHUP | EPOLLERR);
-        w->budget = may_read(w) ? READ_BUDGET : 0;
-        if (wslay_event_want_read(w->wslay))
+        w->budget = READ_BUDGET;
+        if (wslay_event_want_read(w->wslay) && may_read(w))
                 w->broken = wslay_event_recv(w->wslay) != 0;
         else
                 w->broken = gone;
@@ -385,10 +396,13 @@ static void on_tick(struct ws *w, int64_t now)
 {
         struct ws_hub *hub = w->loop->hub;
         const struct http_config *config = &hub->server->config;
-        int64_t ping_ms = (int64_t)config->ping_interval_s * 1000, silent = now - w->heard_ms;
+        int64_t ping_ms = (int64_t)config->ping_interval_s * 1000;
         bool stalled = wslay_event_want_write(w->wslay) &&
                        now - w->moved_ms > (int64_t)config->write_timeout_s * 1000;
         bool stopping = atomic_load(&hub->stopping);
+        if (atomic_load(&w->held))
+                w->heard_ms = now;
+        int64_t silent = now - w->heard_ms;
         if (stopping && w->farewell_ms > now + LAST_FAREWELL_MS)
                 w->farewell_ms = now + LAST_FAREWELL_MS;
         if (w->options.max_age_ms && !w->aged && now - w->opened_ms >= w->options.max_age_ms) {

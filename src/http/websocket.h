@@ -63,6 +63,10 @@ void ws_unref(struct ws *w); /* accepts NULL */
 /* Queues a text message. 0; -EAGAIN: it was taken, but pause until `room`; -EPIPE: closing or gone; -ENOMEM.
  * A queue of more than 64 MiB breaks the connection. */
 int ws_send(struct ws *w, struct str text);
+/* Stops the reading of messages, or lets it go on: meanwhile the peer's writes fill the sockets' buffers and
+ * then wait (TCP's flow control). A few messages of at most 4 KiB together may still come. Nothing is heard
+ * of the peer either, which counts as silent only when it is read again. */
+void ws_hold(struct ws *w, bool hold);
 /* Sends what is queued, then closes with a code and a reason of up to 123 bytes. The first call counts. */
 void ws_close(struct ws *w, int code, const char *reason);
 

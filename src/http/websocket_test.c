@@ -7,7 +7,8 @@
         "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 #define MAX_MESSAGE 100000
 
-/* ---- the application: echoes; "flood N" sends N kilobytes at once, "bye" closes ---- */
+/* ---- the application: echoes; "flood N" sends N kilobytes at once, "hold" reads no more, "bye" closes ----
+ */
 
 static struct {
         struct http_server *server;
@@ -45,6 +46,8 @@ static void on_message(void *ctx, struct ws *w, bool text, struct str data)
         assert_ptr_equal(ctx, &app);
         if (str_starts(data, "flood ") && str_to_i64((struct str){ data.p + 6, data.n - 6 }, &n))
                 flood(w, n);
+        else if (str_eqc(data, "hold"))
+                ws_hold(w, true);
         else if (str_eqc(data, "bye"))
                 ws_close(w, WS_POLICY, "as you wish");
         else
@@ -463,6 +466,95 @@ static void test_back_pressure(void **state)
         close(fd);
 }
 
+/* Bytes that the server takes of a client which reads nothing; until it takes none for a while, or `max`. */
+static size_t send_pings(int fd, size_t max)
+{
+        static char block[500][131]; /* masked with zeros */
+        size_t sent = 0;
+        for (int i = 0; i < 500; i++)
+                memcpy(block[i], "\x89\xfd", 2);
+        for (int idle = 0; idle < 50 && sent < max;) {
+                size_t at = sent % sizeof(block);
+                ssize_t n = send(fd, (char *)block + at, sizeof(block) - at, MSG_DONTWAIT | MSG_NOSIGNAL);
+                idle = n > 0 ? 0 : idle + 1;
+                sent += n > 0 ? (size_t)n : 0;
+                if (n <= 0)
+                        pause_ms(10);
+        }
+        return sent;
+}
+
+/* The next message, behind any pongs. */
+static void expect_data(int fd, struct str payload)
+{
+        struct buf got;
+        int first;
+        buf_init(&got, 1 << 20);
+        do
+                first = hear_frame(fd, &got);
+        while (first == 0x8a);
+        assert_int_equal(first, 0x81);
+        assert_true(str_eq(buf_str(&got), payload));
+        buf_release(&got);
+}
+
+/* Nothing is to be heard on fd for a while. */
+static void expect_silence(int fd, int ms)
+{
+        struct pollfd p = { .fd = fd, .events = POLLIN };
+        assert_int_equal(poll(&p, 1, ms), 0);
+}
+
+static struct ws *opened_last(void)
+{
+        pthread_mutex_lock(&app.lock);
+        struct ws *w = app.last;
+        pthread_mutex_unlock(&app.lock);
+        return w;
+}
+
+/* What is held is not read, however long that takes: the peer waits, and nothing is lost. */
+static void test_hold(void **state)
+{
+        (void)state;
+        static char big[MAX_MESSAGE];
+        memset(big, 'h', sizeof(big));
+        stop_server(0);
+        start_server(1); /* a peer that is silent for 3 seconds is dropped */
+        int fd = connect_to(HANDSHAKE), send_buffer = 1;
+        setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &send_buffer, sizeof(send_buffer));
+        FRAME(fd, 0x81, "hold");
+        expect_silence(fd, 100);
+        FRAME(fd, 0x81, "first");
+        frame_(fd, 0x81, (struct str){ big, sizeof(big) }, true);
+        expect_silence(fd, 4500);
+        size_t sent = send_pings(fd, 64 << 20);
+        assert_in_range(sent, 1, 32 << 20);
+        assert_int_equal(atomic_load(&app.closed), 0);
+        ws_hold(opened_last(), false);
+        expect_data(fd, STR("first"));
+        expect_data(fd, (struct str){ big, sizeof(big) });
+        close(fd);
+        WAIT_UNTIL(atomic_load(&app.closed) == 1);
+        /* Its end is noticed, and its farewell heard. */
+        fd = connect_to(HANDSHAKE);
+        FRAME(fd, 0x81, "hold");
+        expect_silence(fd, 100);
+        setsockopt(fd, SOL_SOCKET, SO_LINGER, &(struct linger){ .l_onoff = 1 }, sizeof(struct linger));
+        close(fd); /* a reset */
+        WAIT_UNTIL(atomic_load(&app.closed) == 2);
+        fd = connect_to(HANDSHAKE);
+        FRAME(fd, 0x81, "hold");
+        expect_silence(fd, 100);
+        ws_close(opened_last(), WS_POLICY, "enough");
+        expect_close(fd, WS_POLICY);
+        WAIT_UNTIL(atomic_load(&app.closed) == 3);
+        assert_int_equal(atomic_load(&app.code), WS_NORMAL); /* the peer's */
+        ws_hold(opened_last(), false);                       /* nothing is there any more */
+        stop_server(0);
+        start_server(15);
+}
+
 static void test_age(void **state)
 {
         (void)state;
@@ -488,24 +580,6 @@ static void test_many(void **state)
         for (int i = 0; i < N; i++)
                 close(fds[i]);
         WAIT_UNTIL(atomic_load(&app.closed) == atomic_load(&app.opened));
-}
-
-/* Bytes that the server takes of a client which reads nothing; until it takes none for a while, or `max`. */
-static size_t send_pings(int fd, size_t max)
-{
-        static char block[500][131]; /* masked with zeros */
-        size_t sent = 0;
-        for (int i = 0; i < 500; i++)
-                memcpy(block[i], "\x89\xfd", 2);
-        for (int idle = 0; idle < 50 && sent < max;) {
-                size_t at = sent % sizeof(block);
-                ssize_t n = send(fd, (char *)block + at, sizeof(block) - at, MSG_DONTWAIT | MSG_NOSIGNAL);
-                idle = n > 0 ? 0 : idle + 1;
-                sent += n > 0 ? (size_t)n : 0;
-                if (n <= 0)
-                        pause_ms(10);
-        }
-        return sent;
 }
 
 /* Who pings and reads no pong is heard no more, until it reads: else its pongs would fill the memory. */
@@ -584,7 +658,7 @@ int main(void)
                 cmocka_unit_test(test_server_closes), cmocka_unit_test(test_back_pressure),
                 cmocka_unit_test(test_age),           cmocka_unit_test(test_many),
                 cmocka_unit_test(test_ping_flood),    cmocka_unit_test(test_pings),
-                cmocka_unit_test(test_stop),
+                cmocka_unit_test(test_stop),          cmocka_unit_test(test_hold),
         };
         return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -3,6 +3,7 @@ import asyncio
 import base64
 import json
 import os
+import threading
 import time
 
 import httpx
@@ -346,6 +347,44 @@ def test_s67_large_frames(raw):
     with pytest.raises(ConnectionClosed) as closed:
         raw.event()
     assert closed.value.rcvd is None or closed.value.rcvd.code == 1009
+
+
+def test_s67_frames_are_no_longer_than_bodies():
+    with Server(["--max-body", "1M"]) as server, Raw(server) as made:
+        made.error(ask(nonsense="x" * (1 << 19)), status=400, param="nonsense")
+        made.send(ask(nonsense="x" * (1 << 20)))
+        with pytest.raises(ConnectionClosed) as closed:
+            made.event()
+        assert closed.value.rcvd.code == 1009
+
+
+def test_s67_large_frames_wait_outside(server):
+    """What waits for its turn is 32 MiB at most: then the connection is not read, and nothing is lost."""
+    frames, sent = 10, []
+    schema = {"type": "object", "properties": {"a": {"type": "string", "minLength": 3000}}, "required": ["a"],
+              "additionalProperties": False}
+    slow = {**ask("json"), "max_output_tokens": 1800,
+            "text": {"format": {"type": "json_schema", "name": "x", "strict": False, "schema": schema}}}
+
+    def feed(made):
+        for i in range(frames):
+            made.send(ask(nonsense=f"{i}" + "x" * (8 << 20)))
+            sent.append(time.monotonic())
+
+    with Raw(server) as made:
+        made.send(slow)
+        made.send(slow)
+        feeder = threading.Thread(target=feed, args=[made])
+        feeder.start()
+        while not sent or time.monotonic() - sent[-1] < 0.5:
+            time.sleep(0.05)
+        assert len(sent) < frames, "all of them were taken"
+        for _ in range(2):
+            assert made.turn()[-1]["type"] in ("response.completed", "response.incomplete")
+        for _ in range(frames):
+            made.error(status=400, param="nonsense")
+        feeder.join()
+        assert made.response(ask(max_output_tokens=16))["id"]
 
 
 def test_s67_slow_reader(server):
