@@ -14,6 +14,7 @@
 #include "api/response_writer.h"
 #include "api/stored.h"
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/mem.h"
 
@@ -232,8 +233,17 @@ static void after_end(struct background *b, int rc, bool elsewhere, const struct
                 leave(b);
         } else if (rc != -ESTALE) {
                 log_warn("background", "%s: %s", b->state.id, *fault->msg ? fault->msg : strerror(-rc));
-                put_down(b, NOT_WRITTEN_MS, true);
+                put_down(b, elsewhere ? retry_wait(b) : NOT_WRITTEN_MS, true);
         }
+}
+
+/* The operations that append to its conversation what is completed, or incomplete; none for others. */
+static int append_ops(struct background *b, const json_t *object, const struct store_op **ret, size_t *ret_n)
+{
+        if (!b->p.held || !json_get(object, "usage"))
+                return 0;
+        int rc = fault_at("response.append");
+        return rc ? rc : conversation_append(b->p.held, b->p.input, b->p.output, ret, ret_n);
 }
 
 /* Commits the end with the job's; consumes the object. */
@@ -254,14 +264,13 @@ static void finish_as(struct background *b, json_t *object, int64_t version)
         if (meter_op(r, &usage))
                 op_list_add(&l, &usage, 1);
         size_t own = l.ops.n;
-        if (rc == 0 && b->p.held && json_get(object, "usage")) /* it is completed, or incomplete */
-                rc = conversation_append(b->p.held, b->p.input, b->p.output, &kept, &n_kept);
+        int appended = append_ops(b, object, &kept, &n_kept);
         op_list_add(&l, kept, n_kept);
         if (rc == 0)
-                rc = mem_take_failure() ? -ENOMEM : l.err;
+                rc = appended ? appended : mem_take_failure() ? -ENOMEM : l.err;
         if (rc == 0)
                 rc = end_job(b, l.ops.p, l.ops.n, &fault);
-        bool elsewhere = rc && n_kept && fault.op >= own;
+        bool elsewhere = appended || (rc && n_kept && fault.op >= own);
         if (elsewhere && rc == -ENOENT) { /* the conversation is gone */
                 rc = end_job(b, l.ops.p, own, &fault);
                 elsewhere = false;
