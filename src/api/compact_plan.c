@@ -128,15 +128,29 @@ static bool is_open_call(const json_t *item, const struct calls *calls)
         return item_is_call(item) && !map_get(&calls->answered, json_str(item, "call_id"));
 }
 
-/* Where that begins which the model is to answer now. */
-static size_t find_tail(const json_t *items)
+static size_t text_bytes(const json_t *message)
+{
+        json_t *text = item_text(json_object_get(message, "content"));
+        size_t n = json_string_length(text);
+        json_decref(text);
+        return n;
+}
+
+/* Where that begins which the model is to answer now. Of messages in a row max_bytes, and the last in any
+ * case: more of them could not be shown to it. */
+static size_t find_tail(const json_t *items, size_t max_bytes)
 {
         size_t n = json_array_size(items), at = n, first = n;
         while (at > 0 && item_is_output(json_array_get(items, at - 1)))
                 at--;
         if (at == n) {
-                while (at > 0 && compact_is_request(json_array_get(items, at - 1)))
+                size_t bytes = 0;
+                while (at > 0 && compact_is_request(json_array_get(items, at - 1))) {
+                        bytes += text_bytes(json_array_get(items, at - 1));
+                        if (at < n && bytes > max_bytes)
+                                break;
                         at--;
+                }
                 return at;
         }
         for (size_t i = 0; i < at && first == n; i++) { /* the first of the calls that were answered last */
@@ -161,9 +175,7 @@ static size_t find_recent(const json_t *items, size_t tail, size_t keep_bytes)
                 const json_t *item = json_array_get(items, i);
                 if (!compact_is_request(item))
                         continue;
-                json_t *text = item_text(json_object_get(item, "content"));
-                bytes += json_string_length(text);
-                json_decref(text);
+                bytes += text_bytes(item);
                 if (bytes > keep_bytes)
                         break;
                 from = i;
@@ -175,7 +187,7 @@ int compact_plan_make(const json_t *items, enum compact_covers covers, size_t ke
                       struct compact_plan *ret)
 {
         bool all = covers == COMPACT_ALL;
-        size_t tail = all ? find_tail(items) : json_array_size(items), i;
+        size_t tail = all ? find_tail(items, 2 * keep_bytes) : json_array_size(items), i;
         size_t recent = all ? find_recent(items, tail, keep_bytes) : tail;
         struct calls calls = { 0 };
         json_t *item;

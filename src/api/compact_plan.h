@@ -17,8 +17,9 @@ struct compact_plan {
 };
 
 /* Divides a conversation. Calls without a result are kept always. COMPACT_ALL keeps what the model is to
- * answer now (the last messages of the user, or the last results and their calls) and, up to keep_bytes, the
- * newest of what users and developers said before. 0 or -ENOMEM; release it in any case. */
+ * answer now (the last messages of the user, up to twice keep_bytes but one at least, or the last results and
+ * their calls) and, up to keep_bytes, the newest of what users and developers said before. 0 or -ENOMEM;
+ * release it in any case. */
 int compact_plan_make(const json_t *items, enum compact_covers covers, size_t keep_bytes,
                       struct compact_plan *ret);
 void compact_plan_release(struct compact_plan *p);

@@ -77,9 +77,11 @@ static void test_all_keeps_the_question(void **state)
                                   message("a1", "assistant", "one"), message("u2", "user", "12345"),
                                   message("a2", "assistant", "two"), message("d3", "developer", "x"),
                                   message("u3", "user", "three?"));
-        json_t *same = json_deep_copy(items), *wide = json_deep_copy(items);
+        json_t *same = json_deep_copy(items), *wide = json_deep_copy(items), *narrow = json_deep_copy(items);
         const char *entries = "User: 1234567890\nAssistant: one\nUser: 12345\nAssistant: two";
-        check_plan(items, COMPACT_ALL, 0, "d3 u3", entries);
+        check_plan(items, COMPACT_ALL, 4, "d3 u3", entries);
+        check_plan(narrow, COMPACT_ALL, 0, "u3", /* what cannot be shown is summarised, but for the last */
+                   "User: 1234567890\nAssistant: one\nUser: 12345\nAssistant: two\nInstructions: x");
         check_plan(same, COMPACT_ALL, 14, "u2 d3 u3", entries);
         check_plan(wide, COMPACT_ALL, 15, "u1 u2 d3 u3", entries);
 }

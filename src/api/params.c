@@ -234,11 +234,30 @@ static int no_chat_format(const struct turn_req *t, struct api_err *reterr)
 static int too_long(const struct turn_req *t, const struct turn_err *why, const char *param,
                     struct api_err *reterr)
 {
+        if (why->prompt_tokens)
+                return err_invalid(
+                        reterr, "context_length_exceeded", param,
+                        "This model's maximum context length is %d tokens. However, your messages resulted "
+                        "in %zu tokens. Please reduce the length of the messages.",
+                        t->model->n_ctx, why->prompt_tokens);
         return err_invalid(
                 reterr, "context_length_exceeded", param,
                 "This model's maximum context length is %d tokens. However, your messages resulted "
-                "in %zu tokens. Please reduce the length of the messages.",
-                t->model->n_ctx, why->prompt_tokens);
+                "in far more tokens. Please reduce the length of the messages.",
+                t->model->n_ctx);
+}
+
+/* The same in the words of responses. */
+static int input_too_long(const struct turn_req *t, const struct turn_err *why, const char *param,
+                          struct api_err *reterr)
+{
+        char has[40] = "far more";
+        if (why->prompt_tokens)
+                snprintf(has, sizeof(has), "%zu", why->prompt_tokens);
+        return err_invalid(reterr, "context_length_exceeded", param,
+                           "Your input exceeds the context window of this model. Please adjust your "
+                           "input and try again. (It has %s tokens; the limit is %d.)",
+                           has, t->model->n_ctx);
 }
 
 /* 503 with the time after which a place is likely to be free, bounded to what clients wait for at all. */
@@ -283,10 +302,7 @@ int params_turn_error(const struct req *r, enum dialect d, int rc, const struct 
                                    "Invalid '%s': the model's chat template refuses them: %s", param,
                                    why->msg);
         if (rc == -E2BIG && d == DIALECT_RESPONSES)
-                return err_invalid(reterr, "context_length_exceeded", param,
-                                   "Your input exceeds the context window of this model. Please adjust your "
-                                   "input and try again. (It has %zu tokens; the limit is %d.)",
-                                   why->prompt_tokens, t->model->n_ctx);
+                return input_too_long(t, why, param, reterr);
         if (rc == -ENOTSUP)
                 return no_chat_format(t, reterr);
         return params_prompt_error(rc, t, why, param, reterr);

@@ -18,10 +18,12 @@
 
 #define CHAIN_MAX 10000 /* responses behind one another */
 #define INPUT_MAX 10000 /* items of one request: each is a row, and one commit takes them all */
-/* A context of n tokens holds less than this many bytes of items: what is longer is not read. */
+/* A context of n tokens holds less than this many bytes of items: what is longer is not read. The least is
+ * within what a chat template may take, so that what is cut can be shown without more ado. */
 #define BYTES_PER_TOKEN 256
 #define COMPACT_NOW "x_compact_now" /* of our own in a body */
-#define LEAST_BYTES ((size_t)16 << 20)
+#define LEAST_BYTES ((size_t)8 << 20)
+#define LISTED_BYTES ((size_t)16 << 20) /* of what stood before a response */
 
 /* ---- the chain ---- */
 
@@ -244,7 +246,7 @@ static int append_before(struct req *r, const json_t *doc, json_t *all, struct a
         enum conversation_extent extent;
         if (!conversation || !first)
                 return 0;
-        int rc = conversation_read(r, conversation, json_cstr(first, "id", ""), LEAST_BYTES, all, &extent,
+        int rc = conversation_read(r, conversation, json_cstr(first, "id", ""), LISTED_BYTES, all, &extent,
                                    reterr);
         return rc && reterr->status != 404 ? rc : 0;
 }

@@ -4,6 +4,7 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <unistd.h>
+#include "base/mem.h"
 #include "models/testing.h"
 #include "models/turn.h"
 
@@ -126,6 +127,25 @@ static void test_turn_is_cancelled(void **state)
         turn_unref(t);
 }
 
+/* So much that the template does not get through with it: nobody counts the tokens, but they are too many. */
+static void test_prompt_that_no_template_takes(void **state)
+{
+        (void)state;
+        enum { BYTES = 24 << 20 };
+        char *text = mem_alloc(BYTES);
+        memset(text, 'z', BYTES);
+        struct turn_req req = request(1);
+        struct turn_err err;
+        json_t *endless = message("user", (struct str){ text, BYTES });
+        req.messages = endless;
+        assert_int_equal(turn_count(&req, &err), -E2BIG);
+        assert_int_equal(err.field, TURN_ERR_OTHER);
+        assert_int_equal(err.prompt_tokens, 0);
+        assert_string_equal(err.msg, "");
+        json_decref(endless);
+        mem_free(text);
+}
+
 static void test_prompt_that_does_not_fit(void **state)
 {
         (void)state;
@@ -173,6 +193,7 @@ int main(void)
                 cmocka_unit_test(test_turn_pauses_while_its_sink_is_full),
                 cmocka_unit_test(test_turn_is_cancelled),
                 cmocka_unit_test(test_prompt_that_does_not_fit),
+                cmocka_unit_test(test_prompt_that_no_template_takes),
 #ifdef CAIRN_FAULTS
                 cmocka_unit_test(test_injected_failure),
 #endif

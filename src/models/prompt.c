@@ -582,6 +582,13 @@ static int where_it_ends(const struct turn_req *req, const struct idiom *d, cons
         return rc;
 }
 
+/* Whether it can be the length of the messages that takes a template over its bounds: a token has at least a
+ * byte, so what has fewer than the context has tokens would fit, and the template itself is at fault. */
+static bool is_much(const struct turn_req *req)
+{
+        return json_dumpb(req->messages, NULL, 0, JSON_COMPACT) > (size_t)req->model->n_ctx;
+}
+
 int prompt_tokens(const struct turn_req *req, const struct idiom *d, struct engine_tokens *out,
                   enum reader_think *ret_think, struct turn_err *err)
 {
@@ -596,7 +603,9 @@ int prompt_tokens(const struct turn_req *req, const struct idiom *d, struct engi
                         err->msg[0] = '\0';
                 }
         }
-        if (rc == -EINVAL || rc == -E2BIG)
+        if (rc == -E2BIG && is_much(req))
+                err->msg[0] = '\0'; /* no token was counted, but they are too many */
+        else if (rc == -EINVAL || rc == -E2BIG)
                 err->field = TURN_ERR_MESSAGES;
         if (!rc && d->think.n)
                 rc = where_it_ends(req, d, out, ret_think);

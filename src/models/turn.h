@@ -124,17 +124,17 @@ struct turn_err {
                 TURN_ERR_SCHEMA,   /* of the answer */
         } field;
         size_t tool;
-        size_t prompt_tokens; /* of the rendered prompt, as far as it came to that */
+        size_t prompt_tokens; /* of the rendered prompt, as far as it came to that; else 0 */
         char msg[512];        /* a sentence, empty when the error number says it all */
         char path[256];       /* within the schema or grammar, may be empty */
 };
 
 /* 0 and a handle in *ret, to be released with turn_unref; events may come before the return. Without an
- * event: -E2BIG (the prompt does not fit, err->prompt_tokens says its length; or with a field, what it names
- * is too large), -EAGAIN (too many wait), -EBUSY (the model is still being loaded), -ENOTSUP (messages for a
- * model that has no chat template), -EINVAL (a schema or grammar that is not supported, or messages that the
- * template refuses: err says which), -ECANCELED, -ENOMEM. Rendering and compiling schemas take time: call it
- * from a worker thread. err may be NULL. */
+ * event: -E2BIG (the prompt does not fit, err->prompt_tokens says its length, 0 when it is too long even for
+ * the template; or with a field, what it names is too large), -EAGAIN (too many wait), -EBUSY (the model is
+ * still being loaded), -ENOTSUP (messages for a model that has no chat template), -EINVAL (a schema or
+ * grammar that is not supported, or messages that the template refuses: err says which), -ECANCELED, -ENOMEM.
+ * Rendering and compiling schemas take time: call it from a worker thread. err may be NULL. */
 int turn_start(const struct turn_req *req, const struct turn_sink *sink, struct turn **ret,
                struct turn_err *err);
 /* Any thread. TURN_DONE(cancelled) follows soon unless the turn was over. */

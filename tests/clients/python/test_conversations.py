@@ -399,6 +399,50 @@ def test_s57_a_conversation_longer_than_the_context(wire):
     assert len(items_of(wire, conversation)) == 12
 
 
+def fill(wire, *pairs):
+    """A conversation of these, each added by a request of its own."""
+    conversation = make(wire)
+    for items in pairs:
+        reply = wire.post(f"{CONVERSATIONS}/{conversation}/items", json={"items": items})
+        assert reply.status_code == 200, reply.text
+    return conversation
+
+
+def exchange(call_id, size):
+    return [{"type": "function_call", "call_id": call_id, "name": "f", "arguments": '{"a": "' + "x" * size + '"}'},
+            {"type": "function_call_output", "call_id": call_id, "output": "y" * size}]
+
+
+COMPACTED = {"context_management": [{"type": "compaction"}]}
+
+
+def test_s57_a_very_long_conversation(wire):
+    """What is read of it begins between a call and its result: that is no fault of the request."""
+    conversation = fill(wire, *(exchange(f"call_{n:02}", 499_000) for n in range(11)), [said("done", "assistant")])
+    check_error(respond(wire, conversation), 400, param="conversation", code="context_length_exceeded",
+                message="Please set 'truncation' to 'auto' or compact it")
+    assert respond(wire, conversation, truncation="auto").status_code == 200
+    made = respond(wire, conversation, **COMPACTED)
+    assert made.status_code == 200, made.text
+    made = respond(wire, conversation, "And?")
+    assert made.status_code == 200, made.text  # it begins with the compaction now
+    assert "compaction" in [item["type"] for item in items_of(wire, conversation)]
+
+
+def test_s57_more_than_a_template_takes(wire):
+    """Messages of more than a template renders are too long as others are."""
+    much = [said("word " * 500_000)] * 5
+    refusals = {f"{RESPONSES}/input_tokens": ({"input": much}, "input"),
+                "/v1/chat/completions": ({"messages": much}, "messages")}
+    for path, (body, param) in refusals.items():
+        check_error(wire.post(path, json={"model": MODEL, **body}), 400, param=param, code="context_length_exceeded",
+                    message="far more tokens")
+    for first, more in (("message", {"truncation": "auto"}), ("compaction", COMPACTED)):
+        reply = wire.post(RESPONSES, json=response_body([*much, said("Hello!")], max_output_tokens=16, **more))
+        assert reply.status_code == 200, reply.text
+        assert reply.json()["output"][0]["type"] == first
+
+
 def test_s53_not_with_a_previous_response(wire):
     conversation = make(wire)
     first = respond(wire, conversation).json()
