@@ -56,29 +56,38 @@ static int failure(const struct chat *c, struct api_err *e)
         return gen_failure(&c->gen, e);
 }
 
-static void end_stream(struct chat *c, const struct api_err *e)
+static void end_stream(const struct stream_last *last, const struct api_err *e)
 {
-        if (e)
-                stream_error(c->gen.stream, NULL, err_json(e));
-        else if (c->include_usage)
-                stream_event(c->gen.stream, NULL, chat_usage_chunk(c));
-        stream_end(c->gen.stream, !e);
+        if (!e) {
+                stream_close(last);
+                return;
+        }
+        json_decref(last->data);
+        stream_error(last->stream, NULL, err_json(e));
+        stream_end(last->stream, false);
 }
 
 /* Commits what is to be stored, then answers. */
 static void chat_finish(struct gen *g)
 {
         struct chat *c = (struct chat *)g;
+        struct stream_last last = { .stream = g->stream, .done_marker = true };
+        struct stored_reply reply = { .last = g->stream ? &last : NULL };
         struct api_err e;
         json_t *completion = NULL;
         int rc = failure(c, &e);
         if (rc == 0)
                 completion = chat_completion(c);
+        if (rc == 0 && g->stream && c->include_usage) {
+                last.data = chat_usage_chunk(c);
+                rc = last.data ? 0 : err_internal(&e, -ENOMEM, "chat", "");
+        }
+        if (!g->stream)
+                reply.whole = completion;
         if (rc == 0 && g->commits)
-                rc = stored_put_chat(g->r, c->id, c->created, chat_document(c, completion),
-                                     g->stream ? NULL : completion, &e);
+                rc = stored_put_chat(g->r, c->id, c->created, chat_document(c, completion), &reply, &e);
         if (g->stream)
-                end_stream(c, rc ? &e : NULL);
+                end_stream(&last, rc ? &e : NULL);
         else if (rc)
                 req_fail(g->r, &e);
         else

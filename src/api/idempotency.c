@@ -411,6 +411,16 @@ int req_commit(struct req *r, const struct store_op *ops, size_t n, const json_t
         return commit_kept(r, ops, n, doc, doc_n, fault);
 }
 
+int req_commit_stream(struct req *r, const struct store_op *ops, size_t n, struct str frames,
+                      struct store_fault *fault)
+{
+        size_t doc_n = 0;
+        if (!idempotency_keeps(r))
+                return meter_commit(r, ops, n, fault);
+        char *doc = document(r, r->idem, 200, frames.p ? SSE_CONTENT_TYPE : NULL, frames, &doc_n);
+        return commit_kept(r, ops, n, doc, doc_n, fault);
+}
+
 int req_commit_followed(struct req *r, const struct store_op *ops, size_t n, const char *response,
                         struct store_fault *fault)
 {

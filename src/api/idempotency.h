@@ -25,8 +25,8 @@ int idempotency_begin(struct req *r, struct reply *ret, struct api_err *reterr);
 int idempotency_end(struct req *r, int status, const json_t *body);
 /* An error that passes by itself is about to be told: frees the key. Otherwise as above. */
 void idempotency_free(struct req *r);
-/* The same for a stream, whose frames are given again as they were; `whole`: its client got it to the end.
- * Does not block. */
+/* The same for a stream that was not kept with what it stores (req_commit_stream): its frames are given again
+ * as they were if its client got them to the end (`whole`). Does not block. */
 void idempotency_end_stream(struct req *r, struct str frames, bool whole);
 /* Whether the reply is still to be kept. */
 bool idempotency_keeps(const struct req *r);
@@ -37,6 +37,9 @@ bool idempotency_keeps(const struct req *r);
  * was stored, since the key is not this request's any more. */
 int req_commit(struct req *r, const struct store_op *ops, size_t n, const json_t *reply,
                struct store_fault *fault);
+/* The same when the reply is a stream, of these frames; `p` NULL: they are too long to be given again. */
+int req_commit_stream(struct req *r, const struct store_op *ops, size_t n, struct str frames,
+                      struct store_fault *fault);
 /* The same when the reply is the stream of a background response, which lives longer than its first reader:
  * who repeats the request follows the same response, from its first event on. */
 int req_commit_followed(struct req *r, const struct store_op *ops, size_t n, const char *response,

@@ -1,16 +1,22 @@
 #include "api/response.h"
 
-#include <stdio.h>
 #include <string.h>
 #include "agent/items.h"
 #include "api/chat.h"
 
-/* Sends one event of `type`, adding type and sequence number to its fields (consumed). */
-static bool send(struct response *p, const char *type, json_t *fields)
+/* The next event, of `type`: its type and sequence number, and its fields (consumed). */
+static json_t *event_json(const struct response *p, const char *type, json_t *fields)
 {
-        json_t *event = json_pack("{s:s, s:I}", "type", type, "sequence_number", (json_int_t)p->sequence++);
+        json_t *event = json_pack("{s:s, s:I}", "type", type, "sequence_number", (json_int_t)p->sequence);
         json_object_update(event, fields);
         json_decref(fields);
+        return event;
+}
+
+static bool send(struct response *p, const char *type, json_t *fields)
+{
+        json_t *event = event_json(p, type, fields);
+        p->sequence++;
         return p->out->event(p, type, event);
 }
 
@@ -151,11 +157,22 @@ bool response_send(struct response *p, const struct agent_event *ev, json_t *end
         return true;
 }
 
-void response_send_closing(struct response *p, json_t *object)
+/* There is no event of its own for a cancelled one; every client knows `incomplete` as an end. */
+static const char *closing_type(const json_t *object)
 {
         const char *status = json_cstr(object, "status", "failed");
-        char type[64];
-        /* There is no event of its own for a cancelled one; every client knows this one as an end. */
-        snprintf(type, sizeof(type), "response.%s", strcmp(status, "cancelled") ? status : "incomplete");
-        response_send_state(p, type, object);
+        if (!strcmp(status, "completed"))
+                return "response.completed";
+        return strcmp(status, "failed") ? "response.incomplete" : "response.failed";
+}
+
+void response_send_closing(struct response *p, json_t *object)
+{
+        response_send_state(p, closing_type(object), object);
+}
+
+json_t *response_closing(const struct response *p, json_t *object, const char **ret_type)
+{
+        *ret_type = closing_type(object);
+        return event_json(p, *ret_type, json_pack("{s:O}", "response", object));
 }

@@ -82,9 +82,16 @@ static int commit(struct response *p, enum stored_step step, json_t *object, str
                                      .step = p->stored ? step : STORED_NOT,
                                      .doc = response_document(p, object),
                                      .items = items,
-                                     .reply = step == STORED_WHOLE ? object : NULL };
+                                     .reply.whole = step == STORED_WHOLE ? object : NULL };
+        struct stream_last last = { .stream = p->gen.stream };
+        bool said = json_get(object, "usage") != NULL; /* it is completed, or incomplete */
         int rc = 0;
-        if (p->held && json_get(object, "usage")) /* it is completed, or incomplete */
+        if (said && step == STORED_FINISHED) {
+                last.data = response_closing(p, object, &last.event);
+                s.reply.last = &last;
+                rc = last.data ? 0 : -ENOMEM;
+        }
+        if (rc == 0 && p->held && said)
                 rc = conversation_append(p->held, p->input, output, &s.more, &s.n_more);
         if (rc) {
                 json_decref(s.doc);
@@ -96,6 +103,7 @@ static int commit(struct response *p, enum stored_step step, json_t *object, str
                 rc = stored_is_finished(p->gen.r, p->id, json_cstr(object, "status", "")) ? 0 : rc;
         if (rc == 0 && s.n_more)
                 conversation_appended(p->held);
+        json_decref(last.data);
         json_decref(items);
         return rc;
 }

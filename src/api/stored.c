@@ -21,15 +21,17 @@
 
 /* ---- writing ---- */
 
-/* Commits what a request stores, with its reply if this is the whole of it. */
-static int commit(struct req *r, const struct store_op *ops, size_t n, const json_t *reply,
+/* Commits what a request stores, with its reply if that is known. */
+static int commit(struct req *r, const struct store_op *ops, size_t n, const struct stored_reply *reply,
                   struct store_fault *fault)
 {
-        return reply ? req_commit(r, ops, n, reply, fault) : meter_commit(r, ops, n, fault);
+        if (reply->whole)
+                return req_commit(r, ops, n, reply->whole, fault);
+        return reply->last ? stream_commit(reply->last, ops, n, fault) : meter_commit(r, ops, n, fault);
 }
 
-int stored_put_chat(struct req *r, const char *id, int64_t created, json_t *doc, const json_t *reply,
-                    struct api_err *reterr)
+int stored_put_chat(struct req *r, const char *id, int64_t created, json_t *doc,
+                    const struct stored_reply *reply, struct api_err *reterr)
 {
         const json_t *object = json_object_get(doc, "object"),
                      *metadata = json_object_get(object, "metadata");
@@ -123,7 +125,8 @@ static int not_there(struct req *r, const struct stored_response *s, const struc
         if (fault->op == 1) /* others thought this process dead, and told its clients that it failed */
                 return -ESTALE;
         store_delete(r->api->store, KIND_RUNNING, s->id, req_project(r), NULL);
-        int rc = s->n_more ? meter_commit(r, s->more, s->n_more, NULL) : 0;
+        struct store_fault other = { 0 };
+        int rc = s->n_more ? commit(r, s->more, s->n_more, &s->reply, &other) : 0;
         return rc == -ENOENT ? 0 : rc;
 }
 
@@ -143,9 +146,9 @@ int stored_put_response(struct req *r, const struct stored_response *s, struct a
         op_list_add(&l, s->more, s->n_more);
         int rc = lost ? -ENOMEM : l.err;
         if (rc == 0)
-                rc = commit(r, l.ops.p, l.ops.n, s->reply, &fault);
+                rc = commit(r, l.ops.p, l.ops.n, &s->reply, &fault);
         if (rc == -ENOENT && fault.op >= own && fault.op < own + s->n_more)
-                rc = commit(r, l.ops.p, own, s->reply, &fault);
+                rc = commit(r, l.ops.p, own, &s->reply, &fault);
         if (rc == -ENOENT)
                 rc = not_there(r, s, &fault);
         op_list_release(&l);

@@ -4,13 +4,20 @@
 
 #include "api/op_list.h"
 #include "api/req.h"
+#include "api/stream.h"
 
 #define KIND_ITEM "item" /* an item of a response, by its id */
 
-/* Commits a chat completion; doc is {"object": ..., "messages": [...]}, consumed. `reply` as in
- * stored_response. Worker thread. */
-int stored_put_chat(struct req *r, const char *id, int64_t created, json_t *doc, const json_t *reply,
-                    struct api_err *reterr);
+/* What the client is told once it is committed, kept with it for who repeats the request: the whole reply, or
+ * the end of a stream. Both NULL: it is not through yet. */
+struct stored_reply {
+        const json_t *whole;
+        const struct stream_last *last;
+};
+
+/* Commits a chat completion; doc is {"object": ..., "messages": [...]}, consumed. Worker thread. */
+int stored_put_chat(struct req *r, const char *id, int64_t created, json_t *doc,
+                    const struct stored_reply *reply, struct api_err *reterr);
 
 /* Appends the operations that make items of a response known by their ids: a row each, below the response,
  * with which they go. `items` is borrowed until the write. */
@@ -35,7 +42,7 @@ struct stored_response {
         const json_t *items;         /* each can be referenced by its id afterwards */
         const struct store_op *more; /* further operations of the same transaction, left out (all of them) */
         size_t n_more;               /* when what one of them changes is gone */
-        const json_t *reply;         /* the whole reply, kept for who repeats the request; NULL: a stream */
+        struct stored_reply reply;
 };
 int stored_put_response(struct req *r, const struct stored_response *s, struct api_err *reterr);
 /* Whether the last commit of a started response was done, in the state `status`, though the store said that

@@ -4,6 +4,7 @@
 #include "api/api.h"
 #include "api/call.h"
 #include "api/idempotency.h"
+#include "api/meter.h"
 #include "base/mem.h"
 #include "http/sse.h"
 
@@ -285,7 +286,48 @@ bool stream_error(struct stream *s, const char *event, json_t *data)
         return s->ring ? send(s, event, data, !data) : sink_event(s, event, data, !data);
 }
 
-/* A stream that failed or whose client left may be asked for again. Lock held. */
+/* All frames to the end into `text`, which the caller releases: they, or nothing when they are too long to be
+ * kept. */
+static struct str frames(struct stream *s, const struct stream_last *last, struct buf *text)
+{
+        struct buf data;
+        buf_init(&data, PENDING_MAX);
+        int rc = last->data ? json_write(last->data, &data) : 0;
+        pthread_mutex_lock(&s->lock);
+        struct str before = buf_str(&s->kept);
+        rc = rc ? rc : buf_error(&s->kept);
+        buf_add(text, before.p, before.n);
+        pthread_mutex_unlock(&s->lock);
+        if (last->data)
+                sse_frame(text, last->event, buf_str(&data));
+        if (last->done_marker)
+                sse_frame(text, NULL, STR("[DONE]"));
+        buf_release(&data);
+        return rc || buf_error(text) ? (struct str){ 0 } : buf_str(text);
+}
+
+int stream_commit(const struct stream_last *last, const struct store_op *ops, size_t n,
+                  struct store_fault *fault)
+{
+        struct stream *s = last->stream;
+        struct buf text;
+        if (!s->keeps || is_broken(s)) /* a broken one ends with an error: it may be asked for again */
+                return meter_commit(s->r, ops, n, fault);
+        buf_init(&text, IDEMPOTENCY_REPLY_MAX);
+        int rc = req_commit_stream(s->r, ops, n, frames(s, last, &text), fault);
+        buf_release(&text);
+        return rc;
+}
+
+void stream_close(const struct stream_last *last)
+{
+        if (last->data)
+                stream_event(last->stream, last->event, last->data);
+        stream_end(last->stream, last->done_marker);
+}
+
+/* A stream that failed or whose client left may be asked for again, unless it was kept with what it told of.
+ * Lock held. */
 static void keep_frames(struct stream *s, bool done_marker)
 {
         bool whole = !s->broken && !s->failed && !ring_cancelled(s->ring);

@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include "api/req.h"
+#include "store/store.h"
 
 struct stream;
 
@@ -32,6 +33,20 @@ bool stream_event(struct stream *s, const char *event, json_t *data);
 bool stream_text(struct stream *s, const char *event, struct str text);
 /* The same for an error envelope, which no operation's event schema describes. */
 bool stream_error(struct stream *s, const char *event, json_t *data);
+
+/* The end of a stream, before it is told. */
+struct stream_last {
+        struct stream *stream;
+        const char *event;
+        json_t *data; /* of the last event, owned; NULL: there is none */
+        bool done_marker;
+};
+/* Commits what the stream tells of (req_commit) and, under the request's Idempotency-Key, all of its frames
+ * to the end: a crash leaves both or neither, and whoever could have read the end will not make it twice. */
+int stream_commit(const struct stream_last *last, const struct store_op *ops, size_t n,
+                  struct store_fault *fault);
+/* Tells the end, consuming its data: s may not be used afterwards. */
+void stream_close(const struct stream_last *last);
 /* Ends the stream, with "data: [DONE]" when done_marker is set, and drops the producer's hold: s may not be
  * used afterwards. */
 void stream_end(struct stream *s, bool done_marker);

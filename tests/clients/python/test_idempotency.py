@@ -1,7 +1,6 @@
 """Idempotency-Key: a POST is done once; its reply is given again for a day."""
 import concurrent.futures
 import contextlib
-import json
 import time
 
 import httpx
@@ -9,7 +8,6 @@ import openai
 import pytest
 
 from cairn_server import API_KEY, MODEL, Server, control_tokens
-from support import check_error
 
 HELLO = [{"role": "user", "content": "Hello!"}]
 LONG = {"model": MODEL, "input": "List numbers.", "background": True, "stream": True, "text": {"format": {
@@ -172,29 +170,19 @@ def test_failures_of_the_server_free_the_key(client):
     assert ask(client, "fault").choices
 
 
-def asked_while_it_runs(wire, attempt):
-    """Two requests that a running response refuses, by their keys, and the replies. None: it had ended before."""
-    conversation = wire.post("/v1/conversations", json={}).json()["id"]
-    # Not with the SDK: the response is over before that has looked at the first event.
-    with wire.stream("POST", "/v1/responses",
-                     json={**LONG, "background": False, "conversation": conversation}) as stream:
-        lines = stream.iter_lines()
-        running = json.loads(next(line for line in lines if line.startswith("data:"))[5:])["response"]["id"]
-        asked = {f"{key_}{attempt}": {"model": MODEL, "input": "Hi", "max_output_tokens": 16, **more} for key_, more in
-                 (("in use", {"conversation": conversation}), ("goes on", {"previous_response_id": running}))}
-        replies = [wire.post("/v1/responses", json=body, headers=key(name)) for name, body in asked.items()]
-        list(lines)
-    return (asked, replies) if all(reply.status_code != 200 for reply in replies) else None
-
-
-def test_errors_that_pass_free_the_key(wire):
+def test_errors_that_pass_free_the_key(client, wire):
     """A conversation that is in use, and a response that goes on, will not stay so."""
-    found = next(filter(None, (asked_while_it_runs(wire, attempt) for attempt in range(10))), None)
-    assert found, "every response ended before it was in the way"
-    asked, refused = found
-    check_error(refused[0], 400, code="conversation_locked", param="conversation")
-    check_error(refused[1], 400, code="invalid_value", param="previous_response_id")
-    for name, body in asked.items():
+    conversation = client.conversations.create().id
+    with client.responses.create(**{**LONG, "background": False}, conversation=conversation) as stream:
+        running = next(iter(stream)).response.id
+        asked = {"in use": {"conversation": conversation}, "goes on": {"previous_response_id": running}}
+        for name, more in asked.items():
+            with pytest.raises(openai.BadRequestError) as error:
+                client.responses.create(model=MODEL, input="Hi", max_output_tokens=16, extra_headers=key(name), **more)
+            assert error.value.code == ("conversation_locked" if name == "in use" else "invalid_value")
+        list(stream)
+    for name, more in asked.items():
+        body = {"model": MODEL, "input": "Hi", "max_output_tokens": 16, **more}
         reply = wire.post("/v1/responses", json=body, headers=key(name))
         assert reply.status_code == 200 and "idempotent-replayed" not in reply.headers, reply.text
 
@@ -277,6 +265,72 @@ def test_nothing_is_made_twice_over_a_crash(own_server, make, there):
         own_server.start()
         made = make(sdk(own_server), name, key(name))
         assert there(sdk(own_server), name, made), name
+
+
+def streamed(server, path, body, headers):
+    """What could be read of a stream, and whether that is all of it."""
+    frames = []
+    try:
+        with httpx.stream("POST", server.url + path, json={"model": MODEL, "stream": True, **body}, timeout=60,
+                          headers={"Authorization": f"Bearer {API_KEY}", **headers}) as stream:
+            assert stream.status_code == 200
+            frames.extend(line for line in stream.iter_lines() if line)
+    except httpx.HTTPError:
+        pass
+    ends = ("data: [DONE]", "event: response.completed", "event: response.incomplete")
+    return frames, any(end in frames for end in ends)
+
+
+def stream_of_chat(client, name):
+    body = {"messages": HELLO, "store": True, "metadata": {"name": name}, "max_completion_tokens": 8,
+            "stream_options": {"include_usage": True}}
+    return "/v1/chat/completions", body, lambda: len(chats_of(client, name))
+
+
+def stream_in_conversation(client, name, **more):
+    conversation = client.conversations.create(extra_headers=key(f"{name}, its conversation")).id
+    body = {"input": "Hello", "max_output_tokens": 16, "conversation": conversation, **more}
+    return "/v1/responses", body, lambda: len(list(client.conversations.items.list(conversation))) // 2
+
+
+@pytest.mark.parametrize("make", [stream_of_chat, stream_in_conversation,
+                                  lambda client, name: stream_in_conversation(client, name, store=False)])
+def test_a_stream_stores_once_over_a_crash(own_server, make):
+    """The server dies at its n-th commit: what could be read to its end is given again, and stored once."""
+    ended = []
+    for n in range(1, 8):
+        name = f"stream {n}"
+        path, body, there = make(sdk(own_server), name)
+        fault = {"X-Cairn-Fault": f"point=store.commit:{n}:kill"}
+        first, whole = streamed(own_server, path, body, {**key(name), **fault})
+        own_server.kill()
+        own_server.start()
+        path, body, there = make(sdk(own_server), name)
+        assert there() == 1 if whole else there() <= 1
+        again = streamed(own_server, path, body, key(name))
+        assert again[1] and there() == 1, name
+        assert again[0] == first if whole else again[0]
+        assert streamed(own_server, path, body, key(name)) == again
+        ended.append(whole)
+    assert not ended[0] and ended[-1]
+
+
+def test_a_stream_that_was_stored_is_given_to_who_left(client, wire):
+    """Its client is gone when it ends, but nothing stopped it: it is not made a second time."""
+    for n in range(20):
+        name = f"gone {n}"
+        body = {"model": MODEL, "messages": HELLO, "store": True, "stream": True, "metadata": {"name": name}, "seed": n}
+        with wire.stream("POST", "/v1/chat/completions", json=body, headers=key(name)) as stream:
+            for line in stream.iter_lines():
+                if "finish_reason\":\"" in line:
+                    break
+        for _ in range(200):
+            reply = wire.post("/v1/chat/completions", json=body, headers=key(name))
+            if reply.status_code != 409:
+                break
+            time.sleep(0.02)
+        assert reply.status_code == 200 and reply.text.endswith("data: [DONE]\n\n"), reply.text
+        assert len(chats_of(client, name)) == 1
 
 
 def conversation_of(client):
