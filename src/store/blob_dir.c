@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "base/fault.h"
+#include "base/ids.h"
 #include "base/mem.h"
 #include "store/datadir.h"
 
@@ -245,15 +246,18 @@ static int mark_write(const char *path, const char *text)
         return rc;
 }
 
-/* Written under another name, so that nobody sees half of it. */
+/* Written as what is staged is, so that nobody sees half of it, nor two the draft of the other. */
 static int mark_put(void *place, const char *text)
 {
         const struct dir_place *d = place;
+        char name[ID_MAX];
         char *path = blob_path_join(d->root, BLOBS_MARK_NAME),
-             *draft = blob_path_join(d->root, BLOBS_MARK_NAME ".new");
+             *draft = blob_path_join(d->root, id_hex(name, "tmp/", BLOB_ID_LEN));
         int rc = path && draft ? mark_write(draft, text) : -ENOMEM;
         if (!rc && rename(draft, path))
                 rc = failed(path);
+        if (rc && draft)
+                unlink(draft);
         if (!rc)
                 rc = datadir_sync(d->root);
         mem_free(path);

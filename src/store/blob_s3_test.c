@@ -308,6 +308,13 @@ static void errors_are_told_apart(void **state)
                 -EIO);
         assert_non_null(strstr(blob_fault(), "EntityTooLarge"));
         assert_non_null(strstr(blob_fault(), "a < b & c"));
+        /* What is being written cannot be missing. */
+        assert_int_equal(commit_to("HTTP/1.1 404 No\r\nContent-Length: "
+                                   "40\r\n\r\n<Error><Code>NoSuchUpload</Code></Error>  ",
+                                   &asked),
+                         -EAGAIN);
+        assert_int_equal(asked, 1);
+        assert_non_null(strstr(blob_fault(), "NoSuchUpload"));
         assert_int_equal(commit_to("nonsense\r\n\r\n", &asked), -EAGAIN);
         assert_int_equal(commit_to(NULL, &asked), -EAGAIN);
         assert_int_equal(asked, 5);
