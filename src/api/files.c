@@ -61,7 +61,7 @@ int64_t uploading_expires(const json_t *expires_after, const char *purpose, int6
 
 void files_upkeep(struct api *api)
 {
-        char err[256] = "";
+        char err[512] = "";
         size_t removed = 0;
         if (files_collect(api->store, api->blobs, true, NULL, NULL, &removed, err, sizeof(err)))
                 log_warn("files", "looking for orphans: %s", err);

@@ -141,18 +141,19 @@ static int refuse(const struct blobs *b, const char *mark, const char *id, char 
         return -EPERM;
 }
 
-/* The row comes first: of two that begin at once on one database both then write the same mark. */
+/* The row is written before the mark and read after it: of servers that begin at once on one database and one
+ * place, none sees the mark of another without the row. */
 int installation_check(struct store *s, struct blobs *b, bool adopt, char *err, size_t errn)
 {
         char id[ID_MAX], mark[BLOBS_MARK_MAX];
+        int found = blobs_mark(b, mark);
+        if (found && found != -ENOENT)
+                return blobs_failed(found, err, errn);
         int rc = id_read(s, id, err, errn);
         if (rc)
                 return rc;
-        rc = blobs_mark(b, mark);
-        if (!rc)
+        if (!found)
                 return !strcmp(mark, id) ? 0 : refuse(b, mark, id, err, errn);
-        if (rc != -ENOENT)
-                return blobs_failed(rc, err, errn);
         if (!adopt)
                 return 0;
         rc = judge(s, b, err, errn);
