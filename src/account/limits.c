@@ -148,6 +148,11 @@ const struct prices *limits_prices(const struct limits *l)
         return l->prices;
 }
 
+bool limits_are_shared(const struct limits *l)
+{
+        return l->backend != l->local;
+}
+
 /* ---- buckets of a request ---- */
 
 struct taking {

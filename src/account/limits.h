@@ -80,6 +80,8 @@ void limits_close(struct limits *l); /* settles what waits; accepts NULL */
 /* What holds for a project and model (NULL: requests without one); 0: no limit. */
 int64_t limits_max(const struct limits *l, const char *project, const char *model, enum limit_dim dim);
 const struct prices *limits_prices(const struct limits *l);
+/* Whether other processes, and this one after a restart, find what is taken here. */
+bool limits_are_shared(const struct limits *l);
 
 /* ---- a request ---- */
 

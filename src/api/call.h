@@ -23,8 +23,10 @@ struct req_sink {
 };
 
 enum call_flags {
-        CALL_BATCH = 1,    /* the batch lane: lowest priority, the batch's limits and prices */
-        CALL_ADMITTED = 2, /* another request was admitted for it: no limit refuses it, what it uses counts */
+        CALL_BATCH = 1, /* the batch lane: lowest priority, the batch's limits and prices */
+        /* Another request was admitted for it, and has handed over what it reserved (meter.h): no limit
+         * refuses it, and it settles nothing by itself. */
+        CALL_ADMITTED = 2,
 };
 
 struct call {

@@ -119,9 +119,24 @@ static int sending_new(struct req *r, struct file *f, uint64_t from, uint64_t to
 
 /* ---- ranges and headers ---- */
 
+/* A number of any length: what is more than fits is beyond every file all the same. False: it is none. */
+static bool position(struct str s, uint64_t *ret)
+{
+        uint64_t value = 0;
+        bool beyond = false;
+        for (size_t i = 0; i < s.n; i++) {
+                if (s.p[i] < '0' || s.p[i] > '9')
+                        return false;
+                beyond |= __builtin_mul_overflow(value, 10, &value) ||
+                          __builtin_add_overflow(value, (uint64_t)(s.p[i] - '0'), &value);
+        }
+        *ret = beyond ? UINT64_MAX : value;
+        return s.n > 0;
+}
+
 int content_range(struct str range, uint64_t size, uint64_t *ret_from, uint64_t *ret_to)
 {
-        int64_t from, to;
+        uint64_t from, to;
         *ret_from = 0;
         *ret_to = size;
         if (range.n < 7 || !str_ieqc((struct str){ range.p, 6 }, "bytes=") || memchr(range.p, ',', range.n))
@@ -129,20 +144,20 @@ int content_range(struct str range, uint64_t size, uint64_t *ret_from, uint64_t 
         struct str last, first = str_trim(str_split((struct str){ range.p + 6, range.n - 6 }, '-', &last));
         last = str_trim(last);
         if (!first.n) { /* the last so many */
-                if (!str_to_i64(last, &to) || to < 0)
+                if (!position(last, &to))
                         return 0;
-                *ret_from = (uint64_t)to < size ? size - (uint64_t)to : 0;
+                *ret_from = to < size ? size - to : 0;
                 return to && size ? 1 : -1;
         }
-        if (!last.p || !str_to_i64(first, &from) || from < 0)
+        if (!last.p || !position(first, &from))
                 return 0;
-        if (last.n && (!str_to_i64(last, &to) || to < from))
+        if (last.n && (!position(last, &to) || to < from))
                 return 0;
-        if ((uint64_t)from >= size)
+        if (from >= size)
                 return -1;
-        *ret_from = (uint64_t)from;
-        if (last.n && (uint64_t)to < size)
-                *ret_to = (uint64_t)to + 1;
+        *ret_from = from;
+        if (last.n && to < size)
+                *ret_to = to + 1;
         return 1;
 }
 

@@ -72,12 +72,17 @@ static int refuse(struct form *f, const struct api_err *e)
         return -ECANCELED;
 }
 
+static int too_long(const struct form *f, const char *param, struct api_err *reterr)
+{
+        return err_set(reterr, 413, "invalid_request_error", NULL, param,
+                       "Maximum content size limit (%llu) exceeded.", (unsigned long long)f->max_file);
+}
+
 static int refuse_file(struct form *f, int rc)
 {
         struct api_err e;
         if (rc == -EFBIG)
-                err_set(&e, 413, "invalid_request_error", NULL, f->fields[f->n_fields - 1].name.p,
-                        "Maximum content size limit (%llu) exceeded.", (unsigned long long)f->max_file);
+                too_long(f, f->fields[f->n_fields - 1].name.p, &e);
         else
                 err_internal(&e, rc, "upload", blob_fault());
         return refuse(f, &e);
@@ -163,6 +168,24 @@ static int part_end(void *ctx)
         return refuse(f, &e);
 }
 
+/* A form that is longer than any with such a file is refused before it comes, with the number that the file
+ * may have. Which of its fields is the long one is known where the operation has one file. */
+static int check_length(const struct form *f, struct api_err *reterr)
+{
+        static const struct {
+                const char *op, *file;
+        } table[] = { { "createFile", "file" }, { "addUploadPart", "data" } };
+        const char *param = NULL;
+        int64_t length;
+        if (!str_to_i64(http_req_header(f->req->http, "Content-Length"), &length) || length < 0 ||
+            (uint64_t)length <= f->max_file + SLACK)
+                return 0;
+        for (size_t i = 0; i < sizeof(table) / sizeof(*table); i++)
+                if (!strcmp(f->req->op->id, table[i].op))
+                        param = table[i].file;
+        return too_long(f, param, reterr);
+}
+
 int form_expect(struct req *r, struct api_err *reterr)
 {
         static const struct multipart_sink sink = { part_begin, part_data, part_end };
@@ -177,6 +200,8 @@ int form_expect(struct req *r, struct api_err *reterr)
         buf_init(&f->value, FIELDS_BYTES_MAX);
         if (arena_defer(r->arena, form_free, f))
                 return err_internal(reterr, -ENOMEM, "form", "");
+        if (check_length(f, reterr))
+                return -1;
         r->form = f;
         http_body_multipart(r->http, f->max_file + SLACK, &limits, &sink, f);
         return 0;

@@ -267,10 +267,12 @@ void meter_use(struct req *r, const struct usage *u)
         struct usage used = *u;
         used.batch = r->call_flags & CALL_BATCH;
         used.n[USAGE_REQUESTS] = u->n[USAGE_REQUESTS] ? u->n[USAGE_REQUESTS] : 1;
-        settle(r, used.n);
         m->row = usage_row(&used, r->id, &r->who, limits_prices(r->api->limits));
         m->row.at = clock_unix();
-        limits_spend(r->api->limits, r->who.project, m->row.n[USAGE_COST]);
+        if (!(r->call_flags & CALL_ADMITTED)) {
+                settle(r, used.n);
+                limits_spend(r->api->limits, r->who.project, m->row.n[USAGE_COST]);
+        }
         atomic_store(&m->record, RECORD_DUE);
 }
 
@@ -379,6 +381,56 @@ void meter_close(struct req *r)
         static const int64_t nothing[USAGE_N];
         if (r->meter && !atomic_load(&r->meter->used))
                 settle(r, nothing);
+}
+
+/* ---- work that outlives its request ---- */
+
+json_t *meter_reserved(const struct req *r)
+{
+        const struct meter *m = r->meter;
+        if (!m || !m->taken.model)
+                return NULL;
+        return json_pack("{s:s, s:I, s:s}", "model", m->taken.model, "tokens",
+                         (json_int_t)m->taken.amount[LIMIT_TOKENS_MINUTE], "process", r->api->process);
+}
+
+void meter_hand_over(struct req *r)
+{
+        if (r->meter)
+                r->meter->taken.amount[LIMIT_TOKENS_MINUTE] = r->meter->taken.amount[LIMIT_TOKENS_DAY] = 0;
+}
+
+/* What is still taken of that: buckets in the memory of a process go with it, and are of no other. */
+static int64_t still_taken(struct api *api, const json_t *reserved)
+{
+        bool here = !strcmp(json_cstr(reserved, "process", ""), api->process);
+        return here || limits_are_shared(api->limits) ? json_int(reserved, "tokens", 0) : 0;
+}
+
+static void correct(struct api *api, const char *project, const json_t *reserved, const struct req *r,
+                    int sign)
+{
+        const struct meter *m = r ? r->meter : NULL;
+        bool used = m && atomic_load(&m->used);
+        int64_t tokens = used ? m->row.n[USAGE_INPUT] + m->row.n[USAGE_OUTPUT] : 0;
+        struct limits_ask more = { .project = project,
+                                   .model = json_cstr(reserved, "model", m ? m->taken.model : NULL) };
+        more.amount[LIMIT_TOKENS_MINUTE] = sign * (tokens - still_taken(api, reserved));
+        more.amount[LIMIT_TOKENS_DAY] = more.amount[LIMIT_TOKENS_MINUTE];
+        if (more.model && more.amount[LIMIT_TOKENS_MINUTE])
+                limits_settle(api->limits, &more);
+        if (used)
+                limits_spend(api->limits, project, sign * m->row.n[USAGE_COST]);
+}
+
+void meter_settle(struct api *api, const char *project, const json_t *reserved, const struct req *r)
+{
+        correct(api, project, reserved, r, 1);
+}
+
+void meter_unsettle(struct api *api, const char *project, const json_t *reserved, const struct req *r)
+{
+        correct(api, project, reserved, r, -1);
 }
 
 void meter_upkeep(struct api *api)

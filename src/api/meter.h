@@ -8,8 +8,8 @@
  *
  * Requests of the batch lane (CALL_BATCH) reserve nothing; the record of one that stores nothing goes to the
  * sink's owner, who takes it with meter_batch_op() while it is told of the reply, for the transaction of the
- * result. Those that
- * another request was admitted for (CALL_ADMITTED) reserve nothing either; what they use is counted. */
+ * result. A request whose work outlives it hands over what it reserved (meter_hand_over); who ends that work
+ * settles it, once, by what the request on whose behalf the model ran (CALL_ADMITTED) has used. */
 #ifndef CAIRN_API_METER_H
 #define CAIRN_API_METER_H
 
@@ -44,6 +44,18 @@ void meter_write_async(struct req *r, void (*done)(void *ctx, int rc), void *ctx
 void meter_close(struct req *r);
 
 struct api;
+
+/* What the request has reserved, to be kept with work that outlives it, in whatever process it ends; new.
+ * NULL when nothing is counted, or memory is out. */
+json_t *meter_reserved(const struct req *r);
+/* That work is accepted: the request gives nothing back. */
+void meter_hand_over(struct req *r);
+/* The end of the work: corrects `reserved` (NULL: nothing was) to what r has used, NULL: nothing. Before the
+ * commit of that end, so that whoever sees it finds what was given back. Any thread, never waits. */
+void meter_settle(struct api *api, const char *project, const json_t *reserved, const struct req *r);
+/* Undoes meter_settle(): the end was not committed. */
+void meter_unsettle(struct api *api, const char *project, const json_t *reserved, const struct req *r);
+
 /* Every few seconds: folds the log of usage. */
 void meter_upkeep(struct api *api);
 #define METER_UPKEEP_MS 5000

@@ -34,7 +34,8 @@ const struct resource RESOURCE_RESPONSE = { .kind = "response",
                                             .id_param = "response_id",
                                             .del = "deleteResponse",
                                             .deleted_object = "response",
-                                            .on_delete = background_on_delete };
+                                            .on_delete = background_on_delete,
+                                            .on_gone = background_on_gone };
 
 static const struct resource *const resources[] = { &RESOURCE_CHAT,         &RESOURCE_RESPONSE,
                                                     &RESOURCE_CONVERSATION, &RESOURCE_CONVERSATION_ITEM,

@@ -44,9 +44,11 @@ struct response {
         atomic_bool running;                   /* the turn can be cancelled and resumed */
         atomic_bool cancelled;
         struct api_err late; /* why there was no turn after the compaction; status 0: none was wanted */
+        struct agent_outcome compacted_before; /* usage of the compaction that an earlier run has logged */
         /* The item of a type that comes next in a log that is being repeated (borrowed, NULL: none does).
          * NULL: there is no log. */
         json_t *(*logged)(struct response *p, const char *type);
+        void (*compacted)(struct response *p); /* a new compaction was sent; NULL: nothing is to be done */
 };
 
 /* ---- response_render.c ---- */
@@ -137,6 +139,10 @@ int response_run(struct response *p, const struct response_ask *ask, const struc
                  struct api_err *e);
 /* How it ended and what it used, the compaction included. */
 struct agent_outcome response_outcome(const struct response *p);
+/* What the compaction took, to be kept with the log, and told to a run that goes on from it (NULL: there was
+ * none). The JSON is new; NULL when nothing was taken. */
+json_t *response_compaction_spent(const struct response *p);
+void response_compaction_was(struct response *p, const json_t *spent);
 /* Of gen_ops. */
 void response_cancel_run(struct gen *g);
 void response_resume_run(struct gen *g);

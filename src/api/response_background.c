@@ -8,6 +8,7 @@
 #include "api/handlers.h"
 #include "api/idempotency.h"
 #include "api/input.h"
+#include "api/meter.h"
 #include "api/params.h"
 #include "api/response_feed.h"
 #include "api/stored.h"
@@ -68,13 +69,22 @@ static int job_priority(struct req *r)
 
 /* What the worker needs beside the row, which has the input: {body, who, seed, ...}. The seed makes the run
  * one that can be repeated. */
-static json_t *job_payload(struct req *r, int64_t next)
+static json_t *job_payload(struct req *r, int64_t next, json_t *reserved)
 {
         json_t *body = json_copy(r->body), *seed = json_get(r->body, "seed");
         json_object_del(body, "input");
-        return json_pack("{s:o, s:o, s:o, s:s, s:i, s:i, s:I}", "body", body, "who", call_who_json(&r->who),
-                         "seed", seed ? json_incref(seed) : json_integer((json_int_t)(rand_u64() >> 1)),
-                         "request", r->id, "fail_after", r->fail_after, "tries", 0, "seen", (json_int_t)next);
+        return json_pack("{s:o, s:o, s:o, s:s, s:i, s:i, s:I, s:O*}", "body", body, "who",
+                         call_who_json(&r->who), "seed",
+                         seed ? json_incref(seed) : json_integer((json_int_t)(rand_u64() >> 1)), "request",
+                         r->id, "fail_after", r->fail_after, "tries", 0, "seen", (json_int_t)next, "reserved",
+                         reserved);
+}
+
+/* Whether a response was stored, or may have been, by a commit that the store said had failed. */
+static bool may_be_stored(struct req *r, const char *id)
+{
+        bool over;
+        return background_look(r->api->store, id, req_project(r), &over) != -ENOENT;
 }
 
 /* Commits the response, its first events and its job, with the reply. */
@@ -93,12 +103,15 @@ static int commit_accepted(struct req *r, struct closing *c, json_t *object, str
                                 .project = owner.project,
                                 .priority = job_priority(r) };
         json_t *doc = response_document(&c->p, object), *items = response_referable_input(&c->p);
-        json_t *payload = job_payload(r, log_batch_next(&c->events));
+        json_t *reserved = meter_reserved(r);
+        json_t *payload = job_payload(r, log_batch_next(&c->events), reserved);
         struct store_fault fault = { 0 };
         struct log_rows rows;
         struct op_list l;
         op_list_init(&l);
         int rc = log_rows_make(&c->events, &owner, &rows);
+        if (reserved)
+                json_object_set(doc, "reserved", reserved);
         op_list_add_doc(&l, &row, doc);
         stored_item_ops(&l, r, owner.id, owner.created, items);
         op_list_add(&l, rows.ops, rows.n);
@@ -109,11 +122,14 @@ static int commit_accepted(struct req *r, struct closing *c, json_t *object, str
                 rc = json_flag(r->body, "stream", false)
                              ? req_commit_followed(r, l.ops.p, l.ops.n, owner.id, &fault)
                              : req_commit(r, l.ops.p, l.ops.n, object, &fault);
+        if (rc == 0 || may_be_stored(r, owner.id))
+                meter_hand_over(r);
         op_list_release(&l);
         log_rows_release(&rows);
         json_decref(doc);
         json_decref(items);
         json_decref(payload);
+        json_decref(reserved);
         return rc ? err_store(reterr, rc, &fault) : 0;
 }
 
@@ -269,13 +285,28 @@ int background_end_ops(struct req *r, const struct background_end *end, struct o
 
 int background_on_delete(struct req *r, struct resource_change *c, struct api_err *reterr)
 {
-        struct store_op *op = arena_make(r->arena, struct store_op);
-        if (!op)
+        struct store_op *ops = arena_array(r->arena, struct store_op, 2);
+        if (!ops)
                 return err_internal(reterr, -ENOMEM, "deletion", "");
-        *op = (struct store_op){ .verb = STORE_NOTIFY, .kind = RESPONSE_TOPIC_OVER, .id = c->id };
-        c->more = op;
-        c->n_more = 1;
+        ops[0] = (struct store_op){ .verb = STORE_NOTIFY, .kind = RESPONSE_TOPIC_OVER, .id = c->id };
+        ops[1] = (struct store_op){ .verb = STORE_JOB_WAKE, .kind = JOB_RESPONSE, .id = c->id };
+        c->more = ops;
+        c->n_more = 2;
         return 0;
+}
+
+/* Ends the job of a response that is over, if it was never begun and nobody works on it now, and gives back
+ * what it had reserved. Else its worker does both. */
+static void end_waiting(struct req *r, const char *id, const json_t *reserved)
+{
+        struct store_op end = { .verb = STORE_JOB_FINISH, .kind = JOB_RESPONSE, .id = id }; /* no lease */
+        if (reserved && store_write(r->api->store, &end, 1, NULL) == 0)
+                meter_settle(r->api, req_project(r), reserved, NULL);
+}
+
+void background_on_gone(struct req *r, const json_t *doc)
+{
+        end_waiting(r, json_cstr(json_object_get(doc, "object"), "id", ""), json_get(doc, "reserved"));
 }
 
 /* ---- POST /responses/{response_id}/cancel ---- */
@@ -289,9 +320,7 @@ static int commit_cancelled(struct req *r, struct background_state *st, struct s
         struct op_list l;
         json_t *object = json_object_get(st->doc, "object");
         struct background_end end = { &st->owner, st->version, st->doc, &c.events };
-        struct store_op drop = {
-                .verb = STORE_JOB_DROP, .kind = JOB_RESPONSE, .id = st->id, .project = st->project
-        };
+        struct store_op wake = { .verb = STORE_JOB_WAKE, .kind = JOB_RESPONSE, .id = st->id };
         closing_init(&c, r, st->replay.next);
         op_list_init(&l);
         c.p.output = json_array();
@@ -299,13 +328,11 @@ static int commit_cancelled(struct req *r, struct background_state *st, struct s
         response_set_state(object, "cancelled", c.p.output, NULL, NULL);
         response_send_closing(&c.p, json_incref(object));
         int rc = c.err ? c.err : background_end_ops(r, &end, &l, &rows);
-        op_list_add(&l, &drop, 1);
+        op_list_add(&l, &wake, 1);
         if (rc == 0)
                 rc = mem_take_failure() ? -ENOMEM : l.err;
         if (rc == 0)
                 rc = req_commit(r, l.ops.p, l.ops.n, object, fault);
-        if (rc == -ENOENT && fault->op == l.ops.n - 1) /* its job has ended just now */
-                rc = -ESTALE;
         op_list_release(&l);
         log_rows_release(&rows);
         closing_release(&c);
@@ -323,8 +350,15 @@ static int cancel_once(struct req *r, const char *id, json_t **ret, struct store
                 err_invalid(reterr, NULL, NULL, "Cannot cancel a synchronous response.");
                 rc = 1;
         }
-        if (rc == 0 && !background_is_over(&st))
+        json_t *reserved = json_incref(json_object_get(st.doc, "reserved"));
+        if (rc == 0 && !background_is_over(&st)) {
+                json_object_del(st.doc, "reserved");
+                json_object_del(st.doc, "compaction");
                 rc = commit_cancelled(r, &st, fault);
+                if (rc == 0)
+                        end_waiting(r, id, reserved);
+        }
+        json_decref(reserved);
         if (rc == 0)
                 *ret = json_incref(object);
         background_release(&st);

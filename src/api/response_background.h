@@ -7,8 +7,10 @@
  * claimed again, here or elsewhere, and the run is repeated with the same seed: response_replay.h lets
  * through what is new. So a response has one log without a gap, and one end.
  *
- * Whoever cancels a response writes its end himself, from any process, and drops the job; the run notices
- * that the row is not what it was, and writes nothing more. */
+ * Whoever cancels a response writes its end himself, from any process; the run notices that the row is not
+ * what it was, writes nothing more, and ends the job with the record of what it used. What was reserved of
+ * the project's limits goes with the job: who ends that settles it. A job that waits is ended by whoever
+ * cancels or deletes the response. */
 #ifndef CAIRN_API_RESPONSE_BACKGROUND_H
 #define CAIRN_API_RESPONSE_BACKGROUND_H
 
@@ -26,8 +28,9 @@ int background_create(struct req *r, const struct response_ask *ask, struct repl
 /* The reply to a POST that made the response `id` as a stream, or that repeats it: its events, from the first
  * on, as the body asks for them. 0 or -1. */
 int background_follow(struct req *r, const char *id, struct reply *ret, struct api_err *reterr);
-/* Of the deletion of a response: its run, and those who follow it, are told. */
+/* Of the deletion of a response: its run, and those who follow it, are told; and after it. */
 int background_on_delete(struct req *r, struct resource_change *c, struct api_err *reterr);
+void background_on_gone(struct req *r, const json_t *doc);
 
 /* ---- for the worker and for whoever cancels ---- */
 
@@ -36,7 +39,7 @@ struct background_state {
         char id[ID_MAX], project[ID_MAX];
         struct log_owner owner; /* points to them */
         int64_t version;
-        json_t *doc;          /* {"object", "input"} */
+        json_t *doc;          /* {"object", "input"}; "reserved" until it runs, see meter.h; "compaction" */
         struct replay replay; /* what the log holds */
 };
 /* Whether a response has ended. 0 or a negative errno: -ENOENT when it was deleted. */

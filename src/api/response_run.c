@@ -105,6 +105,8 @@ static int after_compaction(struct response *p, json_t *item, bool told, struct 
                 response_send_item(p, item);
         if (go_on_from(p, item, e))
                 return -1;
+        if (p->compacted && !told)
+                p->compacted(p);
         if (p->ask->items.compact_now) {
                 gen_done(&p->gen, 1);
                 return 0;
@@ -168,6 +170,34 @@ int response_run(struct response *p, const struct response_ask *ask, const struc
 
 /* ---- the end ---- */
 
+/* The usage of the compaction before the turn, this run's or that of the one it repeats. */
+static struct agent_outcome compaction_outcome(const struct response *p)
+{
+        const struct compaction *compaction = atomic_load(&p->compaction);
+        struct agent_outcome out = p->compacted_before;
+        if (compaction)
+                out.usage = *compaction_usage(compaction, &out.reasoning_tokens);
+        return out;
+}
+
+json_t *response_compaction_spent(const struct response *p)
+{
+        const struct agent_outcome out = compaction_outcome(p);
+        if (!out.usage.prompt_tokens)
+                return NULL;
+        return json_pack("{s:i, s:i, s:i, s:i}", "input", out.usage.prompt_tokens, "cached",
+                         out.usage.cached_tokens, "output", out.usage.completion_tokens, "reasoning",
+                         out.reasoning_tokens);
+}
+
+void response_compaction_was(struct response *p, const json_t *spent)
+{
+        p->compacted_before.usage.prompt_tokens = (int)json_int(spent, "input", 0);
+        p->compacted_before.usage.cached_tokens = (int)json_int(spent, "cached", 0);
+        p->compacted_before.usage.completion_tokens = (int)json_int(spent, "output", 0);
+        p->compacted_before.reasoning_tokens = (int)json_int(spent, "reasoning", 0);
+}
+
 struct agent_outcome response_outcome(const struct response *p)
 {
         struct agent_outcome out = { .finish = ENGINE_STOP };
@@ -175,15 +205,11 @@ struct agent_outcome response_outcome(const struct response *p)
                 out = *agent_outcome(p->run);
         else if (p->late.status)
                 out.finish = atomic_load(&p->cancelled) ? ENGINE_CANCELLED : ENGINE_ERROR;
-        const struct compaction *compaction = atomic_load(&p->compaction);
-        if (compaction) {
-                int reasoning;
-                const struct engine_usage *used = compaction_usage(compaction, &reasoning);
-                out.usage.prompt_tokens += used->prompt_tokens;
-                out.usage.cached_tokens += used->cached_tokens;
-                out.usage.completion_tokens += used->completion_tokens;
-                out.reasoning_tokens += reasoning;
-        }
+        const struct agent_outcome compaction = compaction_outcome(p);
+        out.usage.prompt_tokens += compaction.usage.prompt_tokens;
+        out.usage.cached_tokens += compaction.usage.cached_tokens;
+        out.usage.completion_tokens += compaction.usage.completion_tokens;
+        out.reasoning_tokens += compaction.reasoning_tokens;
         return out;
 }
 

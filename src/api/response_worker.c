@@ -14,6 +14,7 @@
 #include "api/response_writer.h"
 #include "api/stored.h"
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/mem.h"
 
@@ -22,6 +23,8 @@
 #define RETRY_MS 500        /* after one that failed, doubled with each */
 #define BUSY_MS 500         /* until the model can be asked again */
 #define NOT_WRITTEN_MS 5000 /* after an end that could not be committed */
+
+#define KEY_COMPACTION "compaction" /* of the document: what the compaction in the log took */
 
 struct background {
         struct response p; /* first */
@@ -102,6 +105,9 @@ static bool group_done(struct background *b, bool changed)
 {
         json_t *object = changed ? response_object(&b->p, "in_progress", true) : NULL;
         json_t *doc = object ? response_document(&b->p, object) : NULL;
+        json_t *spent = doc ? response_compaction_spent(&b->p) : NULL;
+        if (spent)
+                json_object_set_new(doc, KEY_COMPACTION, spent);
         bool more = writer_ready(&b->writer, doc);
         json_decref(doc);
         json_decref(object);
@@ -136,6 +142,13 @@ static bool on_event(void *ctx, struct agent_run *run, const struct agent_event 
         return more;
 }
 
+/* The compaction is shown: a run that repeats this one will not make it again, but has to say what it took.
+ */
+static void compacted(struct response *p)
+{
+        group_done((struct background *)p, true);
+}
+
 static json_t *logged_item(struct response *p, const char *type)
 {
         struct background *b = (struct background *)p;
@@ -166,21 +179,71 @@ static void put_down(struct background *b, int64_t wait_ms, bool counts)
         mem_free(text);
 }
 
-/* The response is deleted or cancelled, or another process works on it; or a commit of our own was done that
- * the store said had failed. Whoever has the job looks again. */
-static void leave(struct background *b)
+static int64_t retry_wait(const struct background *b)
 {
-        int64_t due = clock_unix_us() / 1000 + BUSY_MS;
-        int rc = job_retry(b->job, due, (struct str){ NULL, 0 }, NULL, 0, NULL);
-        if (rc && rc != -ESTALE)
+        return (int64_t)RETRY_MS << (b->tries > 0 ? b->tries : 0);
+}
+
+/* Ends the job with the operations; what was reserved for it is settled with that. Errors as of job_finish().
+ */
+static int end_job(struct background *b, const struct store_op *ops, size_t n, struct store_fault *fault)
+{
+        const json_t *reserved = json_object_get(b->payload, "reserved");
+        meter_settle(b->api, b->state.project, reserved, b->p.gen.r);
+        int rc = job_finish(b->job, ops, n, fault);
+        if (rc)
+                meter_unsettle(b->api, b->state.project, reserved, b->p.gen.r);
+        return rc;
+}
+
+/* Ends the job of a response that is cancelled or deleted, with the record of what it used. */
+static void quit(struct background *b)
+{
+        struct store_op usage;
+        size_t n = meter_op(b->p.gen.r, &usage);
+        int rc = end_job(b, &usage, n, NULL);
+        if (rc == 0)
+                meter_wrote(b->p.gen.r); /* else it is still due, and written alone */
+        else if (rc != -ESTALE)
                 job_lost(b->job);
 }
 
-static void finished(struct background *b)
+/* The response is deleted or cancelled, or another process works on it; or a commit of our own was done that
+ * the store said had failed. In the latter cases whoever has the job looks again. */
+static void leave(struct background *b)
 {
-        meter_wrote(b->p.gen.r);
-        if (b->p.held)
-                conversation_appended(b->p.held);
+        bool over = false, stopping = job_stopping(b->job);
+        int rc = background_look(b->api->store, b->state.id, b->state.project, &over);
+        if (rc == -ENOENT || over)
+                quit(b);
+        else
+                put_down(b, stopping ? 0 : BUSY_MS, !stopping);
+}
+
+/* The end is committed, or it could not be: rc. `elsewhere`: because of the conversation. */
+static void after_end(struct background *b, int rc, bool elsewhere, const struct store_fault *fault)
+{
+        if (rc == 0) {
+                meter_wrote(b->p.gen.r);
+                if (b->p.held)
+                        conversation_appended(b->p.held);
+        } else if (elsewhere && rc == -EALREADY) { /* the turn has to follow on what it has become */
+                put_down(b, BUSY_MS, false);
+        } else if (!elsewhere && (rc == -ENOENT || rc == -EALREADY || rc == -EEXIST)) {
+                leave(b);
+        } else if (rc != -ESTALE) {
+                log_warn("background", "%s: %s", b->state.id, *fault->msg ? fault->msg : strerror(-rc));
+                put_down(b, elsewhere ? retry_wait(b) : NOT_WRITTEN_MS, true);
+        }
+}
+
+/* The operations that append to its conversation what is completed, or incomplete; none for others. */
+static int append_ops(struct background *b, const json_t *object, const struct store_op **ret, size_t *ret_n)
+{
+        if (!b->p.held || !json_get(object, "usage"))
+                return 0;
+        int rc = fault_at("response.append");
+        return rc ? rc : conversation_append(b->p.held, b->p.input, b->p.output, ret, ret_n);
 }
 
 /* Commits the end with the job's; consumes the object. */
@@ -201,28 +264,18 @@ static void finish_as(struct background *b, json_t *object, int64_t version)
         if (meter_op(r, &usage))
                 op_list_add(&l, &usage, 1);
         size_t own = l.ops.n;
-        if (rc == 0 && b->p.held && json_get(object, "usage")) /* it is completed, or incomplete */
-                rc = conversation_append(b->p.held, b->p.input, b->p.output, &kept, &n_kept);
+        int appended = append_ops(b, object, &kept, &n_kept);
         op_list_add(&l, kept, n_kept);
         if (rc == 0)
-                rc = mem_take_failure() ? -ENOMEM : l.err;
+                rc = appended ? appended : mem_take_failure() ? -ENOMEM : l.err;
         if (rc == 0)
-                rc = job_finish(b->job, l.ops.p, l.ops.n, &fault);
-        bool elsewhere = rc && n_kept && fault.op >= own; /* the conversation: it is gone, or taken over */
-        if (elsewhere && rc == -ENOENT) {
-                rc = job_finish(b->job, l.ops.p, own, &fault);
+                rc = end_job(b, l.ops.p, l.ops.n, &fault);
+        bool elsewhere = appended || (rc && n_kept && fault.op >= own);
+        if (elsewhere && rc == -ENOENT) { /* the conversation is gone */
+                rc = end_job(b, l.ops.p, own, &fault);
                 elsewhere = false;
         }
-        if (rc == 0)
-                finished(b);
-        else if (elsewhere)
-                put_down(b, BUSY_MS, false);
-        else if (rc == -ENOENT || rc == -EALREADY || rc == -EEXIST)
-                leave(b);
-        else if (rc != -ESTALE) {
-                log_warn("background", "%s: %s", b->state.id, fault.msg);
-                put_down(b, NOT_WRITTEN_MS, false);
-        }
+        after_end(b, rc, elsewhere, &fault);
         op_list_release(&l);
         log_rows_release(&rows);
         json_decref(doc);
@@ -256,9 +309,10 @@ static void background_finish(struct gen *g)
                 finish_as(b, response_object(&b->p, NULL, true), version);
         else if (!job_stopping(b->job) && failed && !new && b->tries + 1 >= TRIES_MAX)
                 finish_as(b, response_object(&b->p, "failed", true), version);
+        else if (out.finish == ENGINE_CANCELLED)
+                leave(b);
         else
-                put_down(b, job_stopping(b->job) ? 0 : (int64_t)RETRY_MS << (b->tries > 0 ? b->tries : 0),
-                         failed);
+                put_down(b, job_stopping(b->job) ? 0 : retry_wait(b), true);
 }
 
 static const struct gen_ops background_ops = { .cancel = response_cancel_run,
@@ -276,14 +330,15 @@ static void refuse(struct background *b, const char *code, const char *message)
         int64_t version = b->state.version;
         if (b->writing) {
                 int rc = writer_close(&b->writer, &b->rest, &version);
+                b->closed = true;
                 if (rc == -ESTALE || rc == -ENOENT || rc == -EEXIST) {
                         leave(b);
                         return;
                 }
         } else {
                 log_batch_init(&b->rest, b->p.sequence);
+                b->closed = true;
         }
-        b->closed = true;
         b->p.out = &log_out;
         if (!b->p.output)
                 b->p.output = json_array();
@@ -295,14 +350,17 @@ static void refuse(struct background *b, const char *code, const char *message)
         finish_as(b, json_incref(object), version);
 }
 
-/* What a refusal of the request or the model means to a response that was accepted. */
+/* What a refusal of the request or the model means to a response that was accepted: that it waits, that it is
+ * tried again, or that it ends. */
 static void refused(struct background *b, const struct api_err *e)
 {
         bool locked = e->code && !strcmp(e->code, "conversation_locked"); /* it waits for its turn */
         if (e->status == 429 || e->status == 503 || locked)
                 put_down(b, e->retry_after_ms > BUSY_MS ? e->retry_after_ms : BUSY_MS, false);
+        else if (e->status >= 500)
+                put_down(b, retry_wait(b), true);
         else
-                refuse(b, e->status >= 500 ? "server_error" : "invalid_prompt", e->msg);
+                refuse(b, "invalid_prompt", e->msg);
 }
 
 /* The request on whose behalf it runs. The body is that of the client, the input what it was found to be. */
@@ -398,6 +456,8 @@ static int start_turn(struct background *b, struct api_err *e)
         if (rc)
                 return err_internal(e, rc, "response", "");
         b->p.logged = logged_item;
+        b->p.compacted = compacted;
+        response_compaction_was(&b->p, json_object_get(b->state.doc, KEY_COMPACTION));
         return response_run(&b->p, &ask, &sink, e);
 }
 
@@ -424,14 +484,16 @@ static int load(struct background *b, struct store_fault *fault)
 {
         const struct job *job = job_of(b->job);
         struct json_fault why;
+        b->payload = json_parse(job->payload, STORE_DOC_DEPTH, &why);
+        if (!b->payload && why.no_memory)
+                return -ENOMEM;
         int rc = background_load(b->api->store, job->id, job->project, &b->state, fault);
         if (rc == 0 && background_is_over(&b->state))
                 rc = -ENOENT;
         if (rc)
                 return rc;
         b->p.sequence = b->state.replay.next;
-        b->payload = json_parse(job->payload, STORE_DOC_DEPTH, &why);
-        return b->payload ? count_attempt(b) : why.no_memory ? -ENOMEM : -EBADMSG;
+        return b->payload ? count_attempt(b) : -EBADMSG;
 }
 
 static void run_job(void *ctx, struct job_run *job)
@@ -463,7 +525,7 @@ static void run_job(void *ctx, struct job_run *job)
         if (rc == -ENOENT || rc == -EBADMSG) { /* nothing can be done, now or later */
                 if (rc == -EBADMSG)
                         log_error("background", "the response %s is damaged", job_of(job)->id);
-                rc = job_finish(job, NULL, 0, NULL);
+                rc = end_job(b, NULL, 0, NULL);
         } else if (rc != -ESTALE) {
                 log_warn("background", "%s: %s", job_of(job)->id, *fault.msg ? fault.msg : strerror(-rc));
                 rc = job_retry(job, clock_unix_us() / 1000 + NOT_WRITTEN_MS, (struct str){ 0 }, NULL, 0,

@@ -4,9 +4,11 @@
  * The row of an upload changes when it is completed or cancelled. A part is inserted in one transaction with
  * a check that the row is still as it was read, and so is the change itself: of two that complete at once one
  * wins, and no part comes after the end. Parts are counted, with their bytes, in a row of their own that the
- * same transaction changes: so their bounds hold exactly, also for parts that come at the same time. */
+ * same transaction changes: so their bounds hold exactly, also for parts that come at the same time. Who
+ * repeats the request that ended an upload, because the answer was lost, gets the same answer. */
 #include <errno.h>
 #include <openssl/evp.h>
+#include <openssl/sha.h>
 #include <stdio.h>
 #include <string.h>
 #include "api/api.h"
@@ -32,6 +34,9 @@
 #define ID_DIGITS 32
 #define MD5_BLOCK ((size_t)256 << 10)
 #define MD5_BYTES 16
+#define NAME_BYTES 1024 /* of a filename, as in forms */
+#define TYPE_BYTES 256
+#define DIGEST_HEX (2 * SHA256_DIGEST_LENGTH + 1)
 
 static const struct resource RESOURCE_UPLOAD = { .kind = UPLOAD_KIND,
                                                  .what = "Upload",
@@ -67,6 +72,24 @@ static bool type_fits(const char *purpose, const char *type)
         return any && slash && slash > type && slash[1];
 }
 
+/* What is stored of a text, and listed, has a bound; and it ends where C ends it. */
+static int check_text(const struct req *r, const char *param, size_t max, struct api_err *reterr)
+{
+        struct str text = json_str(r->body, param);
+        if (!text.n)
+                return err_invalid(reterr, "invalid_value", param, "Invalid '%s': it is empty.", param);
+        if (text.n > max)
+                return err_invalid(
+                        reterr, "string_above_max_length", param,
+                        "Invalid '%s': string too long. Expected a string with at most %zu bytes, but got "
+                        "%zu bytes instead.",
+                        param, max, text.n);
+        if (memchr(text.p, '\0', text.n))
+                return err_invalid(reterr, "invalid_value", param,
+                                   "Invalid '%s': it has the character U+0000.", param);
+        return 0;
+}
+
 static int check_create(const struct req *r, struct api_err *reterr)
 {
         int64_t bytes = json_int(r->body, "bytes", 0);
@@ -83,8 +106,8 @@ static int check_create(const struct req *r, struct api_err *reterr)
                         "Invalid 'bytes': integer above maximum value. Expected a value <= %llu, but "
                         "got %lld instead.",
                         (unsigned long long)UPLOAD_BYTES_MAX, (long long)bytes);
-        if (!*json_cstr(r->body, "filename", ""))
-                return err_invalid(reterr, "invalid_value", "filename", "Invalid 'filename': it is empty.");
+        if (check_text(r, "filename", NAME_BYTES, reterr) || check_text(r, "mime_type", TYPE_BYTES, reterr))
+                return -1;
         if (!type_fits(purpose, type))
                 return err_invalid(reterr, "invalid_value", "mime_type",
                                    "Invalid 'mime_type': '%.100s' is no type of files for purpose '%s'.",
@@ -174,6 +197,24 @@ static int change_failed(struct req *r, int rc, const struct store_fault *fault,
         if (load_pending(r, &doc, &version, reterr))
                 return -1;
         return err_overloaded(reterr); /* pending again: nobody does that */
+}
+
+/* Whether the request repeats the one that ended the upload in this way: then *ret is the answer once more.
+ */
+static bool repeats(struct req *r, const char *status, const char *completion, struct reply *ret)
+{
+        struct api_err e;
+        json_t *doc;
+        int64_t version;
+        if (resource_load(r, &RESOURCE_UPLOAD, req_param(r, RESOURCE_UPLOAD.id_param), &doc, &version, &e) ||
+            !json_keep(r->arena, doc))
+                return false;
+        json_t *object = json_object_get(doc, "object");
+        if (strcmp(json_cstr(object, "status", ""), status) != 0 ||
+            strcmp(json_cstr(doc, "completion", ""), completion) != 0)
+                return false;
+        ret->json = json_incref(object);
+        return true;
 }
 
 /* ---- POST /uploads/{upload_id}/parts ---- */
@@ -496,6 +537,28 @@ static struct store_op end_op(const struct req *r, int64_t version)
                                   .if_version = version };
 }
 
+/* What tells the completions of an upload apart: the digest of the parts in their order and of the MD5. */
+static int completion_digest(const struct req *r, char ret[DIGEST_HEX])
+{
+        unsigned char digest[SHA256_DIGEST_LENGTH];
+        struct str md5 = json_str(r->body, "md5");
+        EVP_MD_CTX *md = EVP_MD_CTX_new();
+        const json_t *id;
+        size_t i;
+        bool ok = md && EVP_DigestInit_ex(md, EVP_sha256(), NULL);
+        json_array_foreach((json_t *)json_get(r->body, "part_ids"), i, id)
+        {
+                struct str text = json_as_str(id);
+                ok = ok && EVP_DigestUpdate(md, &text.n, sizeof(text.n)) &&
+                     EVP_DigestUpdate(md, text.p, text.n);
+        }
+        ok = ok && EVP_DigestUpdate(md, md5.p, md5.n) && EVP_DigestFinal_ex(md, digest, NULL);
+        EVP_MD_CTX_free(md);
+        if (ok)
+                str_hex(digest, sizeof(digest), ret);
+        return ok ? 0 : -ENOMEM;
+}
+
 /* Turns the upload into a file: one transaction. Parts that were not chosen go. */
 static int complete(struct req *r, json_t *doc, int64_t version, const struct parts *parts,
                     const struct blob_info *blobs, size_t n, struct api_err *reterr)
@@ -530,7 +593,7 @@ static int complete(struct req *r, json_t *doc, int64_t version, const struct pa
         return rc ? change_failed(r, rc, &fault, reterr) : 0;
 }
 
-int upload_complete(struct req *r, struct reply *ret, struct api_err *reterr)
+static int complete_pending(struct req *r, const char *completion, struct reply *ret, struct api_err *reterr)
 {
         struct blob_info *blobs = NULL;
         struct parts parts;
@@ -544,6 +607,8 @@ int upload_complete(struct req *r, struct reply *ret, struct api_err *reterr)
         if (!rc)
                 rc = check_content(r, object, blobs, n, reterr);
         if (!rc)
+                json_object_set_new(doc, "completion", json_string(completion));
+        if (!rc)
                 rc = complete(r, doc, version, &parts, blobs, n, reterr);
         if (!rc) {
                 parts_drop(r, &parts, true);
@@ -553,9 +618,20 @@ int upload_complete(struct req *r, struct reply *ret, struct api_err *reterr)
         return rc;
 }
 
+int upload_complete(struct req *r, struct reply *ret, struct api_err *reterr)
+{
+        char completion[DIGEST_HEX];
+        int rc = completion_digest(r, completion);
+        if (rc)
+                return err_internal(reterr, rc, "upload", "");
+        if (!complete_pending(r, completion, ret, reterr))
+                return 0;
+        return reterr->status == 400 && repeats(r, "completed", completion, ret) ? 0 : -1;
+}
+
 /* ---- POST /uploads/{upload_id}/cancel ---- */
 
-int upload_cancel(struct req *r, struct reply *ret, struct api_err *reterr)
+static int cancel_pending(struct req *r, struct reply *ret, struct api_err *reterr)
 {
         struct store_fault fault = { 0 };
         struct op_list list;
@@ -580,4 +656,11 @@ int upload_cancel(struct req *r, struct reply *ret, struct api_err *reterr)
         }
         parts_release(&parts);
         return rc ? change_failed(r, rc, &fault, reterr) : 0;
+}
+
+int upload_cancel(struct req *r, struct reply *ret, struct api_err *reterr)
+{
+        if (!cancel_pending(r, ret, reterr))
+                return 0;
+        return reterr->status == 400 && repeats(r, "cancelled", "", ret) ? 0 : -1;
 }

@@ -31,6 +31,9 @@ static const struct arg options[] = {
         { "to", ARG_TEXT, "DIR", "the new directory for the copy", .target = &given.to },
         { "data", ARG_CONFIG, "DIR", "the data directory, as for `cairn serve`", .target = NULL },
         { "database", ARG_CONFIG, "URL", "the database, as for `cairn serve`", .target = NULL },
+        { "blobs", ARG_CONFIG, "URL", "the place of the blobs, as for `cairn serve`", .target = NULL },
+        { "s3-endpoint", ARG_CONFIG, "URL", "the S3 service, as for `cairn serve`", .target = NULL },
+        { "s3-region", ARG_CONFIG, "NAME", "its region, as for `cairn serve`", .target = NULL },
         { "config", ARG_CONFIG, "FILE", "the configuration file, as for `cairn serve`", .target = NULL },
 };
 #define N_OPTIONS (sizeof(options) / sizeof(*options))
@@ -205,7 +208,7 @@ static int pepper_copy(struct backup *b)
 
 static int open_all(struct backup *b, struct state *state)
 {
-        int rc = state_open_store(b->config, false, state, b->err, b->errn);
+        int rc = state_open_existing(b->config, state, b->err, b->errn);
         if (rc)
                 return rc;
         b->store = state->store;
@@ -307,8 +310,6 @@ static int run(int argc, char **argv)
         if (config.database)
                 cli_fail("backup: a PostgreSQL database is copied with pg_dump, and blobs with the tools of "
                          "their service");
-        else if (stat(config.data, &st))
-                cli_fail("data directory %s: %s", config.data, strerror(errno));
         else
                 code = backup(&config);
         config_release(&config);

@@ -12,8 +12,10 @@
 #include "cli/cli.h"
 #include "cli/config.h"
 #include "cli/state.h"
+#include "jobs/batch.h"
 #include "jobs/files.h"
 #include "jobs/installation.h"
+#include "jobs/webhook.h"
 #include "store/blob.h"
 #include "store/store.h"
 
@@ -85,28 +87,40 @@ static bool response_is_open(const json_t *object)
                (!strcmp(status, "queued") || !strcmp(status, "in_progress"));
 }
 
-/* Rows on which a job of their kind and id works until they are closed. */
-static const struct {
-        const char *kind;
+static bool delivery_is_open(const json_t *object)
+{
+        return !strcmp(json_cstr(object, "status", ""), "pending");
+}
+
+/* Rows on which a job with their id works until they are closed. A job that `outlives` its row, which went
+ * with another, finds that out when it is due. */
+static const struct work {
+        const char *kind, *job;
+        bool outlives;
         bool (*is_open)(const json_t *object);
 } works[] = {
-        { "batch", batch_is_open },
-        { "response", response_is_open },
+        { BATCH_KIND, BATCH_KIND, false, batch_is_open },
+        { "response", "response", false, response_is_open },
+        { KIND_WEBHOOK_DELIVERY, WEBHOOK_DELIVERY, true, delivery_is_open },
 };
 #define N_WORKS (sizeof(works) / sizeof(*works))
 
-static size_t work_of(const char *kind)
-{
-        size_t i = 0;
-        while (i < N_WORKS && strcmp(works[i].kind, kind) != 0)
-                i++;
-        return i;
-}
-
 static bool row_is_open(const struct object *row, const json_t *doc)
 {
-        size_t i = work_of(row->kind);
-        return i < N_WORKS && works[i].is_open(json_get(doc, "object"));
+        for (size_t i = 0; i < N_WORKS; i++) {
+                if (!strcmp(works[i].kind, row->kind))
+                        return works[i].is_open(json_get(doc, "object"));
+        }
+        return false;
+}
+
+static const struct work *work_of_job(const char *kind)
+{
+        for (size_t i = 0; i < N_WORKS; i++) {
+                if (!strcmp(works[i].job, kind))
+                        return &works[i];
+        }
+        return NULL;
 }
 
 /* Kind and id are one key: both are words without spaces. */
@@ -160,14 +174,17 @@ static int job_check(void *ctx, const struct job *j)
         struct job that = *j;
         struct object row;
         char key[2 * STORE_ID_MAX + 2], text[768];
-        if (work_of(j->kind) == N_WORKS)
+        const struct work *work = work_of_job(j->kind);
+        if (!work)
                 return 0;
-        snprintf(key, sizeof(key), "%s %s", j->kind, j->id);
+        snprintf(key, sizeof(key), "%s %s", work->kind, j->id);
         map_remove(&c->open, str_c(key));
-        int rc = store_get(c->store, j->kind, j->id, NULL, &row, NULL);
+        if (work->outlives)
+                return 0;
+        int rc = store_get(c->store, work->kind, j->id, NULL, &row, NULL);
         object_release(&row);
         if (rc == -ENOENT && store_job_scan(c->store, is_that_job, &that, NULL) == 1) {
-                snprintf(text, sizeof(text), "job %s: there is no such %s", j->id, j->kind);
+                snprintf(text, sizeof(text), "job %s: there is no such %s", j->id, work->kind);
                 finding(c, text);
         }
         return rc == -ENOENT ? 0 : rc;
@@ -285,7 +302,7 @@ static int check_all(const struct config *config)
         struct state state;
         char err[CLI_ERR] = "";
         map_init(&c.open);
-        int rc = state_open_store(config, false, &state, err, sizeof(err));
+        int rc = state_open_existing(config, &state, err, sizeof(err));
         if (!rc)
                 rc = state_open_blobs(config, false, &state, err, sizeof(err));
         c.store = state.store;
@@ -321,7 +338,7 @@ static int run(int argc, char **argv)
         if (config_load(&config, args.n_config, args.config, err, sizeof(err)))
                 return cli_fail("%s", err);
         int code = 1;
-        if (stat(config.data, &st)) /* a mistyped --data is no new installation */
+        if (stat(config.data, &st)) /* which holds the blobs, or what is being written of them */
                 cli_fail("data directory %s: %s", config.data, strerror(errno));
         else
                 code = check_all(&config);

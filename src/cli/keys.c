@@ -115,8 +115,8 @@ static int revoke(struct account *account, char **words)
         return 0;
 }
 
-/* What can be done with keys. `existing`: only in a data directory that is there already, so that a mistyped
- * --data is an error instead of a new installation. */
+/* What can be done with keys. `existing`: only in an installation that is there already, so that a mistyped
+ * --data is an error instead of a new one. */
 static const struct {
         const char *name;
         int (*run)(struct account *account, char **words);
@@ -136,9 +136,11 @@ static int run_on_store(size_t action, const struct config *config, char **words
         struct stat st;
         if (actions[action].existing && stat(config->data, &st))
                 return cli_fail("data directory %s: %s", config->data, strerror(errno));
-        if (state_open(config, false, &state, err, sizeof(err)))
-                return cli_fail("%s", err);
-        int code = actions[action].run(state.account, words);
+        int rc = actions[action].existing ? state_open_existing(config, &state, err, sizeof(err))
+                                          : state_open_store(config, false, &state, err, sizeof(err));
+        if (!rc)
+                rc = state_open_account(config, &state, err, sizeof(err));
+        int code = rc ? cli_fail("%s", err) : actions[action].run(state.account, words);
         state_close(&state);
         return code;
 }

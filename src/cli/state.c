@@ -69,19 +69,21 @@ int state_open_store(const struct config *c, bool exclusive, struct state *ret, 
         return rc;
 }
 
+int state_open_existing(const struct config *c, struct state *ret, char *err, size_t errn)
+{
+        struct store_options options = { .existing = true };
+        struct store_fault fault = { 0 };
+        memset(ret, 0, sizeof(*ret));
+        int rc = store_open(c->database ? c->database : c->data, &options, &ret->store, &fault);
+        if (rc)
+                snprintf(err, errn, "%s%s", *fault.msg ? fault.msg : strerror(-rc),
+                         rc == -ENOENT && !c->database ? " (one on PostgreSQL is named by --database)" : "");
+        return rc;
+}
+
 int state_open_account(const struct config *c, struct state *s, char *err, size_t errn)
 {
         return account_open(s->store, c->data, c->secret, &s->account, err, errn);
-}
-
-int state_open(const struct config *c, bool exclusive, struct state *ret, char *err, size_t errn)
-{
-        int rc = state_open_store(c, exclusive, ret, err, errn);
-        if (!rc)
-                rc = state_open_account(c, ret, err, errn);
-        if (rc)
-                state_close(ret);
-        return rc;
 }
 
 int state_open_blobs(const struct config *c, bool exclusive, struct state *s, char *err, size_t errn)

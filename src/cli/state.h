@@ -24,8 +24,9 @@ struct state {
  * way, for it holds the secret and what is being written. `exclusive` is for the server, one for each
  * directory. */
 int state_open_store(const struct config *c, bool exclusive, struct state *ret, char *err, size_t errn);
-/* The same, and the account. */
-int state_open(const struct config *c, bool exclusive, struct state *ret, char *err, size_t errn);
+/* Opens a store that is there, for commands that only look at one: where there is none, that is an error and
+ * nothing is made. */
+int state_open_existing(const struct config *c, struct state *ret, char *err, size_t errn);
 /* Opens the account, beside a store that is open. */
 int state_open_account(const struct config *c, struct state *s, char *err, size_t errn);
 /* Opens the contents of files, beside a store that is open. Whether they are the store's is to be asked of

@@ -3,7 +3,6 @@
 #include <inttypes.h>
 #include <stdbool.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include "account/usage.h"
 #include "base/clock.h"
@@ -251,7 +250,6 @@ static int run(int argc, char **argv)
         struct args args;
         struct config config;
         struct state state = { 0 };
-        struct stat st;
         unsigned by;
         int code = 1;
         if (args_parse(options, N_OPTIONS, argc, argv, &args, err, sizeof(err)) ||
@@ -261,9 +259,7 @@ static int run(int argc, char **argv)
                 return cli_fail("usage: unexpected argument '%s'", args.words[0]);
         if (config_load(&config, args.n_config, args.config, err, sizeof(err)))
                 return cli_fail("%s", err);
-        if (!config.database && stat(config.data, &st)) /* a mistyped directory is no new installation */
-                cli_fail("data directory %s: %s", config.data, strerror(errno));
-        else if (state_open_store(&config, false, &state, err, sizeof(err)))
+        if (state_open_existing(&config, &state, err, sizeof(err)))
                 cli_fail("%s", err);
         else
                 code = report(state.store, by);

@@ -917,12 +917,12 @@ static void test_no_place_for_output(void **state)
         char file[ID_MAX], id[ID_MAX];
         put_lines(w, 20, file);
         put_batch(w, file, BATCH_WINDOW_S, id);
-        move_folder(w, "tmp", "away");
+        move_folder(w, "blobs/tmp", "away");
         atomic_store(&reports, 0);
         world_start(w, 4);
         json_decref(await_status(w, id, "finalizing"));
         await_report();
-        move_folder(w, "away", "tmp");
+        move_folder(w, "away", "blobs/tmp");
         assert_complete(w, id, 20);
         assert_int_equal(atomic_load(&w->started), 20);
 }
@@ -936,7 +936,7 @@ static void test_no_place_after_cancel(void **state)
         atomic_store(&w->hold, true);
         put_lines(w, 20, file);
         put_batch(w, file, BATCH_WINDOW_S, id);
-        move_folder(w, "tmp", "away");
+        move_folder(w, "blobs/tmp", "away");
         atomic_store(&reports, 0);
         world_start(w, 4);
         while (atomic_load(&w->started) < 4)
@@ -944,7 +944,7 @@ static void test_no_place_after_cancel(void **state)
         assert_int_equal(batch_cancel(w->store, PROJECT, id, &object, NULL), 0);
         json_decref(object);
         await_report();
-        move_folder(w, "away", "tmp");
+        move_folder(w, "away", "blobs/tmp");
         object = await_status(w, id, "cancelled");
         await_jobs(w);
         assert_int_equal(count_of(object, "completed") + count_of(object, "failed"), 0);

@@ -157,11 +157,9 @@ static int part_open(struct file *f, size_t i)
 /* Why a part could not be read. The file is there: what is missing is a part of it. */
 static int part_failed(const struct file *f, size_t i, int rc, char *err, size_t errn)
 {
-        if (rc != -ENOENT)
-                return say(err, errn, rc, blob_fault());
-        if (err && errn)
+        if (rc == -ENOENT && err && errn)
                 snprintf(err, errn, "part %zu of %zu is missing: blob %s", i + 1, f->n_parts, f->parts[i].id);
-        return -EBADMSG;
+        return rc == -ENOENT ? rc : say(err, errn, rc, blob_fault());
 }
 
 int file_read(struct file *f, uint64_t offset, void *p, size_t n, size_t *ret_n, char *err, size_t errn)

@@ -7,8 +7,8 @@
  * which files_collect() removes.
  *
  * Functions return 0 or a negative errno: -ENOENT for an unknown, foreign or expired file, -EBADMSG for
- * damaged or missing contents, else what the store and the blobs return. `err` gets a sentence when it is not
- * NULL. Any thread; a struct file by one thread at a time. */
+ * damaged contents, else what the store and the blobs return. `err` gets a sentence when it is not NULL. Any
+ * thread; a struct file by one thread at a time. */
 #ifndef CAIRN_JOBS_FILES_H
 #define CAIRN_JOBS_FILES_H
 
@@ -42,7 +42,8 @@ const json_t *file_object(const struct file *f); /* the File that clients see; l
 const char *file_type(const struct file *f);     /* media type; "" when its creator gave none */
 uint64_t file_size(const struct file *f);
 /* Reads up to n bytes at `offset` into p, every one of them verified. Short only at the end, where *ret_n is
- * 0. Reading on where the last read ended costs no seek. */
+ * 0. Reading on where the last read ended costs no seek. -ENOENT: a part of the file is missing, err says
+ * which. */
 int file_read(struct file *f, uint64_t offset, void *p, size_t n, size_t *ret_n, char *err, size_t errn);
 
 /* ---- writing ---- */

@@ -126,7 +126,7 @@ static void a_lost_blob_is_an_error(void **state)
         assert_int_equal(blob_delete(blobs, parts[1].id), 0);
         assert_int_equal(file_open(store, blobs, PROJECT, id, &f, err, sizeof(err)), 0);
         assert_int_equal(file_read(f, 0, got, 3, &n, err, sizeof(err)), 0);
-        assert_int_equal(file_read(f, 0, got, 4, &n, err, sizeof(err)), -EBADMSG);
+        assert_int_equal(file_read(f, 0, got, 4, &n, err, sizeof(err)), -ENOENT);
         assert_non_null(strstr(err, "part 2 of 2 is missing"));
         file_close(f);
 }

@@ -370,7 +370,7 @@ static int s3_ping(void *place)
         struct buf answer;
         buf_init(&answer, LIST_TEXT_MAX);
         struct s3_request q = {
-                .method = "GET", .query = "list-type=2&max-keys=1", .text = &answer, .once = true
+                .method = "GET", .query = "list-type=2&max-keys=1", .text = &answer, .brief = true
         };
         int rc = s3_perform(place, &q);
         buf_release(&answer);

@@ -251,7 +251,8 @@ static void *fake_main(void *arg)
         }
 }
 
-static void fake_start(struct fake *f)
+/* Connections are taken, by the system, and nothing is said. */
+static void fake_listen(struct fake *f)
 {
         struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
         socklen_t n = sizeof(a);
@@ -260,7 +261,17 @@ static void fake_start(struct fake *f)
         assert_int_equal(listen(f->fd, 16), 0);
         assert_int_equal(getsockname(f->fd, (struct sockaddr *)&a, &n), 0);
         f->port = ntohs(a.sin_port);
+}
+
+static void fake_answer(struct fake *f)
+{
         assert_int_equal(pthread_create(&f->thread, NULL, fake_main, f), 0);
+}
+
+static void fake_start(struct fake *f)
+{
+        fake_listen(f);
+        fake_answer(f);
 }
 
 static void fake_stop(struct fake *f)
@@ -384,6 +395,45 @@ static void a_service_that_is_down_is_an_error_soon(void **state)
         blobs_close(b);
 }
 
+static int commit_one(struct blobs *b)
+{
+        struct blob_writer *w;
+        struct blob_info info;
+        assert_int_equal(blob_create(b, 10, &w), 0);
+        assert_int_equal(blob_append(w, "a", 1), 0);
+        return blob_commit(w, &info);
+}
+
+/* A service that takes connections and says nothing holds up one request for some seconds, and then none:
+ * until it answers again. */
+static void a_service_that_is_silent_is_left_alone(void **state)
+{
+        struct fake f = { .answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n" };
+        struct blobs_options o = options();
+        struct blobs *b;
+        char where[64];
+        (void)state;
+        fake_listen(&f);
+        snprintf(where, sizeof(where), "http://127.0.0.1:%d", f.port);
+        o.endpoint = where;
+        assert_int_equal(blobs_open(&o, &b, err, sizeof(err)), 0);
+        int64_t start = clock_mono_ms();
+        assert_int_equal(blobs_ping(b, err, sizeof(err)), -EAGAIN);
+        assert_true(clock_mono_ms() - start < 4500);
+        start = clock_mono_ms();
+        for (int i = 0; i < 20; i++)
+                assert_int_equal(commit_one(b), -EAGAIN);
+        assert_non_null(strstr(blob_fault(), "does not answer"));
+        assert_true(clock_mono_ms() - start < 2000);
+        fake_answer(&f);
+        while (commit_one(b) && clock_mono_ms() - start < 20000)
+                usleep(100000);
+        assert_true(clock_mono_ms() - start < 20000);
+        assert_int_equal(commit_one(b), 0);
+        blobs_close(b);
+        fake_stop(&f);
+}
+
 #define CASE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
@@ -400,6 +450,7 @@ int main(void)
                 CASE(late_errors_are_tried_again),
                 CASE(errors_are_told_apart),
                 CASE(a_service_that_is_down_is_an_error_soon),
+                CASE(a_service_that_is_silent_is_left_alone),
         };
         signal(SIGPIPE, SIG_IGN);
         int rc = swift_start();

@@ -81,7 +81,7 @@ int postgres_store_open(const char *uri, const struct store_options *options, st
         *ret = NULL;
         if (!s)
                 return store_fail(fault, -ENOMEM, "memory is out");
-        int rc = postgres_writer_start(s, fault);
+        int rc = postgres_writer_start(s, options->existing, fault);
         if (rc) {
                 postgres_close(&s->store);
                 return rc == -ECONNRESET ? -ENOTCONN : rc;

@@ -166,7 +166,8 @@ int postgres_buckets_take(struct store *s, struct store_bucket *b, size_t n, int
 
 int postgres_submit(struct store *s, struct store_write *w);
 int postgres_usage_fold(struct store *s, size_t *ret_folded, struct store_fault *fault);
-int postgres_writer_start(struct postgres_store *s, struct store_fault *fault);
+/* `existing`: -ENOENT when the database has no schema yet. */
+int postgres_writer_start(struct postgres_store *s, bool existing, struct store_fault *fault);
 void postgres_writer_stop(struct postgres_store *s); /* completes what waits, closes the connection */
 
 /* ---- postgres_listen.c ---- */

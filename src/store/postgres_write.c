@@ -590,11 +590,25 @@ static int claims_void(struct postgres_store *s, struct postgres_conn *c, struct
         return rc;
 }
 
+static int schema_must_exist(struct postgres_conn *c, struct store_fault *fault)
+{
+        static const char sql[] = "SELECT to_regclass('store_schema') IS NULL";
+        static const struct params none;
+        PGresult *res;
+        int rc = postgres_run(c, STR(sql), &none, &res, fault, "reading the schema");
+        if (!rc && *PQgetvalue(res, 0, 0) == 't')
+                rc = store_fail(fault, -ENOENT, "the database %s: there is no store in it", PQdb(c->pg));
+        PQclear(res);
+        return rc;
+}
+
 /* The schema is made on a connection of its own: pipeline mode takes one statement at a time. */
-static int schema_prepare(struct postgres_store *s, struct store_fault *fault)
+static int schema_prepare(struct postgres_store *s, bool existing, struct store_fault *fault)
 {
         struct postgres_conn *c;
         int rc = postgres_connect(s->uri, &c, fault);
+        if (!rc && existing)
+                rc = schema_must_exist(c, fault);
         if (!rc)
                 rc = postgres_migrate(c, fault);
         if (!rc)
@@ -605,9 +619,9 @@ static int schema_prepare(struct postgres_store *s, struct store_fault *fault)
         return rc;
 }
 
-int postgres_writer_start(struct postgres_store *s, struct store_fault *fault)
+int postgres_writer_start(struct postgres_store *s, bool existing, struct store_fault *fault)
 {
-        int rc = schema_prepare(s, fault);
+        int rc = schema_prepare(s, existing, fault);
         if (!rc)
                 rc = writer_connect_once(s, fault);
         if (rc)

@@ -24,6 +24,8 @@
 #define REQUEST_TIMEOUT_S 300 /* of a request as a whole; */
 #define STALL_BYTES 1024      /* slower than this a second */
 #define STALL_S 20            /* for this long is dead */
+#define BRIEF_MS 2500         /* of a request that only asks for an answer */
+#define SILENT_MS 5000        /* how long a service that gave none is left alone */
 #define IDLE_MAX 16           /* kept connections */
 #define ERROR_TEXT_MAX 65536
 #define NAME_CHARS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._/-"
@@ -36,6 +38,8 @@ struct s3_client {
         pthread_mutex_t lock; /* of what follows */
         CURL *idle[IDLE_MAX];
         size_t n_idle;
+        bool suspect, probing; /* it said nothing for too long; one request asks whether it answers */
+        int64_t silent_until;  /* monotonic milliseconds: it did not, and is not asked before */
 };
 
 /* One attempt. */
@@ -327,7 +331,8 @@ static CURLcode attempt_run(struct s3_client *c, struct attempt *a, const char *
         curl_easy_setopt(curl, CURLOPT_HEADERDATA, a);
         curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, a->why);
         curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, (long)CONNECT_TIMEOUT_MS);
-        curl_easy_setopt(curl, CURLOPT_TIMEOUT, (long)REQUEST_TIMEOUT_S);
+        curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, a->q->brief ? BRIEF_MS : REQUEST_TIMEOUT_S * 1000L);
+        curl_easy_setopt(curl, CURLOPT_FRESH_CONNECT, (long)a->q->brief); /* an old one may be what is dead */
         curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, (long)STALL_BYTES);
         curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, (long)STALL_S);
         set_method(a);
@@ -378,6 +383,7 @@ static int attempt_judge(struct attempt *a, CURLcode rc, bool *ret_again)
         struct s3_request *q = a->q;
         char message[160] = "";
         *ret_again = false;
+        q->stalled = rc == CURLE_OPERATION_TIMEDOUT;
         if (rc == CURLE_OUT_OF_MEMORY)
                 return blob_fail(-ENOMEM, "memory is out");
         if (rc == CURLE_WRITE_ERROR)
@@ -402,6 +408,7 @@ static int attempt(struct s3_client *c, struct s3_request *q, const char *url, b
         struct attempt a = { .q = q };
         *ret_again = false;
         q->status = 0;
+        q->stalled = false;
         q->into_n = 0;
         q->total = 0;
         q->etag[0] = q->code[0] = '\0';
@@ -429,14 +436,68 @@ static void pause_ms(int64_t ms)
                 ;
 }
 
+/* What an attempt tells of the service: that it answers, whatever it says, or that it does not. */
+static void heard(struct s3_client *c, const struct s3_request *q)
+{
+        pthread_mutex_lock(&c->lock);
+        if (q->stalled)
+                c->suspect = true;
+        else if (q->status)
+                c->suspect = false;
+        if (q->stalled && q->brief)
+                c->silent_until = clock_mono_ms() + SILENT_MS;
+        pthread_mutex_unlock(&c->lock);
+}
+
+static char *url_of(const struct s3_client *c, const struct s3_request *q)
+{
+        const char *query = q->query ? q->query : "", *mark = q->query ? "?" : "";
+        return q->name ? text("%s/%s%s%s%s", c->base, c->prefix, q->name, mark, query)
+                       : text("%s%s%s", c->base, mark, query);
+}
+
+/* One attempt to list nothing much. */
+static bool answers(struct s3_client *c)
+{
+        struct buf answer;
+        bool again;
+        buf_init(&answer, ERROR_TEXT_MAX);
+        struct s3_request q = {
+                .method = "GET", .query = "list-type=2&max-keys=1", .text = &answer, .brief = true
+        };
+        char *url = url_of(c, &q);
+        if (url)
+                attempt(c, &q, url, &again);
+        heard(c, &q);
+        mem_free(url);
+        buf_release(&answer);
+        return q.status && !q.stalled;
+}
+
+/* Whether a request may be made: any, unless the service was silent; then one asks it first. */
+static int pass(struct s3_client *c)
+{
+        pthread_mutex_lock(&c->lock);
+        bool suspect = c->suspect, turn = suspect && !c->probing && clock_mono_ms() >= c->silent_until;
+        c->probing |= turn;
+        pthread_mutex_unlock(&c->lock);
+        if (!suspect)
+                return 0;
+        bool good = turn && answers(c);
+        if (turn) {
+                pthread_mutex_lock(&c->lock);
+                c->probing = false;
+                pthread_mutex_unlock(&c->lock);
+        }
+        return good ? 0 : blob_fail(-EAGAIN, "S3: the service does not answer");
+}
+
 int s3_perform(struct s3_client *c, struct s3_request *q)
 {
         int64_t start = clock_mono_ms(), wait = FIRST_PAUSE_MS;
         bool again = false;
         int rc = 0;
-        char *url = q->name ? text("%s/%s%s%s%s", c->base, c->prefix, q->name, q->query ? "?" : "",
-                                   q->query ? q->query : "")
-                            : text("%s%s%s", c->base, q->query ? "?" : "", q->query ? q->query : "");
+        char *url = url_of(c, q);
         if (!url)
                 return blob_fail(-ENOMEM, "memory is out");
         for (int i = 0; i < ATTEMPTS; i++, wait *= 2) {
@@ -444,8 +505,12 @@ int s3_perform(struct s3_client *c, struct s3_request *q)
                         pause_ms(wait + (int64_t)(rand_u64() % (uint64_t)wait));
                         atomic_fetch_add(c->retries, 1);
                 }
+                rc = q->brief ? 0 : pass(c);
+                if (rc)
+                        break;
                 rc = attempt(c, q, url, &again);
-                if (!again || q->once || clock_mono_ms() - start > GIVE_UP_MS)
+                heard(c, q);
+                if (!again || q->brief || clock_mono_ms() - start > GIVE_UP_MS)
                         break;
         }
         mem_free(url);

@@ -31,17 +31,20 @@ struct s3_request {
         void *into; /* a GET's content goes here: at most into_max bytes, more is an error */
         size_t into_max;
         struct buf *text; /* or here */
-        bool once;        /* one attempt is enough */
+        bool brief;       /* one attempt, of a few seconds: to see whether the service answers */
         bool late_error;  /* an answer of 2xx may be an <Error> all the same: `text` is looked at */
         /* Answers. */
         long status;
+        bool stalled; /* nothing was heard for too long */
         size_t into_n;
         uint64_t total; /* of Content-Range, or Content-Length without one */
         char etag[128]; /* with its quotes */
         char code[64];  /* of an error: S3's word for it, "NoSuchUpload" */
 };
 
-/* Makes the request, again while it fails in a way that may pass. 0 after a status of 2xx; else with
+/* Makes the request, again while it fails in a way that may pass. A service that said nothing for too long is
+ * first asked whether it answers, by one request at a time; meanwhile, and for some seconds after it did not,
+ * others fail at once. 0 after a status of 2xx; else with
  * blob_fail(): -ENOENT (404, a late NoSuchUpload), -EACCES (401, 403), -EAGAIN (no answer, 429, 5xx, a late
  * error), -ENOSPC (507), -EIO. Any thread. */
 int s3_perform(struct s3_client *c, struct s3_request *q);

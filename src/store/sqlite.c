@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -157,12 +158,26 @@ static int make_private(const char *path, struct store_fault *fault)
         return store_fail(fault, errno == EACCES ? -EROFS : -errno, "%s: %s", path, strerror(errno));
 }
 
+/* -ENOENT when there is no database in the directory. */
+static int must_exist(const char *dir, char *err, size_t errn)
+{
+        char path[PATH_MAX];
+        if ((size_t)snprintf(path, sizeof(path), "%s/" DATABASE_NAME, dir) >= sizeof(path))
+                errno = ENAMETOOLONG;
+        else if (!access(path, F_OK))
+                return 0;
+        int rc = -errno;
+        bool empty = rc == -ENOENT && !access(dir, F_OK);
+        snprintf(err, errn, "data directory %s: %s", dir, empty ? "there is no store in it" : strerror(-rc));
+        return rc;
+}
+
 int sqlite_store_open(const char *dir, const struct store_options *options, struct store **ret,
                       struct store_fault *fault)
 {
         char err[sizeof(fault->msg)] = "";
         struct sqlite_store *s = NULL;
-        int rc = datadir_make(dir, err, sizeof(err));
+        int rc = options->existing ? must_exist(dir, err, sizeof(err)) : datadir_make(dir, err, sizeof(err));
         if (!rc)
                 rc = datadir_check_local(dir, err, sizeof(err));
         if (rc)

@@ -44,6 +44,7 @@ struct store_fault {
 
 struct store_options {
         bool exclusive;    /* the server: at most one per data directory; tools leave it false */
+        bool existing;     /* -ENOENT where there is no store yet, and nothing is made */
         int readers;       /* connections for reading at most; 0: 8 */
         size_t max_queued; /* waiting writes at most, then -EAGAIN; 0: 65536; and 256 MiB of documents */
         /* Of a store that is shared: names its opener, the same after a restart and never two at once. What

@@ -1,5 +1,6 @@
 """Several servers on one PostgreSQL: one installation, whichever of them is asked."""
 import concurrent.futures
+import json
 import subprocess
 import time
 
@@ -7,7 +8,7 @@ import httpx
 import pytest
 from openai import OpenAI
 
-from cairn_server import API_KEY, MODEL, Server, binary, group
+from cairn_server import API_KEY, MODEL, Server, binary, control_tokens, group
 
 CREATED = 40  # objects by each of two servers
 
@@ -164,3 +165,33 @@ def test_a_restarted_database_costs_no_more_than_a_moment(pair, postgres):
         sdk = sdk_of(server)
         assert sdk.responses.retrieve(made.id) == made
         assert sdk.responses.create(model=MODEL, input="Again", max_output_tokens=16).id
+
+
+def batch_lines(count):
+    """Lines that each store a completion under their own name, and take their time."""
+    endless = {str(token): -100 for token in control_tokens()}
+    return "".join(json.dumps({"custom_id": f"c{i}", "method": "POST", "url": "/v1/chat/completions", "body": {
+        "model": MODEL, "messages": [{"role": "user", "content": f"Say {i}"}], "max_completion_tokens": 60, "store": True,
+        "logit_bias": endless, "metadata": {"line": f"c{i}"}}}) + "\n" for i in range(count)).encode()
+
+
+def test_a_database_that_crashes_loses_no_answer(pair, postgres):
+    """The database is stopped at once, amid commits, again and again: each line is answered, and stored, once."""
+    sdk = sdk_of(pair[0], max_retries=8)
+    source = sdk.files.create(file=("in.jsonl", batch_lines(1000)), purpose="batch")
+    made = sdk.batches.create(input_file_id=source.id, endpoint="/v1/chat/completions", completion_window="24h")
+    crashes, deadline = 0, time.monotonic() + 240
+    while (got := sdk.batches.retrieve(made.id)).status != "completed":
+        assert got.status in ("validating", "in_progress", "finalizing") and time.monotonic() < deadline, got
+        time.sleep(0.3)
+        if crashes < 2 and got.request_counts.completed > 300 * crashes:
+            postgres.kill()
+            time.sleep(4)
+            postgres.start()
+            crashes += 1
+    assert crashes == 2
+    answers = [json.loads(line) for line in sdk.files.content(got.output_file_id).text.splitlines()]
+    assert sorted(line["custom_id"] for line in answers) == sorted(f"c{i}" for i in range(1000))
+    stored = {one.id: one.metadata["line"] for one in sdk.chat.completions.list(limit=100)}
+    assert stored == {line["response"]["body"]["id"]: line["custom_id"] for line in answers}
+    assert sum(row["requests"] for row in pair[0].usage("--total", "--by", "batch") if row["batch"]) == 1000

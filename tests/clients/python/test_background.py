@@ -401,6 +401,37 @@ def test_s49_stopped_and_continued():
         server.cleanup()
 
 
+@pytest.mark.parametrize("point", ["store.commit:4:EIO", "store.answer:3", "store.commit:3:EIO:3"])
+def test_s49_one_write_that_fails_ends_nothing(faults, point):
+    """Whichever it is: that which takes the conversation, too."""
+    with Server() as server, \
+            httpx.Client(base_url=server.url, headers={"Authorization": f"Bearer {API_KEY}"}, timeout=WAIT) as own:
+        conversation = own.post("/v1/conversations", json={}).json()["id"]
+        made = own.post(RESPONSES, headers={"X-Cairn-Fault": f"point={point}"}, json={
+            "model": MODEL, "input": "Hi", "background": True, "conversation": conversation, "max_output_tokens": 16})
+        assert made.status_code == 200, made.text
+        body = ended(own, made.json()["id"])
+        assert body["status"] in ("completed", "incomplete"), body["error"]
+        assert len(own.get(f"/v1/conversations/{conversation}/items").json()["data"]) == 2
+
+
+@pytest.mark.parametrize("times, status", [(2, "completed"), (3, "failed")])
+def test_s49_a_conversation_that_does_not_take_it(faults, times, status):
+    """Each failed append is an attempt: the response ends, and its conversation is free."""
+    with Server(env={"CAIRN_FAULTS_SPEC": f"response.append:1:EIO:{times}"}) as server, \
+            httpx.Client(base_url=server.url, headers={"Authorization": f"Bearer {API_KEY}"}, timeout=WAIT) as own:
+        conversation = own.post("/v1/conversations", json={}).json()["id"]
+        body = {"model": MODEL, "input": "Hi", "conversation": conversation, "max_output_tokens": 200}
+        made = own.post(RESPONSES, json={**body, "background": True})
+        assert made.status_code == 200, made.text
+        over = ended(own, made.json()["id"])
+        assert over["status"] == status and (status == "completed" or "repeatedly" in over["error"]["message"])
+        check_whole(replay(own, over["id"]), over)
+        assert own.post(RESPONSES, json=body).status_code == 200
+        items = own.get(f"/v1/conversations/{conversation}/items").json()["data"]
+        assert len(items) == (4 if status == "completed" else 2)
+
+
 def test_s49_writes_that_fail(faults):
     """A disk that is full for a moment, at any commit of a response: it is continued, and nothing of it is lost."""
     rng = random.Random()

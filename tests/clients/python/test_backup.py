@@ -10,6 +10,7 @@ import time
 import httpx
 import pytest
 
+from postgres import new_database, sql
 from cairn_server import API_KEY, TEST_DATABASE, Server
 from support import check_error
 from test_cli import cairn, check_one_line
@@ -150,16 +151,42 @@ def make_orphan(blob):
     return orphan
 
 
+@pytest.mark.parametrize("command", [("check", "--repair"), ("backup", "--to", "copy"), ("usage",), ("keys", "list"),
+                                     ("keys", "revoke", "key_x")])
+def test_where_no_store_is_none_is_made(tmp_path, command):
+    """A directory without a store is that of a server on PostgreSQL, or mistyped: its blobs are nobody's orphans."""
+    command = [str(tmp_path / word) if word == "copy" else word for word in command]
+    state, blob = tmp_path / "state", tmp_path / "state" / "blobs" / "ab" / ("c" * 30)
+    blob.parent.mkdir(parents=True)
+    blob.write_bytes(b"x")
+    os.utime(blob, (time.time() - 7200,) * 2)
+    check_one_line(cairn(*command, "--data", str(state)), state, "no store", "--database")
+    assert os.listdir(state) == ["blobs"] and blob.exists() and not (tmp_path / "copy").exists()
+    check_one_line(cairn(*command, "--data", str(tmp_path / "none")), tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+    if not TEST_DATABASE or command[0] == "backup":
+        return
+    empty = new_database(TEST_DATABASE)
+    check_one_line(cairn(*command, "--data", str(state), "--database", empty), "no store")
+    assert sql(empty, "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace") == "0"
+    assert blob.exists()
+
+
 @directory_only
 def test_check_tells_of_every_damage(tmp_path):
     state = tmp_path / "state"
     ids, (lost, torn, whole) = three_files(state)
     with sqlite3.connect(state / "cairn.db") as db:
-        db.execute("INSERT INTO job (kind, id, project, created, due, priority, payload)"
-                   " VALUES ('batch', 'batch_gone', 'p', 1, 1, 0, '{}')")
+        # The job of a delivery whose endpoint was deleted ends when it is due: no finding.
+        db.executemany("INSERT INTO job (kind, id, project, created, due, priority, payload)"
+                       " VALUES (?, ?, 'p', 1, 1, 0, '{}')",
+                       [("batch", "batch_gone"), ("webhook.delivery", "whd_waits"), ("webhook.delivery", "whd_gone")])
         db.executemany("INSERT INTO object (kind, id, project, parent, created, expires, doc)"
                        " VALUES (?, ?, 'p', ?, 1, 0, ?)",
                        [("batch", "batch_stuck", "", '{"object":{"status":"in_progress"}}'),
+                        ("webhook_delivery", "whd_stuck", "", '{"object":{"status":"pending"}}'),
+                        ("webhook_delivery", "whd_waits", "", '{"object":{"status":"pending"}}'),
+                        ("webhook_delivery", "whd_done", "", '{"object":{"status":"delivered"}}'),
                         ("thing", "thing_alone", "thing_missing", "{}"),
                         ("thing", "thing_deep", "", "[" * 200 + "]" * 200),
                         ("thing", "thing_torn", "", '{"object":')])
@@ -170,14 +197,14 @@ def test_check_tells_of_every_damage(tmp_path):
 
     done = cairn("check", "--data", str(state))
     assert done.returncode == 1
-    for word in (ids[0], ids[1], "batch_gone", "batch_stuck", "thing_alone", "thing_torn", orphan.name,
-                 "7 findings"):
+    for word in (ids[0], ids[1], "batch_gone", "batch_stuck", "whd_stuck", "thing_alone", "thing_torn", orphan.name,
+                 "8 findings"):
         assert word in done.stdout, (word, done.stdout)
     assert ids[2] not in done.stdout and "thing_deep" not in done.stdout and orphan.exists()
     report = json.loads(cairn("check", "--data", str(state), "--json", "--repair").stdout)
-    assert report["ok"] is False and len(report["findings"]) == 7
+    assert report["ok"] is False and len(report["findings"]) == 8
     assert (report["orphan_blobs"], report["removed_blobs"]) == (1, 1) and not orphan.exists()
-    assert "5 findings" in cairn("check", "--data", str(state), "--quick").stdout
+    assert "6 findings" in cairn("check", "--data", str(state), "--quick").stdout
 
     # A backup says what it could not copy, and has the rest.
     done = cairn("backup", "--data", str(state), "--to", str(tmp_path / "copy"))

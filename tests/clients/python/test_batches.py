@@ -482,7 +482,8 @@ def test_s80_waits_for_a_place_for_its_output():
     """A folder that is away for a moment does not end a batch; the log says why it waits."""
     with Server() as server, OpenAI(base_url=server.base_url, api_key=API_KEY) as sdk:
         made = begin(sdk, [slow_line(i) for i in range(60)])
-        folder, away = server.data / "state" / "tmp", server.data / "state" / "away"
+        folder = server.data / "state" / ("tmp" if server.blobs else "blobs/tmp")
+        away = server.data / "state" / "away"
         folder.rename(away)
         while f"{made.id} (finalizing) cannot go on" not in server.log_path.read_text():
             time.sleep(0.02)

@@ -125,3 +125,15 @@ def test_a_backup_leaves_the_originals_bucket_alone(s3, tmp_path):
     with httpx.Client(base_url=copy.url, headers={"Authorization": f"Bearer {API_KEY}"}) as wire:
         assert content(wire, file).content == b"precious"
     copy.terminate()
+
+
+def test_check_and_backup_are_told_where_the_blobs_are(own, remote, tmp_path):
+    made(remote, b"on S3")
+    place = own.extra_env
+    keys = {name: place[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
+    where = ["--blobs", place["CAIRN_BLOBS"], "--s3-endpoint", place["CAIRN_S3_ENDPOINT"], "--s3-region", "us-east-1"]
+    done = cairn("check", *own.where, *where, env=keys)
+    assert done.returncode == 0 and "0 findings" in done.stdout, (done.stdout, done.stderr)
+    if not TEST_DATABASE:
+        done = cairn("backup", *own.where, *where, "--to", str(tmp_path / "copy"), env=keys)
+        assert done.returncode == 0 and "0 blobs" in done.stdout, (done.stdout, done.stderr)

@@ -1,13 +1,14 @@
 """Compaction: POST /responses/compact, what its items mean as input, and context_management (scenario 66 of the
 conformance list). What a model writes into a summary is its own business: these tests look at what survives
 around it."""
+import json
 import time
 
 import httpx
 import pytest
 from openai import OpenAI
 
-from cairn_server import API_KEY, MODEL
+from cairn_server import API_KEY, MODEL, Server
 from support import check_error, response_events
 
 RESPONSES = "/v1/responses"
@@ -231,6 +232,47 @@ def test_s66_streams_and_background(wire, client):
         time.sleep(0.02)
         trigger = client.responses.retrieve(trigger.id)
     assert [item.type for item in trigger.output] == ["compaction"], trigger
+
+
+def test_s66_usage_after_a_restart():
+    """A run that goes on from the compaction of one that was killed tells, and records, what that has taken."""
+    text = {"type": "grammar", "syntax": "regex", "definition": "(around and ){60}"}
+    body = {**MANAGED, "model": MODEL, "input": long_talk() + [TALK[1]], "temperature": 0, "background": True,
+            "tools": [{"type": "custom", "name": "long", "format": text}], "max_output_tokens": 200,
+            "tool_choice": {"type": "custom", "name": "long"}, "stream": True}
+    server = Server(["--lookup", "off"])
+
+    def follow(wire, last):
+        made = None
+        with wire.stream("POST", RESPONSES, json=body) as stream:
+            for line in stream.iter_lines():
+                event = json.loads(line[5:]) if line.startswith("data:") else {}
+                made = event.get("response", {}).get("id") or made
+                if event.get("type", "") in last:
+                    return made
+        raise AssertionError(f"no event of {last}")
+
+    def raw():
+        return httpx.Client(base_url=server.url, headers={"Authorization": f"Bearer {API_KEY}"}, timeout=60)
+
+    try:
+        server.start()
+        with raw() as wire:
+            whole = follow(wire, ("response.completed", "response.incomplete"))
+            usage = wire.get(f"{RESPONSES}/{whole}").json()["usage"]
+            killed = follow(wire, ("response.custom_tool_call_input.delta",))
+        server.kill()
+        server.start()
+        with raw() as wire:
+            while (made := wire.get(f"{RESPONSES}/{killed}").json())["status"] in ("queued", "in_progress"):
+                time.sleep(0.02)
+        assert types(made["output"]) == ["compaction", "custom_tool_call"]
+        for name in ("input_tokens", "output_tokens"):
+            assert made["usage"][name] == usage[name], name
+            assert sum(row[name] for row in server.usage()) == 2 * usage[name], name
+        server.terminate()
+    finally:
+        server.cleanup()
 
 
 def test_s66_a_client_that_leaves_ends_a_compaction(wire):

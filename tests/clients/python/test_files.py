@@ -7,6 +7,7 @@ import socket
 import time
 from pathlib import Path
 
+import httpx
 import openai
 import pytest
 
@@ -345,7 +346,16 @@ def test_s71_too_large():
         assert post_raw(own, form("a", b"x" * limit))[0] == 200
         for answer in (post_raw(own, form("a", b"x" * (limit + 1))), chunked(own, limit + 1), chunked(own, 6 << 20)):
             assert answer[0] == 413 and "1048576" in answer[1], answer
-        assert len(blobs_on_disk(own)) == 1 and staged(own) == []
+        # So is one that is refused by its length alone, and a part of an upload, which has a limit of its own.
+        with httpx.Client(base_url=own.url, headers={"Authorization": f"Bearer {API_KEY}"}, timeout=60) as wire:
+            check_error(upload(wire, b"x" * (limit + 1)), 413, param="file", message="1048576")
+            check_error(upload(wire, b"x" * (30 << 20)), 413, param="file", message="1048576")
+            begun = wire.post("/v1/uploads", json={"filename": "a", "purpose": "user_data", "bytes": 80 << 20,
+                                                   "mime_type": "text/plain"}).json()["id"]
+            reply = wire.post(f"/v1/uploads/{begun}/parts", files={"data": ("p", bytes(70 << 20))})
+            check_error(reply, 413, param="data", message=str(64 << 20))
+            assert wire.post(f"/v1/uploads/{begun}/parts", files={"data": ("p", b"x" * 2 * limit)}).status_code == 200
+        assert len(blobs_on_disk(own)) == 2 and staged(own) == []
 
 
 @pytest.mark.parametrize("point, status", [

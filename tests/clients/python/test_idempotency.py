@@ -1,6 +1,7 @@
 """Idempotency-Key: a POST is done once; its reply is given again for a day."""
 import concurrent.futures
 import contextlib
+import json
 import time
 
 import httpx
@@ -8,6 +9,7 @@ import openai
 import pytest
 
 from cairn_server import API_KEY, MODEL, Server, control_tokens
+from support import check_error
 
 HELLO = [{"role": "user", "content": "Hello!"}]
 LONG = {"model": MODEL, "input": "List numbers.", "background": True, "stream": True, "text": {"format": {
@@ -170,19 +172,29 @@ def test_failures_of_the_server_free_the_key(client):
     assert ask(client, "fault").choices
 
 
-def test_errors_that_pass_free_the_key(client, wire):
+def asked_while_it_runs(wire, attempt):
+    """Two requests that a running response refuses, by their keys, and the replies. None: it had ended before."""
+    conversation = wire.post("/v1/conversations", json={}).json()["id"]
+    # Not with the SDK: the response is over before that has looked at the first event.
+    with wire.stream("POST", "/v1/responses",
+                     json={**LONG, "background": False, "conversation": conversation}) as stream:
+        lines = stream.iter_lines()
+        running = json.loads(next(line for line in lines if line.startswith("data:"))[5:])["response"]["id"]
+        asked = {f"{key_}{attempt}": {"model": MODEL, "input": "Hi", "max_output_tokens": 16, **more} for key_, more in
+                 (("in use", {"conversation": conversation}), ("goes on", {"previous_response_id": running}))}
+        replies = [wire.post("/v1/responses", json=body, headers=key(name)) for name, body in asked.items()]
+        list(lines)
+    return (asked, replies) if all(reply.status_code != 200 for reply in replies) else None
+
+
+def test_errors_that_pass_free_the_key(wire):
     """A conversation that is in use, and a response that goes on, will not stay so."""
-    conversation = client.conversations.create().id
-    with client.responses.create(**{**LONG, "background": False}, conversation=conversation) as stream:
-        running = next(iter(stream)).response.id
-        asked = {"in use": {"conversation": conversation}, "goes on": {"previous_response_id": running}}
-        for name, more in asked.items():
-            with pytest.raises(openai.BadRequestError) as error:
-                client.responses.create(model=MODEL, input="Hi", max_output_tokens=16, extra_headers=key(name), **more)
-            assert error.value.code == ("conversation_locked" if name == "in use" else "invalid_value")
-        list(stream)
-    for name, more in asked.items():
-        body = {"model": MODEL, "input": "Hi", "max_output_tokens": 16, **more}
+    found = next(filter(None, (asked_while_it_runs(wire, attempt) for attempt in range(10))), None)
+    assert found, "every response ended before it was in the way"
+    asked, refused = found
+    check_error(refused[0], 400, code="conversation_locked", param="conversation")
+    check_error(refused[1], 400, code="invalid_value", param="previous_response_id")
+    for name, body in asked.items():
         reply = wire.post("/v1/responses", json=body, headers=key(name))
         assert reply.status_code == 200 and "idempotent-replayed" not in reply.headers, reply.text
 

@@ -221,6 +221,95 @@ def test_what_was_reserved_and_not_used_comes_back():
         assert int(left) > 850
 
 
+# ---- responses in the background ----
+
+RESPONSES = "/v1/responses"
+
+
+def background(wire, tokens=900):
+    """A response that takes all the tokens it may have; the reply."""
+    text = {"type": "grammar", "syntax": "regex", "definition": "(around and ){500}"}
+    return wire.post(RESPONSES, json=response_body(
+        "Go on", background=True, max_output_tokens=tokens, tool_choice={"type": "custom", "name": "long"},
+        tools=[{"type": "custom", "name": "long", "format": text}]))
+
+
+def ended(wire, identity):
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        body = wire.get(f"{RESPONSES}/{identity}").json()
+        if body["status"] not in ("queued", "in_progress"):
+            return body
+        time.sleep(0.01)
+    raise AssertionError(f"{identity} does not end")
+
+
+def test_background_responses_hold_what_they_reserved():
+    with limited("tokens_per_day=3000", args=["--background", "1", "--lookup", "off"]) as (server, wire):
+        replies = [background(wire) for _ in range(6)]
+        assert [reply.status_code for reply in replies] == [200] * 3 + [429] * 3
+        bodies = [ended(wire, reply.json()["id"]) for reply in replies[:3]]
+        used = sum(body["usage"]["total_tokens"] for body in bodies)
+        assert used >= 2700 and totals(server, "input_tokens", "output_tokens") == (used - 2700, 2700)
+        left = int(background(wire, 20).headers["x-ratelimit-remaining-tokens"])
+        assert 0 <= 3000 - used - left < 80  # what the last one reserved
+
+
+def test_background_responses_that_wait_give_back_what_they_reserved():
+    with limited("tokens_per_day=8000", args=["--background", "1", "--lookup", "off"]) as (server, wire):
+        first, *rest = [background(wire).json()["id"] for _ in range(8)]
+        for i, identity in enumerate(rest):
+            gone = wire.delete(f"{RESPONSES}/{identity}") if i % 2 else wire.post(f"{RESPONSES}/{identity}/cancel")
+            assert gone.status_code == 200, gone.text
+        again = background(wire, 4000)
+        assert again.status_code == 200, again.text
+        for identity in (first, again.json()["id"]):
+            ended(wire, identity)
+        while 'cairn_jobs{kind="response"' in server.metrics():
+            time.sleep(0.01)
+        used = sum(totals(server, "input_tokens", "output_tokens"))
+        left = int(background(wire, 20).headers["x-ratelimit-remaining-tokens"])
+        assert 0 <= 8000 - used - left < 80
+
+
+@pytest.mark.parametrize("how", ["cancel", "delete"])
+def test_background_responses_that_are_ended_leave_a_record(how):
+    with limited("tokens_per_day=100000", args=["--lookup", "off"]) as (server, wire):
+        made = background(wire, 4000).json()["id"]
+        while wire.get(f"{RESPONSES}/{made}").json()["status"] == "queued":
+            time.sleep(0.001)
+        time.sleep(0.1)
+        gone = wire.delete(f"{RESPONSES}/{made}") if how == "delete" else wire.post(f"{RESPONSES}/{made}/cancel")
+        assert gone.status_code == 200
+        while 'cairn_jobs{kind="response"' in server.metrics():
+            time.sleep(0.01)
+        assert how == "delete" or gone.json()["status"] == "cancelled"
+        requests, *tokens = totals(server, "requests", "input_tokens", "output_tokens")
+        assert requests == 1 and tokens[0] > 10 and 0 < tokens[1] < 4000
+        left = int(background(wire, 20).headers["x-ratelimit-remaining-tokens"])
+        assert 0 <= 100000 - sum(tokens) - left < 80
+
+
+def test_background_responses_over_a_restart():
+    """What a process had reserved in its memory goes with it; the run that goes on is paid for by its end."""
+    server = Server(["--rate-limit", "tokens_per_day=20000", "--lookup", "off"])
+    try:
+        server.start()
+        with raw(server) as wire:
+            made = background(wire, 4000).json()["id"]
+        server.kill()
+        server.start()
+        with raw(server) as wire:
+            body = ended(wire, made)
+            used = body["usage"]["total_tokens"]
+            assert totals(server, "requests") == (1,)
+            left = int(background(wire, 20).headers["x-ratelimit-remaining-tokens"])
+            assert 0 <= 20000 - used - left < 80
+        server.terminate()
+    finally:
+        server.cleanup()
+
+
 # ---- exactness ----
 
 def admitted_of(wires, attempts):

@@ -2,10 +2,11 @@
 import asyncio
 import time
 
+import httpx
 import openai
 import pytest
 
-from cairn_server import MODEL
+from cairn_server import API_KEY, MODEL, Server
 from support import STORY, check_error, response_body, response_events, sse_frames
 
 RESPONSES = "/v1/responses"
@@ -214,17 +215,19 @@ def test_s51_delete(wire, client):
     ("store.commit:2:EIO:2", "failed"),  # nor can that be written at once
     ("store.answer:2", "completed"),     # the commit was done
 ])
-def test_s51_last_commit_of_a_stream_fails(wire, faults, point, told):
+def test_s51_last_commit_of_a_stream_fails(faults, point, told):
     """Whatever becomes of the commit, the stored response gets to be what the client was told."""
-    with wire.stream("POST", RESPONSES, headers={"X-Cairn-Fault": f"point={point}"},
-                     json=response_body("Hi", stream=True, max_output_tokens=16)) as reply:
-        event = sse_frames(reply.read())[-1].json
-    said = event["response"]
-    assert event["type"] == f"response.{said['status']}" and said["status"] == told
-    deadline = time.monotonic() + 20
-    while (stored := wire.get(f"{RESPONSES}/{said['id']}").json()) != said and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert stored == said
+    with Server() as server, \
+            httpx.Client(base_url=server.url, headers={"Authorization": f"Bearer {API_KEY}"}, timeout=60) as wire:
+        with wire.stream("POST", RESPONSES, headers={"X-Cairn-Fault": f"point={point}"},
+                         json=response_body("Hi", stream=True, max_output_tokens=64)) as reply:
+            event = sse_frames(reply.read())[-1].json
+        said = event["response"]
+        assert event["type"] == f"response.{said['status']}" and said["status"] == told
+        deadline = time.monotonic() + 20
+        while (stored := wire.get(f"{RESPONSES}/{said['id']}").json()) != said and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert stored == said
 
 
 def test_s51_input_items_pages(wire, client):

@@ -1,5 +1,6 @@
 """Services that take a connection and then say nothing: what needs them fails in time, everything else goes on."""
 import signal
+import socket
 import threading
 import time
 
@@ -78,3 +79,18 @@ def test_a_frozen_database_that_goes_on_is_used_again(database):
             thread.join()
         assert ask(server, "/readyz").status_code == 200
         assert ask(server, "/v1/conversations/conv_none").status_code == 404
+
+
+def test_a_silent_s3_holds_up_neither_the_start_nor_uploads():
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections, says nothing
+        env = {"CAIRN_BLOBS": "s3://bucket", "CAIRN_S3_ENDPOINT": f"http://127.0.0.1:{silent.getsockname()[1]}",
+               "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
+        began = time.monotonic()
+        with Server(env=env) as server:
+            assert time.monotonic() - began < 10
+            for _ in range(10):
+                began = time.monotonic()
+                reply = httpx.post(server.base_url + "/files", data={"purpose": "user_data"}, files={"file": ("a", b"x")},
+                                   headers={"Authorization": f"Bearer {API_KEY}"}, timeout=30)
+                check_error(reply, 503, type_="server_error", code="overloaded")
+                assert "retry-after" in reply.headers and time.monotonic() - began < 6
