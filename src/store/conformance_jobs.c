@@ -249,6 +249,7 @@ static void a_job_that_nobody_holds_is_finished(void **state)
         assert_int_equal(store_write(*state, &finish, 1, NULL), -ESTALE);
         assert_int_equal(held(*state, STORE_JOB_RETRY, &j, NULL), 0);
         assert_int_equal(store_write(*state, &finish, 1, NULL), 0);
+        job_release(&j);
         assert_int_equal(claim(*state, "work", LONG_MS, &j), -ENOENT);
 }
 
