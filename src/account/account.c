@@ -15,6 +15,21 @@
 
 /* ---- authentication ---- */
 
+json_t *principal_json(const struct principal *who)
+{
+        return json_pack("{s:s, s:s, s:s, s:s}", "org", who->org, "project", who->project, "user", who->user,
+                         "key", who->key);
+}
+
+void principal_read(const json_t *v, struct principal *ret)
+{
+        *ret = (struct principal){ .kind = KEY_PROJECT };
+        snprintf(ret->org, sizeof(ret->org), "%s", json_cstr(v, "org", ""));
+        snprintf(ret->project, sizeof(ret->project), "%s", json_cstr(v, "project", ""));
+        snprintf(ret->user, sizeof(ret->user), "%s", json_cstr(v, "user", ""));
+        snprintf(ret->key, sizeof(ret->key), "%s", json_cstr(v, "key", ""));
+}
+
 int account_authenticate(struct account *a, struct str presented, struct principal *ret)
 {
         uint8_t digest[DIGEST_BYTES];

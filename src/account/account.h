@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "base/ids.h"
+#include "base/json.h"
 #include "base/str.h"
 
 struct account;
@@ -57,6 +58,12 @@ struct principal {
         char key[ID_MAX];     /* "key_..." */
         char name[ACCOUNT_NAME_MAX];
 };
+
+/* The one on whose behalf work is done that outlives the request, as JSON and back: {org, project, user, key}
+ * of a project key. A new object, NULL when memory is out. */
+json_t *principal_json(const struct principal *who);
+/* What is absent is "". */
+void principal_read(const json_t *v, struct principal *ret);
 
 /* Fills *ret when the presented value is a live key; -EACCES otherwise, in the same time whatever is wrong
  * with it. Below a microsecond, no store access, safe on an I/O thread. */

@@ -50,18 +50,3 @@ void call_resume(struct req *r)
                 stream_resume(r->_stream);
         pthread_mutex_unlock(&r->_lock);
 }
-
-json_t *call_who_json(const struct principal *who)
-{
-        return json_pack("{s:s, s:s, s:s, s:s}", "org", who->org, "project", who->project, "user", who->user,
-                         "key", who->key);
-}
-
-void call_who_read(const json_t *v, struct principal *ret)
-{
-        *ret = (struct principal){ .kind = KEY_PROJECT };
-        snprintf(ret->org, sizeof(ret->org), "%s", json_cstr(v, "org", ""));
-        snprintf(ret->project, sizeof(ret->project), "%s", json_cstr(v, "project", ""));
-        snprintf(ret->user, sizeof(ret->user), "%s", json_cstr(v, "user", ""));
-        snprintf(ret->key, sizeof(ret->key), "%s", json_cstr(v, "key", ""));
-}

@@ -46,8 +46,4 @@ int call_start(struct api *api, const struct call *c, struct req **ret);
 void call_cancel(struct req *r);
 /* There is room for events again. */
 void call_resume(struct req *r);
-
-/* The caller of a request as JSON and back, for work that outlives it: {org, project, user, key}. */
-json_t *call_who_json(const struct principal *who);
-void call_who_read(const json_t *v, struct principal *ret);
 #endif

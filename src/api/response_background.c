@@ -74,7 +74,7 @@ static json_t *job_payload(struct req *r, int64_t next, json_t *reserved)
         json_t *body = json_copy(r->body), *seed = json_get(r->body, "seed");
         json_object_del(body, "input");
         return json_pack("{s:o, s:o, s:o, s:s, s:i, s:i, s:I, s:O*}", "body", body, "who",
-                         call_who_json(&r->who), "seed",
+                         principal_json(&r->who), "seed",
                          seed ? json_incref(seed) : json_integer((json_int_t)(rand_u64() >> 1)), "request",
                          r->id, "fail_after", r->fail_after, "tries", 0, "seen", (json_int_t)next, "reserved",
                          reserved);

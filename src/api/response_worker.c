@@ -378,7 +378,7 @@ static int make_req(struct background *b)
         r->body = body;
         r->query = json_keep(r->arena, json_object());
         r->fail_after = (int)json_int(b->payload, "fail_after", 0);
-        call_who_read(json_object_get(b->payload, "who"), &r->who);
+        principal_read(json_object_get(b->payload, "who"), &r->who);
         snprintf(r->id, sizeof(r->id), "%s", json_cstr(b->payload, "request", ""));
         int rc = body && r->query ? json_object_set(body, "input", json_object_get(b->state.doc, "input"))
                                   : -1;

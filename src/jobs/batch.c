@@ -64,12 +64,7 @@ static int work(struct batch *b)
                 return 0;
         if (rc)
                 return batch_failed(b, rc, fault.msg);
-        json_t *who = json_get(b->doc, "who");
-        b->who = (struct principal){ .kind = KEY_PROJECT };
-        snprintf(b->who.org, sizeof(b->who.org), "%s", json_cstr(who, "org", ""));
-        snprintf(b->who.project, sizeof(b->who.project), "%s", json_cstr(who, "project", ""));
-        snprintf(b->who.user, sizeof(b->who.user), "%s", json_cstr(who, "user", ""));
-        snprintf(b->who.key, sizeof(b->who.key), "%s", json_cstr(who, "key", ""));
+        principal_read(json_get(b->doc, "who"), &b->who);
         while (rc == 0 && !is_over(b))
                 rc = step(b);
         return rc ? rc : batch_clean(b);

@@ -206,8 +206,7 @@ int batch_create(struct store *s, const struct batch_new *what, json_t **ret, st
                           "completion_window", "24h", "status", "validating", "created_at", (json_int_t)now,
                           "expires_at", (json_int_t)expires, "request_counts", "total", 0, "completed", 0,
                           "failed", 0, "metadata", (json_t *)what->metadata);
-        json_t *doc = json_pack("{s:O, s:{s:s, s:s, s:s, s:s}, s:I}", "object", object, "who", "org",
-                                who->org, "project", who->project, "user", who->user, "key", who->key,
+        json_t *doc = json_pack("{s:O, s:o, s:I}", "object", object, "who", principal_json(who),
                                 "expires_after", (json_int_t)what->expires_after);
         buf_init(&text, STORE_DOC_MAX);
         int rc = doc && !mem_take_failure() ? json_write(doc, &text) : -ENOMEM;
