@@ -21,7 +21,8 @@
 
 #define CONNECT_MS 5000
 #define TOTAL_MS 15000
-#define ANSWER_MAX 4096 /* of the answer's body, which only has to arrive */
+#define SIGNATURE_MAX 64 /* bytes of one of them, with its space */
+#define ANSWER_MAX 4096  /* of the answer's body, which only has to arrive */
 
 #define GIVE_UP_S (72 * 3600)
 #define FIRST_PAUSE_MS 2000
@@ -74,7 +75,7 @@ int webhook_post(struct webhooks *w, const char *endpoint, const json_t *doc, co
         int64_t now = clock_unix();
         char timestamp[24];
         struct buf signature;
-        buf_init(&signature, 1024);
+        buf_init(&signature, WEBHOOK_SECRETS_MAX * SIGNATURE_MAX);
         int rc = webhook_signature(w->account, endpoint, doc, event_id, now, body, &signature);
         if (rc == 0) {
                 snprintf(timestamp, sizeof(timestamp), "%lld", (long long)now);

@@ -50,7 +50,8 @@ void webhooks_free(struct webhooks *w);
 void webhooks_workers(struct webhooks *w, struct job_worker ret[WEBHOOK_WORKERS]);
 
 /* When the attempt after `attempts` failed ones is due, in milliseconds from the last; 0: no more, `age_s`
- * seconds after the event. A fifth of it is chance. */
+ * seconds after the delivery was made of its event: an event that waited for a server to start has all its
+ * time before it. A fifth of it is chance. */
 int64_t webhook_backoff_ms(int attempts, int64_t age_s);
 
 /* ---- one message ---- */

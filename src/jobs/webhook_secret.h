@@ -13,7 +13,7 @@
 struct account;
 
 #define WEBHOOK_SECRET_SIZE 40  /* "whsec_" and 32 characters, with the NUL */
-#define WEBHOOK_SECRETS_MAX 4   /* that sign at the same time */
+#define WEBHOOK_SECRETS_MAX 16  /* that sign at the same time: the oldest of more end sooner */
 #define WEBHOOK_OVERLAP_S 86400 /* how long a secret signs after its successor was made */
 
 /* Makes a secret the first of `doc`, and object.signing_secret_hint its hint. `keep_old`: the others sign
