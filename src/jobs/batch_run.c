@@ -19,9 +19,9 @@
 #define TROUBLE_MS 100 /* between two commits, when one has failed */
 #define GATHER_MS 20   /* answers are taken when a quarter of the lines are back, or after so long */
 #define GATHER_MAX 16
-#define ATTEMPTS 10 /* of a line that is refused for the moment, */
+#define ATTEMPTS 10 /* of a line that is refused for the moment, the first among them, */
 #define RETRY_MIN_MS 500
-#define RETRY_MAX_MS 30000 /* with pauses that double: together more than two minutes */
+#define RETRY_MAX_MS 30000 /* with pauses that double: together some two minutes */
 #define COMMIT_WAIT_MS 100 /* answers are committed when there are many, or after so long */
 #define COMMIT_MANY 128
 #define COMMIT_ANSWERS 512 /* at most in one transaction */
@@ -37,8 +37,8 @@ enum verdict {
 
 /* A line from its start to the commit of its answer. */
 struct answer {
-        struct lane *lane;
-        size_t index, slot; /* in the input; in lane.running */
+        struct lines *lines;
+        size_t index, slot; /* in the input; in lines.running */
         char id[BATCH_LINE_ID_MAX];
         char *text; /* of the line */
         size_t n;
@@ -64,7 +64,7 @@ struct answers {
 };
 
 /* What a batch has at work. */
-struct lane {
+struct lines {
         struct batch *b;
         struct batch_input in;
         unsigned char *answered; /* a bit for each line of the input, */
@@ -113,7 +113,7 @@ static struct answer *list_take(struct answers *l, struct answer **at)
 
 static void answer_free(struct answer *a)
 {
-        struct batch_runner *run = &a->lane->b->all->o.runner;
+        struct batch_runner *run = &a->lines->b->all->o.runner;
         if (a->handle)
                 run->release(a->handle);
         buf_release(&a->out);
@@ -187,7 +187,7 @@ static void write_failure(struct answer *a)
 static void on_done(void *ctx, const struct batch_reply *reply)
 {
         struct answer *a = ctx;
-        struct lane *l = a->lane;
+        struct lines *l = a->lines;
         char id[ID_MAX];
         buf_clear(&a->out);
         buf_addf(&a->out,
@@ -211,7 +211,7 @@ static void on_done(void *ctx, const struct batch_reply *reply)
 
 /* A line that was validated: its answer to be, not started yet. NULL when it is not what it was (-EBADMSG) or
  * memory is out. */
-static int answer_new(struct lane *l, struct str text, size_t index, struct answer **ret)
+static int answer_new(struct lines *l, struct str text, size_t index, struct answer **ret)
 {
         struct json_fault why;
         size_t n;
@@ -219,7 +219,7 @@ static int answer_new(struct lane *l, struct str text, size_t index, struct answ
         struct answer *a = mem_calloc(1, sizeof(*a));
         *ret = a;
         if (a) {
-                a->lane = l;
+                a->lines = l;
                 a->index = index;
                 batch_line_id(l->b, index, a->id);
                 a->text = mem_strndup(text.p, text.n);
@@ -255,7 +255,7 @@ static json_t *take_body(struct answer *a)
 /* Makes an attempt, unless one has stored its reply already. 0, or a negative errno: nothing was begun. */
 static int answer_start(struct answer *a)
 {
-        struct batch *b = a->lane->b;
+        struct batch *b = a->lines->b;
         struct batch_runner *run = &b->all->o.runner;
         struct batch_call call = { .endpoint = json_cstr(b->object, "endpoint", ""),
                                    .who = &b->who,
@@ -263,7 +263,7 @@ static int answer_start(struct answer *a)
                                    .line = a->id,
                                    .done = on_done,
                                    .ctx = a };
-        if (has_bit(a->lane->kept, a->index))
+        if (has_bit(a->lines->kept, a->index))
                 return batch_kept(&call, b->all);
         call.body = take_body(a);
         int rc = call.body ? run->start(run->ctx, &call, &a->handle) : -ENOMEM;
@@ -272,7 +272,7 @@ static int answer_start(struct answer *a)
 }
 
 /* Puts a line aside for another attempt. Nobody pays for what is run again. */
-static void postpone(struct lane *l, struct answer *a)
+static void postpone(struct lines *l, struct answer *a)
 {
         struct batch_runner *run = &l->b->all->o.runner;
         int64_t pause = (int64_t)RETRY_MIN_MS << (a->attempts < 10 ? a->attempts : 10);
@@ -287,7 +287,7 @@ static void postpone(struct lane *l, struct answer *a)
 }
 
 /* Makes an attempt, or puts the line aside: false. */
-static bool begin(struct lane *l, struct answer *a)
+static bool begin(struct lines *l, struct answer *a)
 {
         if (vec_reserve(&l->running, l->running.n + 1) || answer_start(a)) {
                 postpone(l, a);
@@ -298,7 +298,7 @@ static bool begin(struct lane *l, struct answer *a)
         return true;
 }
 
-static void end(struct lane *l, struct answer *a)
+static void end(struct lines *l, struct answer *a)
 {
         struct answer *last = l->running.p[--l->running.n];
         l->running.p[a->slot] = last;
@@ -317,7 +317,7 @@ static size_t share(struct batches *all)
 }
 
 /* The next line of the input that has no answer: 1, 0 at the end, or a negative errno. */
-static int next_line(struct lane *l, struct answer **ret)
+static int next_line(struct lines *l, struct answer **ret)
 {
         struct str text;
         while (l->next < l->total) {
@@ -337,7 +337,7 @@ static int next_line(struct lane *l, struct answer **ret)
 }
 
 /* Starts as many lines as may run. */
-static int feed(struct lane *l)
+static int feed(struct lines *l)
 {
         size_t most = share(l->b->all);
         int64_t now = clock_mono_ms();
@@ -365,7 +365,7 @@ static int feed(struct lane *l)
 
 /* Waits for answers; under the lock. With few of them at a time this thread and the disk would be busy for
  * nothing: there are more lines at work than the model takes at once. */
-static void wait_told(struct lane *l)
+static void wait_told(struct lines *l)
 {
         l->n_told = l->running.n / 4 < 1 ? 1 : l->running.n / 4 < GATHER_MAX ? l->running.n / 4 : GATHER_MAX;
         if (l->n_done < l->n_told)
@@ -380,7 +380,7 @@ enum rest {
         REST_DROPPED, /* none */
 };
 
-static void take(struct lane *l, struct answer *a, enum rest rest)
+static void take(struct lines *l, struct answer *a, enum rest rest)
 {
         bool again = a->verdict == TOO_EARLY || (a->verdict == REFUSED && ++a->attempts < ATTEMPTS);
         if (a->kept)
@@ -400,7 +400,7 @@ static void take(struct lane *l, struct answer *a, enum rest rest)
 }
 
 /* Takes what has come back, waiting a moment for it: to the commit, or aside for another attempt. */
-static void collect(struct lane *l, enum rest rest)
+static void collect(struct lines *l, enum rest rest)
 {
         pthread_mutex_lock(&l->lock);
         wait_told(l);
@@ -449,7 +449,7 @@ static json_t *counted(const struct batch *b, const struct answers *list, size_t
  * `created` is its place: lists come in the order of the input. */
 static size_t answer_ops(const struct answer *a, struct store_op ops[ANSWER_OPS])
 {
-        const struct batch *b = a->lane->b;
+        const struct batch *b = a->lines->b;
         size_t n = 0;
         if (a->usage)
                 ops[n++] = (struct store_op){ .verb = STORE_USAGE, .usage = a->usage };
@@ -471,7 +471,7 @@ static size_t answer_ops(const struct answer *a, struct store_op ops[ANSWER_OPS]
 }
 
 /* Commits the first answers that are ready, as many as make a reasonable transaction. */
-static int commit_some(struct lane *l)
+static int commit_some(struct lines *l)
 {
         size_t n = 0, bytes = 0, n_ops = 0;
         for (const struct answer *a = l->ready.first; a && n < COMMIT_ANSWERS && bytes < COMMIT_BYTES;
@@ -494,7 +494,7 @@ static int commit_some(struct lane *l)
         return rc;
 }
 
-static int commit_ready(struct lane *l)
+static int commit_ready(struct lines *l)
 {
         int rc = 0;
         while (rc == 0 && l->ready.n)
@@ -504,7 +504,7 @@ static int commit_ready(struct lane *l)
 }
 
 /* Whether it is time to commit. */
-static bool is_ripe(const struct lane *l)
+static bool is_ripe(const struct lines *l)
 {
         return l->ready.n >= COMMIT_MANY || !l->running.n || clock_mono_ms() - l->ready_ms >= COMMIT_WAIT_MS;
 }
@@ -512,7 +512,7 @@ static bool is_ripe(const struct lane *l)
 /* ---- the whole ---- */
 
 /* Marks the lines of which a process before this one has left a row of this kind. */
-static int read_lines(struct lane *l, const char *kind, unsigned char *bits)
+static int read_lines(struct lines *l, const char *kind, unsigned char *bits)
 {
         char after[BATCH_LINE_ID_MAX];
         bool more = true;
@@ -540,7 +540,7 @@ static int input_end(int rc)
         return batch_input_lost(rc) ? BATCH_NO_INPUT : rc;
 }
 
-static int lane_open(struct lane *l, struct batch *b)
+static int lines_open(struct lines *l, struct batch *b)
 {
         memset(l, 0, sizeof(*l));
         l->b = b;
@@ -559,7 +559,7 @@ static int lane_open(struct lane *l, struct batch *b)
 }
 
 /* Nothing runs any more. */
-static void lane_close(struct lane *l)
+static void lines_close(struct lines *l)
 {
         list_clear(&l->waiting);
         list_clear(&l->ready);
@@ -583,7 +583,7 @@ static bool is_passing_error(int rc)
 }
 
 /* Lets what runs come to its end, or ends it, and commits what it brings. */
-static int drain(struct lane *l, enum rest rest)
+static int drain(struct lines *l, enum rest rest)
 {
         struct batch_runner *run = &l->b->all->o.runner;
         for (size_t i = 0; rest != REST_AGAIN && i < l->running.n; i++)
@@ -609,14 +609,14 @@ static enum rest rest_of(int end)
         return end == BATCH_CANCELLED || end == BATCH_EXPIRED ? REST_DROPPED : REST_LATER;
 }
 
-static int look(struct lane *l)
+static int look(struct lines *l)
 {
         int why = batch_look(l->b, false);
         return l->only_kept && why != BATCH_STOPPED ? BATCH_DONE : why;
 }
 
 /* Runs lines until there are none or there is a reason to leave off. */
-static int work(struct lane *l)
+static int work(struct lines *l)
 {
         int rc = 0, why = look(l);
         bool done = false;
@@ -644,16 +644,16 @@ static void count_running(struct batches *all, int change)
 
 static int execute(struct batch *b, bool only_kept)
 {
-        struct lane l;
+        struct lines l;
         count_running(b->all, 1);
-        int rc = lane_open(&l, b);
+        int rc = lines_open(&l, b);
         l.only_kept = only_kept;
         if (rc == 0)
                 rc = work(&l);
         int saved = drain(&l, rest_of(rc));
         if (saved && rc >= 0 && rc != BATCH_STOPPED)
                 rc = saved;
-        lane_close(&l);
+        lines_close(&l);
         count_running(b->all, -1);
         return rc;
 }
