@@ -9,10 +9,10 @@
 #define CHUNK ((size_t)256 << 10)
 
 /* Whether there is no input any more is asked of the whole store of blobs too: what is not found in one that
- * is away (not mounted, say) may be there later. */
+ * is away (not mounted, say) may be there later, and so may a part of it. */
 static int failed(struct batch_input *in, int rc)
 {
-        if (rc == -ENOENT && blobs_ping(in->b->all->o.blobs, in->err, sizeof(in->err)))
+        if (batch_input_lost(rc) && blobs_ping(in->b->all->o.blobs, in->err, sizeof(in->err)))
                 rc = -EIO;
         return batch_failed(in->b, rc, in->err);
 }
