@@ -13,8 +13,9 @@
 
 #define KIND_PROCESS "process"
 #define PAGE 100
-#define RETRY_MS 1000 /* after a renewal that failed: others judge by the row as soon as the store is back \
-                       */
+#define RETRY_MS                                                                                  \
+        1000 /* after a renewal that failed: others judge by the row as soon as the store is back \
+              */
 
 struct presence {
         struct api *api;

@@ -423,7 +423,6 @@ static void test_completes(void **state)
         struct world *w = *state;
         char file[ID_MAX], id[ID_MAX];
         w->delay_ms = 1; /* so that they overlap */
-        w->delay_ms = 1; /* so that some run at once */
         put_lines(w, 1200, file);
         put_batch(w, file, BATCH_WINDOW_S, id);
         world_start(w, 16);
