@@ -93,7 +93,8 @@ static void line_reply(void *ctx, struct req *r, int status, const json_t *body)
                                      .request_id = r->id,
                                      .body = body,
                                      .usage = used ? op.usage : NULL,
-                                     .kept = line->kept && status == 200 };
+                                     .kept = line->kept && status == 200,
+                                     .unsure = line->kept && status >= 500 };
         line->call.done(line->call.ctx, &reply);
 }
 

@@ -35,7 +35,7 @@ static int step(struct batch *b)
         } else if (batch_is(b, "cancelling")) {
                 end = BATCH_CANCELLED;
         }
-        if (end == BATCH_CANCELLED || end == BATCH_EXPIRED) {
+        if (end == BATCH_CANCELLED || end == BATCH_EXPIRED || end == BATCH_NO_INPUT) {
                 int rc = batch_answer_kept(b);
                 end = rc == BATCH_DONE ? end : rc;
         }

@@ -53,6 +53,7 @@ struct batch_reply {
         const json_t *body;
         const struct store_usage *usage; /* the batch's to commit; NULL: none. Until release() */
         bool kept;                       /* what batch_keep() made was committed, and the usage with it */
+        bool unsure;                     /* or perhaps: this is the error of that commit */
 };
 
 /* One request. `done` is called once, on any thread, possibly before start() returns; what it gets is
@@ -60,7 +61,8 @@ struct batch_reply {
 struct batch_call {
         const char *endpoint;
         const struct principal *who;
-        const char *batch, *line; /* ids; `line` of its rows. They live until done() */
+        const char *batch, *line; /* ids; `line` of its rows. They live until done(), */
+        const char *custom_id;    /* and so does this: JSON */
         json_t *body;             /* a reference is taken, and the tree may be changed */
         void (*done)(void *ctx, const struct batch_reply *reply);
         void *ctx;

@@ -102,9 +102,9 @@ int batch_answer_kept(struct batch *b);
 
 /* ---- batch_reply.c: what lines have stored ---- */
 
-/* Answers a call with the reply that was kept for it, or with an error when that is damaged: 0 once it is
- * told; else what the store says. */
-int batch_kept(const struct batch_call *call, const struct batches *all);
+/* What was kept for a line: {"custom_id", "status", "request_id", "body"}, a new reference. 0; -ENOENT when
+ * there is nothing; -EBADMSG when it is damaged, which is reported; else what the store says. */
+int batch_kept(const struct batch *b, const char *line, json_t **ret);
 
 /* ---- batch_output.c: the end ---- */
 

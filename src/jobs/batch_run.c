@@ -32,7 +32,8 @@
 enum verdict {
         ANSWERED,
         REFUSED,   /* for the moment: another attempt, of those it has */
-        TOO_EARLY, /* the model is still being loaded: as often as it takes */
+        TOO_EARLY, /* the model is still being loaded, or the conversation is in use: as often as it takes */
+        TROUBLE,   /* the store is in trouble: as often as it takes too, with growing pauses */
 };
 
 /* A line from its start to the commit of its answer. */
@@ -44,7 +45,8 @@ struct answer {
         size_t n;
         json_t *body;    /* of it, for the first attempt */
         char *custom_id; /* as JSON */
-        int attempts;
+        json_t *left;    /* its kept reply, if that was read already */
+        int attempts, troubles;
         int64_t due_ms; /* of the next attempt, monotonic */
         void *handle;
         /* Of the last attempt: */
@@ -52,7 +54,7 @@ struct answer {
         enum verdict verdict;
         struct buf out; /* the line of the output file */
         const struct store_usage *usage;
-        bool kept;            /* as in batch_reply */
+        bool kept, unsure;    /* as in batch_reply */
         bool dropped;         /* it is no answer, and the line is not run again: only its usage counts */
         json_int_t tokens[4]; /* input, cached, output, reasoning */
         struct answer *next;
@@ -118,6 +120,7 @@ static void answer_free(struct answer *a)
                 run->release(a->handle);
         buf_release(&a->out);
         json_decref(a->body);
+        json_decref(a->left);
         mem_free(a->custom_id);
         mem_free(a->text);
         mem_free(a);
@@ -160,14 +163,19 @@ static bool succeeded(const struct answer *a)
         return a->status >= 200 && a->status < 300;
 }
 
-/* What to make of a reply; status 0: it was lost here, for want of memory. */
-static enum verdict judge(int status, const json_t *body)
+/* What to make of a reply; status 0: it was lost here, for want of memory. A 503 without a code is that of
+ * the store. */
+static enum verdict judge(int status, const struct batch_reply *reply)
 {
-        const char *code = json_cstr(json_get(body, "error"), "code", "");
+        const char *code = json_cstr(json_get(reply->body, "error"), "code", "");
+        if (reply->unsure)
+                return TROUBLE;
+        if (status == 400)
+                return strcmp(code, "conversation_locked") ? ANSWERED : TOO_EARLY;
         if (status == 429)
                 return strcmp(code, "insufficient_quota") ? REFUSED : ANSWERED;
         if (status == 503)
-                return strcmp(code, "model_loading") ? REFUSED : TOO_EARLY;
+                return !*code ? TROUBLE : strcmp(code, "model_loading") ? REFUSED : TOO_EARLY;
         return status ? ANSWERED : REFUSED;
 }
 
@@ -197,9 +205,10 @@ static void on_done(void *ctx, const struct batch_reply *reply)
         int rc = reply->body ? json_write(reply->body, &a->out) : -ENOMEM;
         buf_adds(&a->out, "},\"error\":null}");
         a->status = rc || buf_error(&a->out) ? 0 : reply->status;
-        a->verdict = judge(a->status, reply->body);
+        a->verdict = judge(a->status, reply);
         a->usage = reply->usage;
         a->kept = reply->kept;
+        a->unsure = reply->unsure;
         read_tokens(a, reply->body);
         pthread_mutex_lock(&l->lock);
         a->next = l->done;
@@ -209,33 +218,60 @@ static void on_done(void *ctx, const struct batch_reply *reply)
         pthread_mutex_unlock(&l->lock);
 }
 
-/* A line that was validated: its answer to be, not started yet. NULL when it is not what it was (-EBADMSG) or
- * memory is out. */
-static int answer_new(struct lines *l, struct str text, size_t index, struct answer **ret)
+/* An answer to be, not started yet; NULL when memory is out. Takes custom_id. */
+static struct answer *answer_new(struct lines *l, size_t index, char *custom_id)
+{
+        struct answer *a = custom_id ? mem_calloc(1, sizeof(*a)) : NULL;
+        if (!a) {
+                mem_free(custom_id);
+                return NULL;
+        }
+        a->lines = l;
+        a->index = index;
+        a->custom_id = custom_id;
+        batch_line_id(l->b, index, a->id);
+        buf_init(&a->out, ANSWER_MAX);
+        return a;
+}
+
+/* That of a line that was validated. 0, -EBADMSG when it is not what it was, or -ENOMEM. */
+static int answer_of_line(struct lines *l, struct str text, size_t index, struct answer **ret)
 {
         struct json_fault why;
         size_t n;
         json_t *line = json_parse(text, LINE_DEPTH, &why);
-        struct answer *a = mem_calloc(1, sizeof(*a));
-        *ret = a;
+        struct answer *a = *ret =
+                line ? answer_new(l, index, json_text(json_get(line, "custom_id"), &n)) : NULL;
         if (a) {
-                a->lines = l;
-                a->index = index;
-                batch_line_id(l->b, index, a->id);
                 a->text = mem_strndup(text.p, text.n);
                 a->n = text.n;
                 a->body = json_incref(json_get(line, "body"));
-                a->custom_id = line ? json_text(json_get(line, "custom_id"), &n) : NULL;
-                buf_init(&a->out, ANSWER_MAX);
         }
         bool bad = !line && !why.no_memory;
         json_decref(line);
-        if (a && a->text && a->custom_id)
+        if (a && a->text)
                 return 0;
         if (a)
                 answer_free(a);
         *ret = NULL;
         return bad ? -EBADMSG : -ENOMEM;
+}
+
+/* That of a line whose reply is kept, without its text: the input may be gone. 0, -ENOENT or -EBADMSG when
+ * there is none to be had, or what the store says. */
+static int answer_of_kept(struct lines *l, size_t index, struct answer **ret)
+{
+        char id[BATCH_LINE_ID_MAX];
+        json_t *left;
+        size_t n;
+        int rc = batch_kept(l->b, batch_line_id(l->b, index, id), &left);
+        if (rc)
+                return rc;
+        *ret = answer_new(l, index, json_text(json_get(left, "custom_id"), &n));
+        if (*ret)
+                (*ret)->left = json_incref(left);
+        json_decref(left);
+        return *ret ? 0 : -ENOMEM;
 }
 
 /* The body for an attempt, a new reference: a request may change it, so each has one of its own. */
@@ -252,6 +288,33 @@ static json_t *take_body(struct answer *a)
         return body;
 }
 
+/* What a line is answered whose kept reply is damaged: it cannot be had again. */
+static json_t *damaged(void)
+{
+        return json_pack("{s:i, s:s, s:{s:{s:s, s:s, s:n, s:n}}}", "status", 500, "request_id", "", "body",
+                         "error", "message", "The reply that was kept for this line is damaged.", "type",
+                         "server_error", "param", "code");
+}
+
+/* Answers with the reply that an attempt has left: 0, -ENOENT when there is none, or what the store says. */
+static int answer_left(struct answer *a)
+{
+        json_t *left = json_incref(a->left);
+        int rc = left ? 0 : batch_kept(a->lines->b, a->id, &left);
+        if (rc == -EBADMSG)
+                left = damaged();
+        else if (rc)
+                return rc;
+        if (!left)
+                return -ENOMEM;
+        on_done(a, &(struct batch_reply){ .status = (int)json_int(left, "status", 0),
+                                          .request_id = json_cstr(left, "request_id", ""),
+                                          .body = json_get(left, "body"),
+                                          .kept = true });
+        json_decref(left);
+        return 0;
+}
+
 /* Makes an attempt, unless one has stored its reply already. 0, or a negative errno: nothing was begun. */
 static int answer_start(struct answer *a)
 {
@@ -261,10 +324,15 @@ static int answer_start(struct answer *a)
                                    .who = &b->who,
                                    .batch = b->id,
                                    .line = a->id,
+                                   .custom_id = a->custom_id,
                                    .done = on_done,
                                    .ctx = a };
-        if (has_bit(a->lines->kept, a->index))
-                return batch_kept(&call, b->all);
+        if (a->unsure || has_bit(a->lines->kept, a->index)) {
+                int rc = answer_left(a);
+                if (rc != -ENOENT || !a->unsure)
+                        return rc;
+                a->unsure = false; /* nothing of it was stored */
+        }
         call.body = take_body(a);
         int rc = call.body ? run->start(run->ctx, &call, &a->handle) : -ENOMEM;
         json_decref(call.body);
@@ -275,7 +343,8 @@ static int answer_start(struct answer *a)
 static void postpone(struct lines *l, struct answer *a)
 {
         struct batch_runner *run = &l->b->all->o.runner;
-        int64_t pause = (int64_t)RETRY_MIN_MS << (a->attempts < 10 ? a->attempts : 10);
+        int before = a->attempts + a->troubles;
+        int64_t pause = (int64_t)RETRY_MIN_MS << (before < 10 ? before : 10);
         pause = pause < RETRY_MAX_MS ? pause : RETRY_MAX_MS;
         pause -= (int64_t)(rand_u64() % (uint64_t)(pause / 4 + 1)); /* so that not all come back at once */
         if (a->handle)
@@ -327,12 +396,26 @@ static int next_line(struct lines *l, struct answer **ret)
                 if (rc < 0)
                         return rc;
                 size_t index = l->next++;
-                if (has_bit(l->answered, index) || (l->only_kept && !has_bit(l->kept, index)))
+                if (has_bit(l->answered, index))
                         continue;
-                rc = answer_new(l, text, index, ret);
+                rc = answer_of_line(l, text, index, ret);
                 return rc ? rc : 1;
         }
-        l->read_all = true;
+        return 0;
+}
+
+/* The same, of those whose reply is kept: without the input. */
+static int next_kept(struct lines *l, struct answer **ret)
+{
+        for (; l->next < l->total; l->next++) {
+                if (has_bit(l->answered, l->next) || !has_bit(l->kept, l->next))
+                        continue;
+                int rc = answer_of_kept(l, l->next, ret);
+                if (rc == -ENOENT || rc == -EBADMSG)
+                        continue;
+                l->next += rc == 0;
+                return rc ? rc : 1;
+        }
         return 0;
 }
 
@@ -341,7 +424,7 @@ static int feed(struct lines *l)
 {
         size_t most = share(l->b->all);
         int64_t now = clock_mono_ms();
-        struct answer *a, **at = &l->waiting.first;
+        struct answer *a = NULL, **at = &l->waiting.first;
         while (*at && l->running.n < most) {
                 if ((*at)->due_ms > now) {
                         at = &(*at)->next;
@@ -352,9 +435,10 @@ static int feed(struct lines *l)
                         break;
         }
         while (!l->read_all && l->running.n + l->waiting.n < most) {
-                int rc = next_line(l, &a);
+                int rc = l->only_kept ? next_kept(l, &a) : next_line(l, &a);
                 if (rc < 0)
                         return rc;
+                l->read_all = !rc;
                 if (rc && !begin(l, a))
                         break;
         }
@@ -382,10 +466,11 @@ enum rest {
 
 static void take(struct lines *l, struct answer *a, enum rest rest)
 {
-        bool again = a->verdict == TOO_EARLY || (a->verdict == REFUSED && ++a->attempts < ATTEMPTS);
+        a->attempts += a->verdict == REFUSED;
+        a->troubles += a->verdict == TROUBLE;
         if (a->kept)
                 set_bit(l->kept, a->index);
-        if (a->verdict == ANSWERED || (rest == REST_AGAIN && !again)) {
+        if (a->verdict == ANSWERED || (rest == REST_AGAIN && a->attempts >= ATTEMPTS)) {
                 if (!a->status)
                         write_failure(a);
                 list_add(&l->ready, a);
@@ -470,9 +555,22 @@ static size_t answer_ops(const struct answer *a, struct store_op ops[ANSWER_OPS]
         return n;
 }
 
+/* Whether a commit failed only because a kept reply that it removes is not there: the next one leaves it
+ * alone.
+ */
+static bool is_kept_missing(struct lines *l, int rc, const struct store_op *ops,
+                            const struct store_fault *why)
+{
+        bool missing = rc == -ENOENT && why->op && ops[why->op - 1].verb == STORE_DELETE;
+        for (struct answer *a = l->ready.first; missing && a; a = a->next)
+                a->kept &= a->id != ops[why->op - 1].id;
+        return missing;
+}
+
 /* Commits the first answers that are ready, as many as make a reasonable transaction. */
 static int commit_some(struct lines *l)
 {
+        struct store_fault why = { 0 };
         size_t n = 0, bytes = 0, n_ops = 0;
         for (const struct answer *a = l->ready.first; a && n < COMMIT_ANSWERS && bytes < COMMIT_BYTES;
              a = a->next) {
@@ -483,13 +581,15 @@ static int commit_some(struct lines *l)
         const struct answer *a = l->ready.first;
         for (size_t i = 0; ops && i < n; i++, a = a->next)
                 n_ops += answer_ops(a, ops + n_ops);
-        int rc = ops ? batch_save(l->b, NULL, counted(l->b, &l->ready, n), ops, n_ops, NULL) : -ENOMEM;
+        int rc = ops ? batch_save(l->b, NULL, counted(l->b, &l->ready, n), ops, n_ops, &why) : -ENOMEM;
         for (size_t i = 0; rc == 0 && i < n; i++) {
                 struct answer *kept = list_take(&l->ready, &l->ready.first);
                 if (!kept->dropped)
                         set_bit(l->answered, kept->index);
                 answer_free(kept);
         }
+        if (ops && is_kept_missing(l, rc, ops, &why))
+                rc = 0;
         mem_free(ops);
         return rc;
 }
@@ -540,10 +640,11 @@ static int input_end(int rc)
         return batch_input_lost(rc) ? BATCH_NO_INPUT : rc;
 }
 
-static int lines_open(struct lines *l, struct batch *b)
+static int lines_open(struct lines *l, struct batch *b, bool only_kept)
 {
         memset(l, 0, sizeof(*l));
         l->b = b;
+        l->only_kept = only_kept;
         l->total = (size_t)json_int(json_get(b->object, "request_counts"), "total", 0);
         l->total = l->total < BATCH_MAX_LINES ? l->total : BATCH_MAX_LINES;
         l->answered = mem_calloc(l->total / 8 + 1, 1);
@@ -555,7 +656,7 @@ static int lines_open(struct lines *l, struct batch *b)
         int rc = l->answered && l->kept ? read_lines(l, BATCH_LINE_KIND, l->answered) : -ENOMEM;
         if (rc == 0)
                 rc = read_lines(l, BATCH_REPLY_KIND, l->kept);
-        return rc ? rc : input_end(batch_input_open(&l->in, b));
+        return rc || only_kept ? rc : input_end(batch_input_open(&l->in, b));
 }
 
 /* Nothing runs any more. */
@@ -646,8 +747,7 @@ static int execute(struct batch *b, bool only_kept)
 {
         struct lines l;
         count_running(b->all, 1);
-        int rc = lines_open(&l, b);
-        l.only_kept = only_kept;
+        int rc = lines_open(&l, b, only_kept);
         if (rc == 0)
                 rc = work(&l);
         int saved = drain(&l, rest_of(rc));
@@ -671,6 +771,5 @@ int batch_answer_kept(struct batch *b)
                 return rc;
         bool any = page.n > 0;
         store_page_release(&page);
-        rc = any ? execute(b, true) : BATCH_DONE;
-        return rc == BATCH_NO_INPUT ? BATCH_DONE : rc;
+        return any ? execute(b, true) : BATCH_DONE;
 }

@@ -15,6 +15,7 @@
 #include "account/account.h"
 #include "account/limits.h"
 #include "account/usage.h"
+#include "base/arena.h"
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/map.h"
@@ -58,8 +59,7 @@ static void pause_ms(long ms)
 struct request {
         struct world *w;
         json_t *body;
-        void (*done)(void *ctx, const struct batch_reply *reply);
-        void *ctx;
+        struct batch_call call; /* without its body */
         char id[ID_MAX];
         atomic_bool cancelled;
         struct store_usage usage;
@@ -92,6 +92,24 @@ static int count_run(struct world *w, const json_t *body)
         return (int)n;
 }
 
+/* Stores something with the reply, or fails to: "store" of the body says what becomes of it at first. "lost":
+ * it is done, and nobody is told; "not": it is not. The status that the reply has then. */
+static int store_with(struct request *r, const char *how, int before, struct batch_reply *reply)
+{
+        struct arena *a = arena_new(4096);
+        struct store_op ops[2] = { [1] = { .verb = STORE_USAGE, .usage = &r->usage } };
+        bool fails = before == 0 && !strcmp(how, "not"), told = before || !strcmp(how, "told");
+        assert_int_equal(batch_keep(&r->call, reply, a, &ops[0]), 0);
+        if (!fails)
+                assert_int_equal(store_write(r->w->store, ops, 2, NULL), 0);
+        arena_free(a);
+        if (json_get(r->body, "drop"))
+                assert_int_equal(store_delete(r->w->store, BATCH_REPLY_KIND, r->call.line, PROJECT, NULL), 0);
+        reply->kept = told;
+        reply->unsure = !told;
+        return told ? 200 : fails ? 503 : 500;
+}
+
 static void work_on(void *arg)
 {
         struct request *r = arg;
@@ -107,6 +125,8 @@ static void work_on(void *arg)
         bool cut = atomic_load(&r->cancelled);
         if (cut || before < w->busy)
                 status = 503;
+        if (before >= json_int(r->body, "times", INT64_MAX))
+                status = 200;
         atomic_fetch_add(&w->cut, cut);
         json_t *body = json_pack("{s:{s:s*}, s:O?, s:{s:i, s:i, s:{s:i}}}", "error", "code",
                                  json_cstr(r->body, "code", NULL), "said", json_get(r->body, "say"), "usage",
@@ -121,8 +141,11 @@ static void work_on(void *arg)
                                      .request_id = r->id,
                                      .body = body,
                                      .usage = status == 200 || cut ? &r->usage : NULL };
+        const char *how = json_cstr(r->body, "store", NULL);
+        if (how)
+                reply.status = store_with(r, how, before, &reply);
         atomic_fetch_sub(&w->at_once, 1);
-        r->done(r->ctx, &reply);
+        r->call.done(r->call.ctx, &reply);
         json_decref(body);
 }
 
@@ -133,8 +156,7 @@ static int start_request(void *ctx, const struct batch_call *call, void **ret)
         assert_string_equal(call->who->user, who.user);
         r->w = w;
         r->body = json_incref(call->body);
-        r->done = call->done;
-        r->ctx = call->ctx;
+        r->call = *call;
         id_hex(r->id, "req_", 32);
         atomic_fetch_add(&w->started, 1);
         *ret = r;
@@ -443,6 +465,65 @@ static void test_retries_what_is_refused_for_now(void **state)
         assert_int_equal(atomic_load(&w->started), 24);
 }
 
+/* One line with these members of its body, until it is completed; how often it was run. */
+static int run_one(struct world *w, const char *more, json_t **ret)
+{
+        char file[ID_MAX], id[ID_MAX];
+        struct buf b;
+        buf_init(&b, 4096);
+        add_line(&b, 0, more);
+        put_file(w, buf_str(&b), file);
+        buf_release(&b);
+        put_batch(w, file, BATCH_WINDOW_S, id);
+        world_start(w, 4);
+        *ret = await_status(w, id, "completed");
+        await_jobs(w);
+        assert_int_equal(rows_left(w, id), 0);
+        return atomic_load(&w->started);
+}
+
+/* Another line is at work on the same conversation: that is no answer. */
+static void test_locked_conversation(void **state)
+{
+        struct world *w = *state;
+        json_t *object;
+        assert_int_equal(run_one(w, ",\"status\":400,\"code\":\"conversation_locked\",\"times\":2", &object),
+                         3);
+        assert_int_equal(count_of(object, "completed"), 1);
+        json_decref(object);
+}
+
+/* What a line stores was committed, but the store told an error: it is there once, and so is its usage. */
+static void test_unknown_outcome(void **state)
+{
+        struct world *w = *state;
+        json_t *object;
+        assert_int_equal(run_one(w, ",\"store\":\"lost\"", &object), 1);
+        assert_int_equal(count_of(object, "completed"), 1);
+        assert_int_equal(used_requests(w), 1);
+        json_decref(object);
+}
+
+static void test_failed_to_store(void **state)
+{
+        struct world *w = *state;
+        json_t *object;
+        assert_int_equal(run_one(w, ",\"store\":\"not\"", &object), 2);
+        assert_int_equal(count_of(object, "completed"), 1);
+        assert_int_equal(used_requests(w), 1);
+        json_decref(object);
+}
+
+/* A line whose kept reply is not there any more when its answer is committed. */
+static void test_kept_reply_is_gone(void **state)
+{
+        struct world *w = *state;
+        json_t *object;
+        assert_int_equal(run_one(w, ",\"store\":\"told\",\"drop\":true", &object), 1);
+        assert_int_equal(count_of(object, "completed"), 1);
+        json_decref(object);
+}
+
 /* A spent budget is an answer: it does not come back by waiting. */
 static void test_spent_budget(void **state)
 {
@@ -501,27 +582,27 @@ static void test_goes_on(void **state)
 
 /* ---- other ends ---- */
 
-#define REPLY_OF_BEFORE                                                                              \
-        "{\"status\":200,\"request_id\":\"req_of_before\",\"body\":{\"usage\":{\"prompt_tokens\":5," \
-        "\"completion_tokens\":2}}}"
-
-/* Puts what a process has left that died between storing what line `n` stores and its answer. */
+/* Puts what a process has left that died between storing what line `n` stores and its answer; `doc` NULL: as
+ * batch_keep() makes it. */
 static void put_kept(struct world *w, const char *id, int n, const char *doc)
 {
-        char line[BATCH_LINE_ID_MAX];
+        char line[BATCH_LINE_ID_MAX], whole[256];
         struct store_usage usage = { .id = line,
                                      .what = USAGE_COMPLETIONS,
                                      .project = PROJECT,
                                      .batch = true,
                                      .n = { [USAGE_REQUESTS] = 1, [USAGE_INPUT] = 5 } };
-        struct store_op ops[] = { { .verb = STORE_PUT,
-                                    .kind = BATCH_REPLY_KIND,
-                                    .id = line,
-                                    .project = PROJECT,
-                                    .parent = id,
-                                    .doc = str_c(doc) },
-                                  { .verb = STORE_USAGE, .usage = &usage } };
+        struct store_op ops[] = {
+                { .verb = STORE_PUT, .kind = BATCH_REPLY_KIND, .id = line, .project = PROJECT, .parent = id },
+                { .verb = STORE_USAGE, .usage = &usage }
+        };
         snprintf(line, sizeof(line), "%s-%05d", id, n);
+        snprintf(
+                whole, sizeof(whole),
+                "{\"custom_id\":\"c%d\",\"status\":200,\"request_id\":\"req_of_before\",\"body\":{\"usage\":{"
+                "\"prompt_tokens\":5,\"completion_tokens\":2}}}",
+                n);
+        ops[0].doc = str_c(doc ? doc : whole);
         assert_int_equal(store_write(w->store, ops, 2, NULL), 0);
 }
 
@@ -532,7 +613,7 @@ static void test_what_was_stored_is_not_run_again(void **state)
         put_lines(w, 40, file);
         put_batch(w, file, BATCH_WINDOW_S, id);
         for (int n = 0; n < 40; n += 4)
-                put_kept(w, id, n, REPLY_OF_BEFORE);
+                put_kept(w, id, n, NULL);
         world_start(w, 8);
         assert_complete(w, id, 40);
         assert_int_equal(atomic_load(&w->started), 30);
@@ -621,7 +702,7 @@ static void test_cancel_keeps_what_was_stored(void **state)
         json_decref(await_status(w, id, "in_progress"));
         world_stop(w);
         for (int n = 0; n < 20; n += 8)
-                put_kept(w, id, n, REPLY_OF_BEFORE);
+                put_kept(w, id, n, NULL);
         assert_int_equal(batch_cancel(w->store, PROJECT, id, &object, NULL), 0);
         json_decref(object);
         int before = atomic_load(&w->started);
@@ -848,6 +929,35 @@ static void test_lost_input_on_the_way(void **state)
         map_release(&seen, NULL);
 }
 
+/* The same of what a process before had stored without answering it. */
+static void test_lost_input_keeps_what_was_stored(void **state)
+{
+        struct world *w = *state;
+        char file[ID_MAX], id[ID_MAX];
+        struct map seen;
+        map_init(&seen);
+        atomic_store(&w->hold, true);
+        put_lines(w, 40, file);
+        put_batch(w, file, BATCH_WINDOW_S, id);
+        world_start(w, 4);
+        json_decref(await_status(w, id, "in_progress"));
+        world_stop(w);
+        put_kept(w, id, 20, NULL);
+        put_kept(w, id, 24, "{\"status\":2");
+        put_kept(w, id, 28, NULL);
+        assert_int_equal(store_delete(w->store, FILE_KIND, file, PROJECT, NULL), 0);
+        world_start(w, 4);
+        json_t *object = await_status(w, id, "failed");
+        await_jobs(w);
+        assert_int_equal(count_of(object, "completed"), 2);
+        assert_int_equal(count_lines(w, json_cstr(object, "output_file_id", NULL), &seen, NULL), 2);
+        assert_non_null(map_get(&seen, STR("c20")));
+        assert_non_null(map_get(&seen, STR("c28")));
+        assert_int_equal(rows_left(w, id), 0);
+        json_decref(object);
+        map_release(&seen, NULL);
+}
+
 /* ---- trouble below ---- */
 
 /* Changes a byte of every blob there is. */
@@ -1043,6 +1153,10 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_completes, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_retries_what_is_refused_for_now, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_spent_budget, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_locked_conversation, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_unknown_outcome, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_failed_to_store, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_kept_reply_is_gone, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_share, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_goes_on, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_what_was_stored_is_not_run_again, setup, teardown),
@@ -1056,6 +1170,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_too_many_lines, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_lost_input, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_lost_input_on_the_way, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_lost_input_keeps_what_was_stored, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_damaged_input, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_damaged_row, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_no_place_for_output, setup, teardown),

@@ -442,6 +442,30 @@ def test_s80_what_lines_store_is_there_once(endpoint):
         assert sum(row["output_tokens"] for row in rows) == batch.usage.output_tokens
 
 
+@pytest.mark.parametrize("fault", ["answer:3:EIO", "answer:3:EBUSY", "answer:3:ENOSPC", "commit:3:ENOSPC:3",
+                                   "commit:3:EIO:3"])
+def test_s80_a_store_in_trouble_makes_lines_wait(fault):
+    """The commit of what a line stores fails, or is told to have failed: it is stored, answered and counted once."""
+    with Server(["--batch-lines", "1"]) as server, OpenAI(base_url=server.base_url, api_key=API_KEY) as client:
+        batch = begin(client, [chat_line(1, store=True)], extra_headers={"X-Cairn-Fault": f"point=store.{fault}"})
+        batch, _ = follow(client, batch)
+        check_counts(batch, 1, 1, 0)
+        made = content(client, batch.output_file_id)["c1"]["response"]["body"]["id"]
+        assert [each.id for each in client.chat.completions.list()] == [made]
+        assert [row["requests"] for row in server.usage("--total") if row["kind"] == "completions"] == [1]
+
+
+def test_s80_lines_of_one_conversation(client):
+    conversation = client.conversations.create().id
+    lines = [{"custom_id": str(i), "method": "POST", "url": "/v1/responses",
+              "body": {"model": MODEL, "input": "Hi", "conversation": conversation, "max_output_tokens": 16}}
+             for i in range(5)]
+    batch, _ = follow(client, begin(client, lines, endpoint="/v1/responses"))
+    check_counts(batch, 5, 5, 0)
+    items = client.conversations.items.list(conversation, limit=100).data
+    assert len([item for item in items if item.type == "message" and item.role == "user"]) == 5
+
+
 def test_s80_goes_on_after_a_stop():
     """SIGTERM in the middle: the server ends at once, and the batch goes on at the next start."""
     server = Server()
