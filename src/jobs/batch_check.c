@@ -290,6 +290,7 @@ static int begin(struct checker *c, int64_t max, struct store_fault *fault)
         struct buf text = { 0 };
         struct store_op op;
         int64_t tokens, version;
+        json_t *held = NULL;
         int rc = 0;
         if (max) {
                 queue_id(b->project, c->model, id);
@@ -298,16 +299,18 @@ static int begin(struct checker *c, int64_t max, struct store_fault *fault)
                         return -EDQUOT;
                 if (rc == 0)
                         rc = queue_op(b, id, tokens + c->tokens, version, &text, &op);
-                if (rc == 0 && (json_put(b->doc, "queued", json_integer(c->tokens)) ||
-                                json_put(b->doc, "queue", json_string(id))))
+                held = rc ? NULL : json_pack("{s:I, s:s}", "queued", (json_int_t)c->tokens, "queue", id);
+                if (rc == 0 && !held)
                         rc = -ENOMEM;
         }
         json_t *set = json_pack("{s:s, s:I, s:s, s:{s:I, s:i, s:i}}", "status", "in_progress",
                                 "in_progress_at", (json_int_t)clock_unix(), "model", c->model,
                                 "request_counts", "total", (json_int_t)c->total, "completed", 0, "failed", 0);
         if (rc == 0)
-                rc = batch_save(b, "validating", json_incref(set), &op, max ? 1 : 0, fault);
+                rc = batch_save_around(b, "validating", json_incref(set), json_incref(held), &op, max ? 1 : 0,
+                                       fault);
         json_decref(set);
+        json_decref(held);
         buf_release(&text);
         return rc;
 }

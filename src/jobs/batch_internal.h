@@ -55,6 +55,9 @@ int64_t batch_time(const struct batch *b, const char *field); /* 0 when absent *
  * -ECANCELED. -ESTALE: the lease is lost. */
 int batch_save(struct batch *b, const char *from, json_t *set, const struct store_op *ops, size_t n,
                struct store_fault *fault);
+/* The same with `around` (consumed; NULL: nothing) merged into the document around the object. */
+int batch_save_around(struct batch *b, const char *from, json_t *set, json_t *around,
+                      const struct store_op *ops, size_t n, struct store_fault *fault);
 /* A reason to leave off: BATCH_STOPPED, BATCH_CANCELLED, BATCH_EXPIRED, or BATCH_DONE when there is none.
  * Asks the store only now and then, unless `now`. */
 int batch_look(struct batch *b, bool now);

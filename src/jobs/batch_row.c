@@ -86,23 +86,25 @@ static int update_op(const char *id, const char *project, const json_t *doc, int
         return rc;
 }
 
-/* The document with `set` merged into its object; NULL when memory is out. */
-static json_t *changed(const json_t *doc, json_t *set)
+/* The document with `set` merged into its object, and `around` (NULL: nothing) into itself; NULL when memory
+ * is out. */
+static json_t *changed(const json_t *doc, json_t *set, json_t *around)
 {
-        json_t *next = json_deep_copy(doc);
-        if (!next || json_object_update(json_get(next, "object"), set)) {
+        json_t *next = set ? json_deep_copy(doc) : NULL;
+        if (!next || json_object_update(json_get(next, "object"), set) ||
+            (around && json_object_update(next, around))) {
                 json_decref(next);
                 return NULL;
         }
         return next;
 }
 
-static int save_once(struct batch *b, json_t *set, const struct store_op *ops, size_t n,
+static int save_once(struct batch *b, json_t *set, json_t *around, const struct store_op *ops, size_t n,
                      struct store_fault *fault)
 {
         struct buf text;
         struct store_op *all = mem_calloc(n + 1, sizeof(*all));
-        json_t *next = changed(b->doc, set);
+        json_t *next = changed(b->doc, set, around);
         int rc = all && next ? update_op(b->id, b->project, next, b->version, &text, &all[0]) : -ENOMEM;
         if (rc == 0 && n)
                 memcpy(all + 1, ops, n * sizeof(*ops));
@@ -121,8 +123,8 @@ static int save_once(struct batch *b, json_t *set, const struct store_op *ops, s
         return rc;
 }
 
-int batch_save(struct batch *b, const char *from, json_t *set, const struct store_op *ops, size_t n,
-               struct store_fault *fault)
+int batch_save_around(struct batch *b, const char *from, json_t *set, json_t *around,
+                      const struct store_op *ops, size_t n, struct store_fault *fault)
 {
         struct store_fault own = { 0 };
         int rc = set ? -EALREADY : -ENOMEM;
@@ -131,14 +133,21 @@ int batch_save(struct batch *b, const char *from, json_t *set, const struct stor
                 if (rc == 0 && from && !batch_is(b, from))
                         rc = -ECANCELED;
                 if (rc == 0)
-                        rc = save_once(b, set, ops, n, &own);
+                        rc = save_once(b, set, around, ops, n, &own);
                 if (rc == -EALREADY && own.op) /* not the batch itself: the caller has to look again */
                         break;
         }
         if (fault)
                 *fault = own;
         json_decref(set);
+        json_decref(around);
         return rc ? batch_failed(b, rc, own.msg) : 0;
+}
+
+int batch_save(struct batch *b, const char *from, json_t *set, const struct store_op *ops, size_t n,
+               struct store_fault *fault)
+{
+        return batch_save_around(b, from, set, NULL, ops, n, fault);
 }
 
 int batch_look(struct batch *b, bool now)

@@ -1147,6 +1147,47 @@ static void test_token_limit(void **state)
         limits_close(limits);
 }
 
+/* Batches that begin at once and of which one has room: what they hold together is what the one does. */
+static void test_token_limit_is_raced_for(void **state)
+{
+        struct world *w = *state;
+        char file[ID_MAX], id[8][ID_MAX], err[256];
+        struct limit_rule rule;
+        limit_rule_init(&rule);
+        rule.max[LIMIT_BATCH_TOKENS] = 400;
+        struct limits_options o = { .rules = &rule, .n_rules = 1 };
+        struct limits *limits;
+        struct object row;
+        int running = 0;
+        assert_int_equal(limits_open(&o, w->store, &limits, err, sizeof(err)), 0);
+        w->limits = limits;
+        atomic_store(&w->hold, true);
+        put_lines(w, 10, file);
+        for (int i = 0; i < 8; i++)
+                put_batch(w, file, BATCH_WINDOW_S, id[i]);
+        world_start(w, 8);
+        for (int i = 0; i < 8; i++) {
+                json_t *object = get_batch(w, id[i]);
+                for (; !strcmp(json_cstr(object, "status", ""), "validating"); object = get_batch(w, id[i])) {
+                        json_decref(object);
+                        pause_ms(5);
+                }
+                running += !strcmp(json_cstr(object, "status", ""), "in_progress");
+                json_decref(object);
+        }
+        assert_int_equal(running, 1);
+        assert_int_equal(store_get(w->store, BATCH_QUEUE_KIND, PROJECT "/m1", PROJECT, &row, NULL), 0);
+        assert_false(str_eqc(row.doc, "{\"tokens\":0}"));
+        object_release(&row);
+        atomic_store(&w->hold, false);
+        await_jobs(w);
+        assert_int_equal(store_get(w->store, BATCH_QUEUE_KIND, PROJECT "/m1", PROJECT, &row, NULL), 0);
+        assert_true(str_eqc(row.doc, "{\"tokens\":0}"));
+        object_release(&row);
+        world_stop(w);
+        limits_close(limits);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
@@ -1181,6 +1222,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_failing_disk_at_cancel, setup, teardown),
 #endif
                 cmocka_unit_test_setup_teardown(test_token_limit, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_token_limit_is_raced_for, setup, teardown),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
