@@ -158,8 +158,10 @@ static int open_batches(struct api *api, struct durable_list *list)
                 .lenient = api->options.ignore_unknown,
         };
         int rc = batches_new(&o, &api->batches);
-        if (rc == 0)
+        if (rc == 0) {
                 list->workers[list->n++] = batches_worker(api->batches);
+                list->workers[list->n++] = batches_expiry_worker(api->batches);
+        }
         return rc;
 }
 

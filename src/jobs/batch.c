@@ -11,16 +11,9 @@
 #define RETRY_MIN_MS 1000
 #define RETRY_MAX_MS 60000
 #define END_AGAIN_NS 500000000
+#define EXPIRY_AGAIN_MS 10000
+#define EXPIRY_AT_ONCE 4
 #define AT_ONCE 64 /* each has a thread, and a share of the lines in flight */
-
-static bool is_over(const struct batch *b)
-{
-        static const char *const states[] = { "completed", "failed", "cancelled", "expired" };
-        bool over = false;
-        for (size_t i = 0; i < sizeof(states) / sizeof(*states); i++)
-                over |= batch_is(b, states[i]);
-        return over;
-}
 
 /* One step. BATCH_DONE: look at the state again; BATCH_STOPPED, or a negative errno. */
 static int step(struct batch *b)
@@ -65,7 +58,7 @@ static int work(struct batch *b)
         if (rc)
                 return batch_failed(b, rc, fault.msg);
         principal_read(json_get(b->doc, "who"), &b->who);
-        while (rc == 0 && !is_over(b))
+        while (rc == 0 && !batch_is_over(b->object))
                 rc = step(b);
         return rc ? rc : batch_clean(b);
 }
@@ -127,6 +120,20 @@ static void run_batch(void *ctx, struct job_run *run)
         end_job(run, rc, due_ms);
 }
 
+/* The time of a batch is over, or the batch is. One that is at work its own worker ends. */
+static void run_expiry(void *ctx, struct job_run *run)
+{
+        struct batches *all = ctx;
+        const struct job *job = job_of(run);
+        int rc = batch_expire_waiting(all->o.store, job->project, job->id);
+        int64_t again = clock_unix_us() / 1000 + EXPIRY_AGAIN_MS;
+        bool done = rc == 0 || rc == -EBADMSG; /* of damage its worker tells */
+        int end = done ? job_finish(run, NULL, 0, NULL)
+                       : job_retry(run, again, (struct str){ NULL, 0 }, NULL, 0, NULL);
+        if (end && end != -ESTALE)
+                job_lost(run);
+}
+
 int batches_new(const struct batches_options *options, struct batches **ret)
 {
         struct batches *all = *ret = mem_calloc(1, sizeof(*all));
@@ -148,4 +155,11 @@ void batches_free(struct batches *all)
 struct job_worker batches_worker(struct batches *all)
 {
         return (struct job_worker){ .kind = BATCH_KIND, .at_once = AT_ONCE, .run = run_batch, .ctx = all };
+}
+
+struct job_worker batches_expiry_worker(struct batches *all)
+{
+        return (struct job_worker){
+                .kind = BATCH_EXPIRY_KIND, .at_once = EXPIRY_AT_ONCE, .run = run_expiry, .ctx = all
+        };
 }

@@ -26,7 +26,9 @@ struct blobs;
 struct limits;
 struct principal;
 
-#define BATCH_KIND "batch"           /* of rows and of jobs */
+#define BATCH_KIND "batch" /* of rows and of jobs */
+#define BATCH_EXPIRY_KIND \
+        "batch.expiry" /* of jobs: ends a batch that waits for its worker until its time is over */
 #define BATCH_LINE_KIND "batch.line" /* the answer of one line */
 #define BATCH_REPLY_KIND \
         "batch.reply" /* the reply to a line that stored something, until its answer is there */
@@ -107,8 +109,9 @@ struct batches_options {
 /* What the options name outlives it. 0 or -ENOMEM. */
 int batches_new(const struct batches_options *options, struct batches **ret);
 void batches_free(struct batches *all); /* after jobs_stop(); accepts NULL */
-/* The worker to hand to jobs_start(). */
+/* The workers to hand to jobs_start(). */
 struct job_worker batches_worker(struct batches *all);
+struct job_worker batches_expiry_worker(struct batches *all);
 
 /* ---- for the operations ---- */
 
@@ -127,8 +130,8 @@ struct batch_new {
 /* Commits a batch that is to be validated, and its job: 0 with the object, a new reference; or what the store
  * says. */
 int batch_create(struct store *s, const struct batch_new *what, json_t **ret, struct store_fault *fault);
-/* Asks for its end: 0 with the object, a new reference, also when that was asked before; -ENOENT; -EALREADY
- * when it is over or about to be, *ret being as it is. */
+/* Asks for its end, or commits it when no worker has begun with it: 0 with the object, a new reference, also
+ * when that was asked before; -ENOENT; -EALREADY when it is over or about to be, *ret being as it is. */
 int batch_cancel(struct store *s, const char *project, const char *id, json_t **ret,
                  struct store_fault *fault);
 #endif

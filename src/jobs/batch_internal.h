@@ -42,6 +42,8 @@ enum batch_end {
         BATCH_STOPPED,  /* the server stops, or the lease is lost */
 };
 
+#define BATCH_EVENT_ARENA ((size_t)64 << 10) /* for webhook_event_op() */
+
 /* ---- batch_row.c: its row ---- */
 
 /* Reads the row again. -ENOENT when the batch is gone, -EBADMSG when it is damaged. */
@@ -49,6 +51,12 @@ int batch_load(struct batch *b, struct store_fault *fault);
 void batch_unload(struct batch *b);
 bool batch_is(const struct batch *b, const char *status);
 int64_t batch_time(const struct batch *b, const char *field); /* 0 when absent */
+bool batch_is_over(const json_t *object);
+/* The operation of the last commit that lets the job of its expiry see that it is over. Borrows id. */
+struct store_op batch_over_op(const char *id);
+/* Commits the end of a batch whose time is over and which nobody has begun with: 0 when it is over, in
+ * whichever way, or gone; -EAGAIN while it is not; else what the store says. */
+int batch_expire_waiting(struct store *s, const char *project, const char *id);
 
 /* Merges `set` (consumed) into the object and commits it together with ops[0..n), fenced by the lease; read
  * again when somebody else has changed the row. `from`: the status that it must have (NULL: any), else

@@ -14,7 +14,6 @@
 #define PAGE 500
 #define PIECE ((size_t)256 << 10) /* of a blob, gathered in memory */
 #define FILE_MAX ((uint64_t)64 << 30)
-#define EVENT_ARENA ((size_t)64 << 10)
 
 /* ---- the words of each end ---- */
 
@@ -242,11 +241,13 @@ static json_t *lost_errors(int lost)
                                             "input_file_id", 0));
 }
 
-/* Commits the final state with ops[0..n), of room for two more: the event, and the tokens given back. */
+/* Commits the final state with ops[0..n), of room for three more: the end of its expiry, the
+ * event, and the tokens given back. */
 static int commit_final(struct batch *b, const struct final *f, json_t *set, struct store_op *ops, size_t n)
 {
         struct store_fault fault;
-        struct arena *a = arena_new(EVENT_ARENA);
+        struct arena *a = arena_new(BATCH_EVENT_ARENA);
+        ops[n++] = batch_over_op(b->id);
         int rc = a && set ? webhook_event_op(a, b->project, f->event, b->id, &ops[n++]) : -ENOMEM;
         if (rc == 0)
                 do {
@@ -271,7 +272,7 @@ static json_t *final_set(const struct final *f)
 int batch_fail(struct batch *b, json_t *errors)
 {
         static const struct final invalid = { "failed", "failed_at", "batch.failed", "validating", "", "" };
-        struct store_op ops[2];
+        struct store_op ops[3];
         json_t *set = final_set(&invalid);
         json_put(set, "errors", errors_list(errors));
         return commit_final(b, &invalid, set, ops, 0);
@@ -279,7 +280,7 @@ int batch_fail(struct batch *b, json_t *errors)
 
 static int commit_files(struct outputs *o)
 {
-        struct store_op ops[4];
+        struct store_op ops[5];
         size_t n = 0;
         json_t *set = final_set(o->final);
         if (*o->good.file.id) {

@@ -2,9 +2,11 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include "base/arena.h"
 #include "base/clock.h"
 #include "base/mem.h"
 #include "jobs/batch_internal.h"
+#include "jobs/webhook.h"
 
 #define SAVE_ATTEMPTS 16 /* each fails only because a client changed the row meanwhile */
 #define LOOK_MS 250
@@ -58,6 +60,17 @@ bool batch_is(const struct batch *b, const char *status)
 int64_t batch_time(const struct batch *b, const char *field)
 {
         return json_int(b->object, field, 0);
+}
+
+static bool has_status(const json_t *object, const char *status)
+{
+        return !strcmp(json_cstr(object, "status", ""), status);
+}
+
+bool batch_is_over(const json_t *object)
+{
+        return has_status(object, "completed") || has_status(object, "failed") ||
+               has_status(object, "cancelled") || has_status(object, "expired");
 }
 
 json_t *batch_error(const char *code, const char *msg, const char *param, size_t line)
@@ -231,10 +244,16 @@ int batch_create(struct store *s, const struct batch_new *what, json_t **ret, st
                   .id = id,
                   .project = who->project,
                   .doc = STR("{}") },
+                { .verb = STORE_JOB_PUT,
+                  .kind = BATCH_EXPIRY_KIND,
+                  .id = id,
+                  .project = who->project,
+                  .due = expires * 1000,
+                  .doc = STR("{}") },
         };
         if (rc == 0)
-                rc = what->commit ? what->commit(what->ctx, ops, 2, object, fault)
-                                  : store_write(s, ops, 2, fault);
+                rc = what->commit ? what->commit(what->ctx, ops, 3, object, fault)
+                                  : store_write(s, ops, 3, fault);
         *ret = rc == 0 ? json_incref(object) : NULL;
         buf_release(&text);
         json_decref(doc);
@@ -255,18 +274,82 @@ static int cancel_change(const json_t *object, json_t **set)
         return *set ? 0 : -ENOMEM;
 }
 
-/* Reads, changes and writes the row once: -ESTALE when somebody else was faster. */
-static int cancel_once(struct store *s, const char *project, const char *id, json_t **ret,
-                       struct store_fault *fault)
+struct store_op batch_over_op(const char *id)
 {
-        json_t *doc, *set = NULL;
+        return (struct store_op){ .verb = STORE_JOB_WAKE, .kind = BATCH_EXPIRY_KIND, .id = id };
+}
+
+/* Ends a batch that waits to be validated: commits the last state (`set`, consumed) with its event, if nobody
+ * has its job. 0 with *doc as it is then; -EALREADY when somebody has; -ESTALE when the row has changed. */
+static int end_waiting(struct store *s, const char *project, const char *id, json_t **doc, int64_t version,
+                       json_t *set, const char *event, struct store_fault *fault)
+{
+        struct buf text = { 0 };
+        struct store_fault own = { 0 };
+        struct arena *a = arena_new(BATCH_EVENT_ARENA);
+        json_t *next = changed(*doc, set, NULL);
+        struct store_op ops[4] = {
+                [1] = { .verb = STORE_JOB_FINISH, .kind = BATCH_KIND, .id = id }, /* no lease */
+                [2] = batch_over_op(id)
+        };
+        int rc = a && next ? webhook_event_op(a, project, event, id, &ops[3]) : -ENOMEM;
+        if (rc == 0)
+                rc = update_op(id, project, next, version, &text, &ops[0]);
+        if (rc == 0)
+                rc = store_write(s, ops, 4, &own);
+        if (rc == -ESTALE && own.op == 1)
+                rc = -EALREADY;
+        if (rc == 0) {
+                json_decref(*doc);
+                *doc = json_incref(next);
+        }
+        if (fault)
+                *fault = own;
+        buf_release(&text);
+        json_decref(next);
+        json_decref(set);
+        arena_free(a);
+        return rc;
+}
+
+int batch_expire_waiting(struct store *s, const char *project, const char *id)
+{
+        json_t *doc;
+        int64_t version, now = clock_unix();
+        int rc = doc_read(s, id, project, &doc, &version, NULL);
+        if (rc)
+                return rc == -ENOENT ? 0 : rc;
+        const json_t *object = json_get(doc, "object");
+        if (!batch_is_over(object))
+                rc = -EAGAIN;
+        if (has_status(object, "validating") && now >= json_int(object, "expires_at", 0))
+                rc = end_waiting(s, project, id, &doc, version,
+                                 json_pack("{s:s, s:I}", "status", "expired", "expired_at", (json_int_t)now),
+                                 "batch.expired", NULL);
+        json_decref(doc);
+        return rc == -EALREADY || rc == -ESTALE ? -EAGAIN : rc;
+}
+
+static int cancel_waiting(struct store *s, const char *project, const char *id, json_t **doc, int64_t version,
+                          struct store_fault *fault)
+{
+        json_int_t now = clock_unix();
+        if (!has_status(json_get(*doc, "object"), "validating"))
+                return -EALREADY;
+        return end_waiting(s, project, id, doc, version,
+                           json_pack("{s:s, s:I, s:I}", "status", "cancelled", "cancelling_at", now,
+                                     "cancelled_at", now),
+                           "batch.cancelled", fault);
+}
+
+/* Its worker is to end it. */
+static int cancel_working(struct store *s, const char *project, const char *id, json_t *doc, int64_t version,
+                          struct store_fault *fault)
+{
+        json_t *set = NULL;
         struct buf text;
         struct store_op op;
-        int64_t version;
-        int rc = doc_read(s, id, project, &doc, &version, fault);
-        if (rc)
-                return rc;
-        rc = cancel_change(json_get(doc, "object"), &set);
+        int rc = cancel_change(json_get(doc, "object"), &set);
         if (rc == 0)
                 rc = json_object_update(json_get(doc, "object"), set) ? -ENOMEM : 0;
         if (rc == 0) {
@@ -275,9 +358,24 @@ static int cancel_once(struct store *s, const char *project, const char *id, jso
                         rc = store_write(s, &op, 1, fault);
                 buf_release(&text);
         }
+        json_decref(set);
+        return rc;
+}
+
+/* Reads, changes and writes the row once: -ESTALE when somebody else was faster. */
+static int cancel_once(struct store *s, const char *project, const char *id, json_t **ret,
+                       struct store_fault *fault)
+{
+        json_t *doc;
+        int64_t version;
+        int rc = doc_read(s, id, project, &doc, &version, fault);
+        if (rc)
+                return rc;
+        rc = cancel_waiting(s, project, id, &doc, version, fault);
+        if (rc == -EALREADY)
+                rc = cancel_working(s, project, id, doc, version, fault);
         if (rc >= 0 || rc == -EALREADY)
                 *ret = json_incref(json_get(doc, "object"));
-        json_decref(set);
         json_decref(doc);
         return rc > 0 ? 0 : rc;
 }

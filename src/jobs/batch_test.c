@@ -208,8 +208,8 @@ static void world_start(struct world *w, int lines)
                 .max_line = 4096,
         };
         assert_int_equal(batches_new(&o, &w->batches), 0);
-        struct job_worker worker = batches_worker(w->batches);
-        assert_int_equal(jobs_start(w->store, &worker, 1, &w->q), 0);
+        struct job_worker workers[] = { batches_worker(w->batches), batches_expiry_worker(w->batches) };
+        assert_int_equal(jobs_start(w->store, workers, 2, &w->q), 0);
 }
 
 static void world_stop(struct world *w)
@@ -738,6 +738,47 @@ static void test_cancel_before_start(void **state)
         assert_int_equal(atomic_load(&w->started), 0);
 }
 
+static size_t jobs_of(struct world *w, const char *kind)
+{
+        size_t n;
+        assert_int_equal(store_job_count(w->store, kind, NULL, &n, NULL), 0);
+        return n;
+}
+
+/* Nobody has begun with them and nobody will for long: there are as many at work as there may be. */
+static void test_waiting_ones_end(void **state)
+{
+        struct world *w = *state;
+        char file[ID_MAX], busy[64][ID_MAX], cancelled[ID_MAX], expired[ID_MAX];
+        json_t *object;
+        atomic_store(&w->hold, true);
+        put_lines(w, 2, file);
+        for (int i = 0; i < 64; i++)
+                put_batch(w, file, BATCH_WINDOW_S, busy[i]);
+        world_start(w, 64);
+        for (int i = 0; i < 64; i++)
+                json_decref(await_status(w, busy[i], "in_progress"));
+        put_batch(w, file, BATCH_WINDOW_S, cancelled);
+        put_batch(w, file, 1, expired);
+        assert_int_equal(batch_cancel(w->store, PROJECT, cancelled, &object, NULL), 0);
+        assert_string_equal(json_cstr(object, "status", ""), "cancelled");
+        assert_true(json_int(object, "cancelled_at", 0) && json_int(object, "cancelling_at", 0));
+        json_decref(object);
+        object = await_status(w, expired, "expired");
+        assert_true(json_int(object, "expired_at", 0) >= json_int(object, "expires_at", 0));
+        json_decref(object);
+        assert_int_equal(jobs_of(w, BATCH_KIND), 64);
+        assert_int_equal(jobs_of(w, "webhook.event"), 2);
+        atomic_store(&w->hold, false);
+        await_jobs(w);
+        for (int i = 0; i < 64; i++)
+                json_decref(await_status(w, busy[i], "completed"));
+        for (int64_t until = clock_mono_ms() + WAIT_MS;
+             clock_mono_ms() < until && jobs_of(w, BATCH_EXPIRY_KIND);)
+                pause_ms(5);
+        assert_int_equal(jobs_of(w, BATCH_EXPIRY_KIND), 0);
+}
+
 static void test_expires(void **state)
 {
         struct world *w = *state;
@@ -1205,6 +1246,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_cancel, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_cancel_keeps_what_was_stored, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_cancel_before_start, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_waiting_ones_end, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_expires, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_bad_inputs, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_all_errors, setup, teardown),
