@@ -249,7 +249,7 @@ static int check_bounds(const struct req *r, const json_t *object, int64_t parts
                                    "The parts of this upload may have %llu bytes together: twice its bytes, "
                                    "and %llu. With this part they would have %llu.",
                                    (unsigned long long)most, (unsigned long long)UPLOAD_PART_MAX,
-                                   (unsigned long long)(bytes + n));
+                                   (unsigned long long)bytes + n);
         return 0;
 }
 
@@ -282,8 +282,8 @@ static int count_part(struct req *r, const struct store_op *put, const json_t *o
                 return why.no_memory ? -ENOMEM : -EIO;
         if (check_bounds(r, object, parts, bytes, n, e))
                 return 1;
-        ret->doc.p = arena_printf(r->arena, "{\"parts\":%lld,\"bytes\":%llu}", (long long)parts + 1,
-                                  (unsigned long long)(bytes + n));
+        ret->doc.p = arena_printf(r->arena, "{\"parts\":%lld,\"bytes\":%llu}", (long long)(parts + 1),
+                                  (unsigned long long)bytes + n);
         ret->doc.n = ret->doc.p ? strlen(ret->doc.p) : 0;
         return ret->doc.p ? 0 : -ENOMEM;
 }
