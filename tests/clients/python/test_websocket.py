@@ -301,7 +301,7 @@ def test_s67_pings_are_answered(raw):
 # ---- ends ----
 
 def running(server):
-    return server.metric("cairn_engine_running") or 0
+    return server.metric("cairn_engine_active_sequences")
 
 
 def test_s67_disconnect_cancels(server):
