@@ -7,6 +7,7 @@
  * same transaction changes: so their bounds hold exactly, also for parts that come at the same time. Who
  * repeats the request that ended an upload, because the answer was lost, gets the same answer. */
 #include <errno.h>
+#include <inttypes.h>
 #include <openssl/evp.h>
 #include <openssl/sha.h>
 #include <stdio.h>
@@ -282,8 +283,8 @@ static int count_part(struct req *r, const struct store_op *put, const json_t *o
                 return why.no_memory ? -ENOMEM : -EIO;
         if (check_bounds(r, object, parts, bytes, n, e))
                 return 1;
-        ret->doc.p = arena_printf(r->arena, "{\"parts\":%lld,\"bytes\":%llu}", (long long)(parts + 1),
-                                  (unsigned long long)bytes + n);
+        ret->doc.p =
+                arena_printf(r->arena, "{\"parts\":%" PRId64 ",\"bytes\":%" PRIu64 "}", parts + 1, bytes + n);
         ret->doc.n = ret->doc.p ? strlen(ret->doc.p) : 0;
         return ret->doc.p ? 0 : -ENOMEM;
 }
