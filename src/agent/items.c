@@ -215,11 +215,27 @@ static const char *take_id(struct reading *rd, const char *wanted, const char *p
         return map_put(&rd->taken, str_c(id), rd, NULL) ? NULL : id;
 }
 
+/* What the ids of new items of a type begin with. */
+static const char *prefix_of(const json_t *item)
+{
+        static const char *const prefixes[][2] = {
+                { "message", "msg_" },          { "function_call", "fc_" },
+                { "custom_tool_call", "ctc_" }, { "function_call_output", "fco_" },
+                { "reasoning", "rs_" },         { "custom_tool_call_output", "ctco_" },
+                { "compaction", "cmp_" },
+        };
+        for (size_t i = 0; i < sizeof(prefixes) / sizeof(*prefixes); i++)
+                if (str_eqc(json_str(item, "type"), prefixes[i][0]))
+                        return prefixes[i][1];
+        return "item_";
+}
+
 /* Gives an item (consumed) its id. */
-static json_t *identified(struct reading *rd, json_t *item, const char *prefix)
+static json_t *identified(struct reading *rd, json_t *item)
 {
         char made[ID_MAX];
-        const char *wanted = json_cstr(item, "id", ""), *id = item ? take_id(rd, wanted, prefix, made) : NULL;
+        const char *wanted = json_cstr(item, "id", "");
+        const char *id = item ? take_id(rd, wanted, prefix_of(item), made) : NULL;
         if (id == wanted || (id && json_object_set_new(item, "id", json_string(id)) == 0))
                 return item;
         json_decref(item);
@@ -240,7 +256,7 @@ static json_t *read_message(struct reading *rd, const json_t *in)
         json_t *parts = item_parts(role, json_object_get(in, "content"), path, rd->err);
         if (!parts)
                 return NULL;
-        return identified(rd, message_item(role, parts, json_cstr(in, "id", NULL)), "msg_");
+        return identified(rd, message_item(role, parts, json_cstr(in, "id", NULL)));
 }
 
 static json_t *read_call(struct reading *rd, const json_t *in, bool custom)
@@ -251,7 +267,7 @@ static json_t *read_call(struct reading *rd, const json_t *in, bool custom)
                           custom ? "custom_tool_call" : "function_call", "status",
                           json_cstr(in, "status", "completed"), "call_id", json_object_get(in, "call_id"),
                           "name", json_object_get(in, "name"), text, json_object_get(in, text));
-        return identified(rd, item, custom ? "ctc_" : "fc_");
+        return identified(rd, item);
 }
 
 static json_t *read_output(struct reading *rd, const json_t *in, bool custom)
@@ -273,7 +289,7 @@ static json_t *read_output(struct reading *rd, const json_t *in, bool custom)
                                  custom ? "custom_tool_call_output" : "function_call_output", "status",
                                  json_cstr(in, "status", "completed"), "call_id",
                                  json_object_get(in, "call_id"), "output", output);
-        return identified(rd, item, custom ? "ctco_" : "fco_");
+        return identified(rd, item);
 }
 
 /* Reasoning comes back with its text, sealed, or by its id alone when it was stored. */
@@ -283,7 +299,7 @@ static json_t *read_reasoning(struct reading *rd, const json_t *in)
         const char *id = json_cstr(in, "id", "");
         json_t *text = item_reasoning_text(in), *content = json_get(in, "content");
         if (!text && !sealed.n && !strncmp(id, "rs_", 3))
-                return identified(rd, rd->source->find(rd->source->ctx, id, rd->index, rd->err), "rs_");
+                return identified(rd, rd->source->find(rd->source->ctx, id, rd->index, rd->err));
         if (sealed.n && !json_array_size(content)) {
                 json_decref(text);
                 text = rd->source->unseal(rd->source->ctx, "reasoning", sealed, rd->index, rd->err);
@@ -298,7 +314,7 @@ static json_t *read_reasoning(struct reading *rd, const json_t *in)
         json_t *item = json_pack("{s:s*, s:s, s:o, s:o*, s:O*}", "id", *id ? id : NULL, "type", "reasoning",
                                  "summary", summary ? json_incref(summary) : json_array(), "content", content,
                                  "encrypted_content", json_get(in, "encrypted_content"));
-        return identified(rd, item, "rs_");
+        return identified(rd, item);
 }
 
 /* A compaction stays sealed; it is opened to see that it is whole and ours. */
@@ -311,8 +327,7 @@ static json_t *read_compaction(struct reading *rd, const json_t *in)
         json_decref(text);
         return identified(rd,
                           json_pack("{s:s*, s:s, s:O}", "id", json_cstr(in, "id", NULL), "type", "compaction",
-                                    "encrypted_content", json_object_get(in, "encrypted_content")),
-                          "cmp_");
+                                    "encrypted_content", json_object_get(in, "encrypted_content")));
 }
 
 /* One item of the input array; NULL with rd->err. */
@@ -325,8 +340,7 @@ static json_t *read_item(struct reading *rd, const json_t *in)
                 return read_message(rd, in);
         if (!strcmp(type, "item_reference"))
                 return identified(
-                        rd, rd->source->find(rd->source->ctx, json_cstr(in, "id", ""), rd->index, rd->err),
-                        "msg_");
+                        rd, rd->source->find(rd->source->ctx, json_cstr(in, "id", ""), rd->index, rd->err));
         if (!strcmp(type, "reasoning"))
                 return read_reasoning(rd, in);
         if (!strcmp(type, "compaction"))
@@ -349,7 +363,7 @@ static json_t *read_item(struct reading *rd, const json_t *in)
 static json_t *text_input(struct reading *rd, const json_t *input)
 {
         json_t *parts = json_pack("[o]", text_part("user", json_as_str(input)));
-        return identified(rd, message_item("user", parts, NULL), "msg_");
+        return identified(rd, message_item("user", parts, NULL));
 }
 
 int items_from_input(const json_t *input, const struct item_source *source, const json_t *earlier,
@@ -375,21 +389,6 @@ int items_from_input(const json_t *input, const struct item_source *source, cons
         }
         map_release(&rd.taken, NULL);
         return rc;
-}
-
-/* What the ids of new items of a type begin with. */
-static const char *prefix_of(const json_t *item)
-{
-        static const char *const prefixes[][2] = {
-                { "message", "msg_" },          { "function_call", "fc_" },
-                { "custom_tool_call", "ctc_" }, { "function_call_output", "fco_" },
-                { "reasoning", "rs_" },         { "custom_tool_call_output", "ctco_" },
-                { "compaction", "cmp_" },
-        };
-        for (size_t i = 0; i < sizeof(prefixes) / sizeof(*prefixes); i++)
-                if (str_eqc(json_str(item, "type"), prefixes[i][0]))
-                        return prefixes[i][1];
-        return "item_";
 }
 
 int items_renew_ids(json_t *items, const json_t *earlier)
