@@ -172,18 +172,11 @@ static int part_end(void *ctx)
  * may have. Which of its fields is the long one is known where the operation has one file. */
 static int check_length(const struct form *f, struct api_err *reterr)
 {
-        static const struct {
-                const char *op, *file;
-        } table[] = { { "createFile", "file" }, { "addUploadPart", "data" } };
-        const char *param = NULL;
         int64_t length;
         if (!str_to_i64(http_req_header(f->req->http, "Content-Length"), &length) || length < 0 ||
             (uint64_t)length <= f->max_file + SLACK)
                 return 0;
-        for (size_t i = 0; i < sizeof(table) / sizeof(*table); i++)
-                if (!strcmp(f->req->op->id, table[i].op))
-                        param = table[i].file;
-        return too_long(f, param, reterr);
+        return too_long(f, schema_file_field(contract_body(f->req->op, "multipart/form-data")), reterr);
 }
 
 int form_expect(struct req *r, struct api_err *reterr)

@@ -129,6 +129,8 @@ int schema_check(const struct schema *s, const json_t *value, unsigned flags, st
 const char *schema_default(const struct schema *s, const char *field);
 /* True when an object schema knows the field. */
 bool schema_has(const struct schema *s, const char *field);
+/* The one field of a form's schema that takes a file; NULL when there are none or several. Static. */
+const char *schema_file_field(const struct schema *s);
 /* The values that a string schema lists, by index; NULL behind the last. Static. */
 const char *schema_word(const struct schema *s, unsigned i);
 

@@ -143,6 +143,7 @@ static void test_defaults(void **state)
         assert_null(schema_default(s, "nothing"));
         assert_true(schema_has(s, "model"));
         assert_false(schema_has(s, "nothing"));
+        assert_null(schema_file_field(s));
         assert_null(contract_schema("Nothing"));
         assert_null(contract_body(contract_operation("createCompletion"), "text/plain"));
 }
@@ -291,6 +292,14 @@ static const char *form(const char *id, const struct form_field *fields, size_t 
 static void test_form(void **state)
 {
         (void)state;
+        static const struct {
+                const char *op, *field;
+        } files[] = { { "createFile", "file" }, { "addUploadPart", "data" }, { "createUpload", NULL } };
+        for (size_t f = 0; f < sizeof(files) / sizeof(*files); f++) {
+                const struct operation *op = contract_operation(files[f].op);
+                const char *field = schema_file_field(contract_body(op, "multipart/form-data"));
+                assert_true(field == files[f].field || !strcmp(field, files[f].field));
+        }
         assert_string_equal(FORM("createFile", file_field("file", 0), text_field("purpose", "batch"),
                                  text_field("expires_after[anchor]", "created_at"),
                                  text_field("expires_after[seconds]", "3600")),

@@ -147,6 +147,20 @@ bool schema_has(const struct schema *s, const char *name)
         return s && s->kind == S_OBJECT && schema_field(s, name, strlen(name));
 }
 
+const char *schema_file_field(const struct schema *s)
+{
+        const char *name = NULL;
+        for (unsigned i = 0; s && s->kind == S_OBJECT && i < s->n; i++) {
+                const struct field *f = &schema_fields(s)[i];
+                if (!(schema_node(f->node)->flags & SN_BINARY))
+                        continue;
+                if (name)
+                        return NULL;
+                name = schema_text(f->name);
+        }
+        return name;
+}
+
 const char *schema_word(const struct schema *s, unsigned i)
 {
         return s && s->kind == S_STRING && i < s->n ? schema_enum(s, i) : NULL;
