@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <pthread.h>
 #include <string.h>
-#include <time.h>
 #include "api/api.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -13,9 +12,7 @@
 
 #define KIND_PROCESS "process"
 #define PAGE 100
-#define RETRY_MS                                                                                  \
-        1000 /* after a renewal that failed: others judge by the row as soon as the store is back \
-              */
+#define RETRY_MS 1000 /* after a failure: others judge by the row as soon as the store is back */
 
 struct presence {
         struct api *api;
@@ -81,10 +78,9 @@ static int remove_dead(struct api *api)
 /* Until then, or until it is to stop: whether to go on. */
 static bool wait_until(struct presence *p, int64_t due)
 {
-        struct timespec at = { .tv_sec = due / 1000, .tv_nsec = due % 1000 * 1000000 };
         pthread_mutex_lock(&p->lock);
-        while (!p->stopping && clock_mono_ms() < due)
-                pthread_cond_timedwait(&p->wake, &p->lock, &at);
+        while (!p->stopping && !thread_cond_wait_until(&p->wake, &p->lock, due))
+                ;
         bool go_on = !p->stopping;
         pthread_mutex_unlock(&p->lock);
         return go_on;

@@ -49,8 +49,7 @@ struct http_call {
         size_t n_headers;
         struct str body;
         size_t max_answer; /* bytes of the answer's body */
-        bool cut_answer;   /* a longer one is cut there, and one that breaks off counts; else these are errors
-                            */
+        bool cut_answer;   /* a longer one is cut there, one that breaks off counts; else: errors */
         int64_t connect_ms, total_ms;
         http_answer_fn *done;
         void *ctx;

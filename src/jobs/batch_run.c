@@ -555,9 +555,7 @@ static size_t answer_ops(const struct answer *a, struct store_op ops[ANSWER_OPS]
         return n;
 }
 
-/* Whether a commit failed only because a kept reply that it removes is not there: the next one leaves it
- * alone.
- */
+/* Whether a commit failed only because a kept reply that it removes is not there; the next one leaves it. */
 static bool is_kept_missing(struct lines *l, int rc, const struct store_op *ops,
                             const struct store_fault *why)
 {
